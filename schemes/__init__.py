@@ -1,0 +1,99 @@
+"""The systems under test: reference servers for three ways of keeping read/unread state, and a control.
+
+`SCHEMES` is all that the harness may know of them besides the protocol: what can be started, what it needs,
+which options it has and what it promises.  Adding a scheme is one package and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__version__ = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that a scheme offers: command line, help, manifest and report all read it from here.
+
+    `values` empty means a free value.  `promises` says what each value changes in what may be relied on."""
+
+    values: tuple[str, ...]
+    default: str
+    help: str
+    promises: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A way of keeping read/unread state.  `build` and `consumer` are `module:function`, imported on use."""
+
+    title: str
+    needs: frozenset[str]
+    build: str
+    options: Mapping[str, Option]
+    promises: tuple[str, ...]
+    consumer: str | None = None
+
+
+MODEL = Option(
+    ("flags", "cursor"),
+    "flags",
+    "what state is: one row per message and receiver (the article's), or one read cursor per member",
+)
+
+SCHEMES: dict[str, Scheme] = {
+    "memory": Scheme(
+        "control: the same server, a dict behind it",
+        frozenset(),
+        "schemes.memory:build",
+        {},
+        ("read_your_writes", "monotonic_reads", "convergence"),
+    ),
+    "db": Scheme(
+        "every change in MySQL, in a transaction, acknowledged after commit",
+        frozenset({"mysql"}),
+        "schemes.db:build",
+        {"model": MODEL},
+        ("durable", "read_your_writes", "monotonic_reads", "convergence"),
+    ),
+    "redis": Scheme(
+        "Redis in front of MySQL, cache-aside: commit, then delete the key; a miss fills it",
+        frozenset({"mysql", "redis"}),
+        "schemes.redis:build",
+        {
+            "model": MODEL,
+            "guard": Option(
+                ("none", "lease"),
+                "none",
+                "the stale-fill race: open as in the article, or closed by a lease that a delete takes away",
+                {"lease": "a fill that began before a delete is never stored"},
+            ),
+            "on-delete-failure": Option(
+                ("fallback", "ignore"),
+                "fallback",
+                "COMMIT done, DEL failed: read that key from MySQL until a retried DEL succeeds, or ignore it "
+                "(the article's)",
+            ),
+        },
+        ("durable",),
+    ),
+    "queue": Scheme(
+        "commit, publish to Kafka; a separate consumer updates Redis and publishes the pushes",
+        frozenset({"mysql", "redis", "kafka"}),
+        "schemes.queue:build",
+        {
+            "model": MODEL,
+            "queue-order": Option(
+                ("db_first", "queue_first"),
+                "db_first",
+                "acknowledged after COMMIT and the broker (the article's), or when the broker has it",
+                {"queue_first": "an acknowledged READ is in the broker, not yet in MySQL"},
+            ),
+            "queue-tick": Option(
+                ("0", "2"), "0", "milliseconds that the server collects events before it sends them"
+            ),
+        },
+        ("durable", "convergence"),
+        consumer="schemes.queue.consumer:main",
+    ),
+}
