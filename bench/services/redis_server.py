@@ -1,0 +1,55 @@
+"""A private Redis (or Valkey) on a loopback port, without persistence: here it is a cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from bench.services import probe
+from bench.services.cache import publish
+
+
+def binary() -> str | None:
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+class RedisServer:
+    name = "redis"
+    ports = 1
+    grace_s = 5.0
+
+    def __init__(self, folder: Path, template: Path | None) -> None:
+        self.folder = folder
+        self.restored = template is not None and template.is_file()
+        self._source = template if self.restored else None
+
+    def prepare(self) -> None:
+        if self._source:  # loaded at the start, although nothing is ever saved
+            shutil.copyfile(self._source, self.folder / "dump.rdb")
+            os.utime(self._source)
+
+    def argv(self, ports: list[int]) -> list[str]:
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(ports[0]),
+            "dir": str(self.folder),
+            "save": "",
+            "appendonly": "no",
+            "daemonize": "no",
+            "logfile": "",
+        }
+        words = [word for key, value in settings.items() for word in (f"--{key}", value)]
+        return [binary() or "redis-server", *words]
+
+    def url(self, ports: list[int]) -> str:
+        return f"redis://127.0.0.1:{ports[0]}/0"
+
+    def probe(self, url: str) -> probe.Facts:
+        return probe.redis_server(url)
+
+    def snapshot(self, url: str, to: Path) -> None:
+        with probe.redis_client(url) as client:
+            client.save()
+        dump = self.folder / "dump.rdb"
+        publish(to, lambda new: shutil.move(dump, new))  # moved: a restart must not bring this state back
