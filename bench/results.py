@@ -2,8 +2,8 @@
 
 `results/<UTC time>-<scheme>-<scenario>-<short id>/` holds `manifest.json`, one Parquet file per table of
 `bench/record.py` and worker, what the run was made of (`conversations`, `members`, `devices`), what the store
-held at the end (`final_store`), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`, `charts/`
-and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
+held at the end (`final_store`), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
+`charts/` and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
 
 What the figures mean is said elsewhere: `bench/summary.py` computes them, `bench/report/` shows them.
 
@@ -12,8 +12,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     schema_version  of this layout
     tool, tool_version, run_id, command, started_at (ISO 8601, UTC)
     ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
-    run             copied into the summary: scheme, scenario, users, people, seed, promises: [name], ack: {send, read},
-                    receipt_members, ...
+    run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
+                    ack: {send, read}, receipt_members, ...
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}
     window          {start, measure, measure_end, drain_end}: ns of CLOCK_MONOTONIC
     deaths          [{component, at_s: seconds since window.start, phase, message}]
@@ -50,9 +50,9 @@ LATEST: Final = "latest"
 LATEST_COMPARISON: Final = "latest-comparison"
 
 CONVERSATIONS: Final = np.dtype([("kind", "<u1"), ("history", "<u4")])
-"""One row per conversation, in the order of their indexes.  kind: 0 direct, 1 group.  history: seeded messages."""
+"""One row per conversation, by index.  kind: 0 direct, 1 group.  history: how many messages were seeded."""
 MEMBERS: Final = np.dtype([("conversation", "<u4"), ("user", "<u4"), ("read_seq", "<u4")])
-"""Who is in them, in member order (seeded seq i is from member (i - 1) mod n), and where their cursors start."""
+"""Who is in them, in member order (seeded seq i is from member (i - 1) mod n), and where each had read to."""
 DEVICES: Final = np.dtype([("device", "<u4"), ("user", "<u4")])
 FINAL_STORE: Final = np.dtype(
     [
@@ -151,7 +151,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The run in this folder.  Raises ResultsError if there is none, or none that this version can read."""
+        """The run in this folder.  Raises ResultsError if there is none that this version can read."""
         folder = cls(Path(os.path.realpath(path)))
         folder.manifest()
         return folder
@@ -162,8 +162,8 @@ class RunFolder:
         manifest = _read_json(self.path / "manifest.json", "a run's folder, as bench run makes it")
         if manifest.get("tool") != TOOL:
             raise ResultsError(
-                f"{self.path / 'manifest.json'} was not written by {TOOL} (its tool is {manifest.get('tool')!r}). "
-                "Give the folder of a run, for example results/latest."
+                f"{self.path / 'manifest.json'} was not written by {TOOL} "
+                f"(its tool is {manifest.get('tool')!r}). Give the folder of a run, for example results/latest."
             )
         if manifest.get("schema_version") != SCHEMA_VERSION:
             raise ResultsError(
@@ -202,7 +202,7 @@ class RunFolder:
     # --- tables -------------------------------------------------------------------------------------------
 
     def write_rows(self, table: str, worker: int, rows: Array) -> None:
-        """One worker's rows of a table of `bench.record.TABLES`.  Columns that begin with `_` are left out."""
+        """One worker's rows of a table of `bench.record.TABLES`, but the columns that begin with `_`."""
         _check_dtype(table, rows, TABLES)
         _write_parquet(self.path / f"{table}-{worker}.parquet", _arrow(rows))
 
