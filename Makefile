@@ -1,0 +1,44 @@
+# Everything from a bare machine: `make bench` sets up and runs, `make test` sets up and tests.
+# `make bench ARGS="--scheme all --users 2000"` runs `bench run --scheme all --users 2000`.
+
+ARGS ?= --scheme redis --users 10000
+BIN := .venv/bin
+
+# Ten thousand users are ten thousand sockets at each end.
+FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
+
+.PHONY: help setup setup-python bench test fast lint speed clean
+
+help:
+	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
+	@echo "make bench    set up, then: bench run $(ARGS)      (ARGS=\"…\" for another run)"
+	@echo "make test     set up, then everything that checks this project, with real services"
+	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
+	@echo "make speed    how fast the harness itself is; wants a quiet machine"
+	@echo "make clean    remove .venv and caches (results stay)"
+
+setup:
+	@tools/setup.sh all
+
+setup-python:
+	@tools/setup.sh python
+
+bench: setup
+	@$(FILES); $(BIN)/bench run $(ARGS)
+
+test: setup lint
+	@$(FILES); $(BIN)/pytest -m "not speed"
+
+fast: setup-python lint
+	@$(FILES); $(BIN)/pytest -m "not services and not speed"
+
+lint: setup-python
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+speed: setup
+	@$(FILES); $(BIN)/pytest -m speed
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
