@@ -5,11 +5,12 @@ Pure.  Where the values come from, and what is done about those that are missing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import UNSET
 
+from schemes.ports import Refused
 from schemes.protocol import ConversationState
 from schemes.read_state import unread
 from schemes.stores.redis import Cursors, Head, Key, Membership, RedisStore, unpack_cursors, unpack_head
