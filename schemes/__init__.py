@@ -71,8 +71,8 @@ SCHEMES: dict[str, Scheme] = {
             "on-delete-failure": Option(
                 ("fallback", "ignore"),
                 "fallback",
-                "COMMIT done, DEL failed: read that key from MySQL until a retried DEL succeeds, or ignore it "
-                "(the article's)",
+                "COMMIT done, DEL failed: read that key from MySQL until a retried DEL succeeds, or ignore it"
+                " (the article's)",
             ),
         },
         ("durable",),

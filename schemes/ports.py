@@ -9,7 +9,14 @@ import time
 from collections.abc import Awaitable, Generator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from schemes.protocol import Change, ConversationState, DumpRow, SeedConversation, StoredMessage, UpdatedMessage
+from schemes.protocol import (
+    Change,
+    ConversationState,
+    DumpRow,
+    SeedConversation,
+    StoredMessage,
+    UpdatedMessage,
+)
 from schemes.read_state import Push
 
 T = TypeVar("T")
@@ -28,9 +35,9 @@ class Refused(Exception):
 
 
 class Trace:
-    """Collects where one request's time goes, in nanoseconds.  The stages never overlap: add to one at a time."""
+    """Collects where one request's time goes, in nanoseconds.  Stages never overlap: add to one at a time."""
 
-    __slots__ = ("wait", "store", "cache", "queue")
+    __slots__ = ("cache", "queue", "store", "wait")
 
     def __init__(self) -> None:
         self.wait = self.store = self.cache = self.queue = 0
@@ -49,13 +56,13 @@ class Done(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.value
-        yield
+        yield  # type: ignore[unreachable]  # makes this a generator, which is what await needs
 
 
 class Caller:
     """Who asks: the user's number, the device and the session (its id keeps a push from its own origin)."""
 
-    __slots__ = ("user", "device", "session")
+    __slots__ = ("device", "session", "user")
 
     def __init__(self, user: int, device: str, session: str) -> None:
         self.user = user
@@ -66,7 +73,7 @@ class Caller:
 class Marked:
     """One item of READ or DELIVERED, checked by the session: exactly one of the two ways to say how far."""
 
-    __slots__ = ("conversation", "up_to_seq", "message_ids")
+    __slots__ = ("conversation", "message_ids", "up_to_seq")
 
     def __init__(self, conversation: str, up_to_seq: int | None, message_ids: Sequence[int] = ()) -> None:
         self.conversation = conversation
@@ -75,7 +82,7 @@ class Marked:
 
 
 class SendOutcome:
-    __slots__ = ("message_id", "seq", "sent_time", "duplicate")
+    __slots__ = ("duplicate", "message_id", "sent_time", "seq")
 
     def __init__(self, message_id: int, seq: int, sent_time: int, duplicate: bool) -> None:
         self.message_id = message_id
@@ -87,7 +94,7 @@ class SendOutcome:
 class ReadOutcome:
     """One item.  None where an asynchronous server cannot know yet."""
 
-    __slots__ = ("conversation", "applied", "read_seq", "unread", "version", "read_time")
+    __slots__ = ("applied", "conversation", "read_seq", "read_time", "unread", "version")
 
     def __init__(
         self,
@@ -107,7 +114,7 @@ class ReadOutcome:
 
 
 class DeliveredOutcome:
-    __slots__ = ("conversation", "applied", "delivered_seq")
+    __slots__ = ("applied", "conversation", "delivered_seq")
 
     def __init__(self, conversation: str, applied: bool | None, delivered_seq: int) -> None:
         self.conversation = conversation
@@ -116,10 +123,14 @@ class DeliveredOutcome:
 
 
 class StatePage:
-    __slots__ = ("conversations", "total_unread", "change_id", "cursor")
+    __slots__ = ("change_id", "conversations", "cursor", "total_unread")
 
     def __init__(
-        self, conversations: list[ConversationState], total_unread: int | None, change_id: int, cursor: str | None
+        self,
+        conversations: list[ConversationState],
+        total_unread: int | None,
+        change_id: int,
+        cursor: str | None,
     ) -> None:
         self.conversations = conversations
         self.total_unread = total_unread
@@ -128,9 +139,9 @@ class StatePage:
 
 
 class SyncPage:
-    """`messages` is filled for `detail: messages` only; `next_change_id` is where the next page starts after."""
+    """`messages` is filled for `detail: messages` only; the next page starts after `next_change_id`."""
 
-    __slots__ = ("changes", "messages", "next_change_id", "done", "reset_required", "total_unread")
+    __slots__ = ("changes", "done", "messages", "next_change_id", "reset_required", "total_unread")
 
     def __init__(
         self,
@@ -153,7 +164,7 @@ class SyncPage:
 class SyncFrom:
     """Where a SYNC starts: after a change id, or at a time (ms UTC)."""
 
-    __slots__ = ("change_id", "at")
+    __slots__ = ("at", "change_id")
 
     def __init__(self, change_id: int | None, at: int | None) -> None:
         self.change_id = change_id
@@ -171,7 +182,7 @@ class Publisher(Protocol):
 
 
 class ReadState(Protocol):
-    """Read/unread state behind one server.  Every method may raise Refused; anything else is a bug (INTERNAL).
+    """Read/unread state behind one server.  Every method may raise Refused; all else is a bug (INTERNAL).
 
     All of a caller's mutations arrive one after another; those of different callers arrive at once."""
 
@@ -212,7 +223,9 @@ class ReadState(Protocol):
     def reset(self) -> Awaitable[None]:
         """Empties the store, the cache and the queue."""
 
-    def seed(self, conversations: Sequence[SeedConversation], *, done: bool, warm: bool) -> Awaitable[None]: ...
+    def seed(
+        self, conversations: Sequence[SeedConversation], *, done: bool, warm: bool
+    ) -> Awaitable[None]: ...
 
     def drain(self, timeout_s: float) -> Awaitable[dict[str, int]]:
         """What is still on its way after at most timeout_s, by name; empty when nothing is."""

@@ -285,7 +285,7 @@ class ConversationState(Struct, omit_defaults=True):
 
 
 class StateResult(Struct, tag_field="type", tag="STATE_RESULT", omit_defaults=True):
-    """Answer to STATE.  `total_unread` is on the last page only and covers all of the user's conversations."""
+    """Answer to STATE.  `total_unread`, over all conversations, is on the last page only."""
 
     reply_to: str
     conversations: list[ConversationState]
@@ -426,13 +426,19 @@ ERRORS: Final[dict[str, ErrorMeaning]] = {
     "FORBIDDEN": ErrorMeaning("not allowed", "no", True),
     "NOT_MEMBER": ErrorMeaning("the user is not in this conversation, or there is none", "no", True),
     "NOT_FOUND": ErrorMeaning("no such message", "no", True),
-    "SEQ_AHEAD": ErrorMeaning("up_to_seq is beyond the last message; `current` has last_seq", "after HISTORY", True),
-    "CONFLICT": ErrorMeaning("if_version does not match; `current` has the version", "yes, new version", True),
+    "SEQ_AHEAD": ErrorMeaning(
+        "up_to_seq is beyond the last message; `current` has last_seq", "after HISTORY", True
+    ),
+    "CONFLICT": ErrorMeaning(
+        "if_version does not match; `current` has the version", "yes, new version", True
+    ),
     "TOO_LARGE": ErrorMeaning("batch, body or page above its limit", "no", True),
     "RATE_LIMITED": ErrorMeaning("more operations per second than `limits` allow", "after retry_ms", True),
     "OVERLOADED": ErrorMeaning("a bounded queue of the server is full", "after retry_ms", True),
     "RESET_REQUIRED": ErrorMeaning("the change log no longer reaches back that far", "STATE first", True),
-    "UNAVAILABLE": ErrorMeaning("a store did not answer: it may or may not have happened", "yes, same ids", False),
+    "UNAVAILABLE": ErrorMeaning(
+        "a store did not answer: it may or may not have happened", "yes, same ids", False
+    ),
     "INTERNAL": ErrorMeaning("a bug in the server; counted apart", "once", False),
 }
 
@@ -476,9 +482,10 @@ def decode_client(data: bytes | bytearray | memoryview) -> ClientFrame:
 
     Raises ProtocolError: BAD_REQUEST for what is no such frame, UNSUPPORTED for an unknown type."""
     try:
-        return _decode_client(data)
+        frame: ClientFrame = _decode_client(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as why:
         raise _explain(data, why) from None
+    return frame
 
 
 def _explain(data: bytes | bytearray | memoryview, why: Exception) -> ProtocolError:

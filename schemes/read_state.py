@@ -34,7 +34,7 @@ class Conversation:
 class Push:
     """One encoded frame and the people whose devices get it; `origin` is the session that does not."""
 
-    __slots__ = ("users", "frame", "conversation", "origin")
+    __slots__ = ("conversation", "frame", "origin", "users")
 
     def __init__(self, users: Sequence[int], frame: bytes, conversation: str, origin: str) -> None:
         self.users = users
@@ -46,7 +46,7 @@ class Push:
 class Sent:
     """A message that is in the store."""
 
-    __slots__ = ("conversation", "message_id", "seq", "sender", "client_msg_id", "sent_time", "body")
+    __slots__ = ("body", "client_msg_id", "conversation", "message_id", "sender", "sent_time", "seq")
 
     def __init__(
         self,
@@ -74,8 +74,16 @@ class Advanced:
     `senders` are the senders of the newly covered messages (told in groups up to the receipt limit)."""
 
     __slots__ = (
-        "conversation", "user", "from_seq", "up_to_seq", "version", "at", "unread",
-        "change_id", "peer_change_id", "senders",
+        "at",
+        "change_id",
+        "conversation",
+        "from_seq",
+        "peer_change_id",
+        "senders",
+        "unread",
+        "up_to_seq",
+        "user",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -106,7 +114,7 @@ class Advanced:
 class Reached:
     """A delivery cursor that moved."""
 
-    __slots__ = ("conversation", "user", "delivered_seq", "at")
+    __slots__ = ("at", "conversation", "delivered_seq", "user")
 
     def __init__(self, conversation: Conversation, user: int, delivered_seq: int, at: int) -> None:
         self.conversation = conversation
@@ -117,7 +125,7 @@ class Reached:
 
 def advance(cursor: int, up_to_seq: int) -> int:
     """A cursor is a max-register: it never moves back."""
-    return up_to_seq if up_to_seq > cursor else cursor
+    return max(cursor, up_to_seq)
 
 
 def unread(last_seq: int, read_seq: int) -> int:
@@ -234,7 +242,7 @@ class Changes:
     """What one transaction changed, in the words of the domain: what a scheme tells, caches or queues after
     COMMIT.  `origin` is the session that asked, `device` its device."""
 
-    __slots__ = ("origin", "device", "sent", "advanced", "reached")
+    __slots__ = ("advanced", "device", "origin", "reached", "sent")
 
     def __init__(self, origin: str, device: str) -> None:
         self.origin = origin

@@ -1,0 +1,34 @@
+"""From a checked request to the scheme's method: the only place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from schemes import protocol as p
+from schemes.ports import Caller, ReadState, SyncFrom
+from schemes.server.session import Call
+
+
+def carry_out(scheme: ReadState, caller: Caller, call: Call) -> Awaitable[Any]:
+    """Starts the call; what it returns is what `Session.answer` takes.  May raise Refused."""
+    frame = call.frame
+    trace = call.trace
+    match frame:
+        case p.Read():
+            return scheme.read(caller, call.items, trace)
+        case p.Delivered():
+            return scheme.delivered(caller, call.items, trace)
+        case p.Send():
+            return scheme.send(caller, frame.conversation_id, frame.client_msg_id, frame.body, trace)
+        case p.State():
+            return scheme.state(caller.user, frame.conversations, frame.cursor, frame.limit, trace)
+        case p.Sync():
+            since = SyncFrom(frame.since_change_id, frame.last_sync_time)
+            return scheme.sync(caller.user, since, frame.limit, frame.detail == "messages", trace)
+        case p.History():
+            return scheme.history(caller.user, frame.conversation_id, frame.from_seq, frame.limit, trace)
+        case p.Hello():
+            return scheme.position(caller.user, trace)
+        case _:
+            raise TypeError(f"{type(frame).__name__} is answered by the session itself")

@@ -1,0 +1,97 @@
+"""What one server counts about itself, for `/metrics`, the control door's STATS, and the run's record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from schemes.ports import Trace
+
+LOOP_TICK_S: Final = 0.02
+LOOP_GAP_S: Final = 0.005
+"""A loop that came back this much later than it was due held up everybody."""
+STAGES: Final = ("server", "wait", "store", "cache", "queue")
+
+
+class Stats:
+    """Counters since the start; `loop_gap_s_max` since the last time it was asked for."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str], int] = {}
+        self.stage_ns = dict.fromkeys(STAGES, 0)
+        self.pushes = 0
+        self.pushes_dropped = 0
+        self.opened = 0
+        self.closed: dict[int, int] = {}
+        self.loop_gaps = 0
+        self.loop_gap_s_max = 0.0
+
+    def count(self, kind: str, code: str, server_ns: int, trace: Trace) -> None:
+        """One request of this kind, answered with `code` (`ok` or an error)."""
+        key = (kind, code)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        stages = self.stage_ns
+        stages["server"] += server_ns
+        stages["wait"] += trace.wait
+        stages["store"] += trace.store
+        stages["cache"] += trace.cache
+        stages["queue"] += trace.queue
+
+    def count_close(self, code: int) -> None:
+        self.closed[code] = self.closed.get(code, 0) + 1
+
+    async def watch_loop(self) -> None:
+        """Runs for ever: notes by how much the event loop overslept."""
+        while True:
+            due = time.monotonic() + LOOP_TICK_S
+            await asyncio.sleep(LOOP_TICK_S)
+            late = time.monotonic() - due
+            self.loop_gaps += late > LOOP_GAP_S
+            self.loop_gap_s_max = max(self.loop_gap_s_max, late)
+
+    def snapshot(self, connections: int, scheme: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything as one JSON object."""
+        gap, self.loop_gap_s_max = self.loop_gap_s_max, 0.0
+        return {
+            "requests": {f"{kind} {code}": n for (kind, code), n in sorted(self.requests.items())},
+            "stage_us": {stage: ns // 1000 for stage, ns in self.stage_ns.items()},
+            "pushes": self.pushes,
+            "pushes_dropped": self.pushes_dropped,
+            "connections": connections,
+            "opened": self.opened,
+            "closed": {str(code): n for code, n in sorted(self.closed.items())},
+            "loop_gaps": self.loop_gaps,
+            "loop_gap_us_max": int(gap * 1e6),
+            "cpu_us": time.process_time_ns() // 1000,
+            "scheme": dict(scheme),
+        }
+
+    def prometheus(self, connections: int, scheme: Mapping[str, Any]) -> str:
+        """The same in the Prometheus text format 0.0.4."""
+        lines = ["# TYPE readstate_requests_total counter"]
+        lines += [
+            f'readstate_requests_total{{type="{kind}",code="{code}"}} {n}'
+            for (kind, code), n in sorted(self.requests.items())
+        ]
+        lines.append("# TYPE readstate_stage_seconds_total counter")
+        lines += [
+            f'readstate_stage_seconds_total{{stage="{stage}"}} {ns / 1e9:.6f}'
+            for stage, ns in self.stage_ns.items()
+        ]
+        lines.append("# TYPE readstate_closes_total counter")
+        lines += [f'readstate_closes_total{{code="{code}"}} {n}' for code, n in sorted(self.closed.items())]
+        lines += _single("readstate_connections", "gauge", connections)
+        lines += _single("readstate_connections_opened_total", "counter", self.opened)
+        lines += _single("readstate_pushes_total", "counter", self.pushes)
+        lines += _single("readstate_pushes_dropped_total", "counter", self.pushes_dropped)
+        lines += _single("readstate_loop_gaps_total", "counter", self.loop_gaps)
+        for name, value in sorted(scheme.items()):
+            if isinstance(value, int | float):
+                lines += _single(f"readstate_scheme_{name}", "gauge", value)
+        return "\n".join(lines) + "\n"
+
+
+def _single(name: str, kind: str, value: float) -> list[str]:
+    return [f"# TYPE {name} {kind}", f"{name} {value}"]
