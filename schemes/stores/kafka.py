@@ -1,0 +1,549 @@
+"""Kafka, as the queue scheme uses it: an ordered way in (`EventLog`), an at-least-once way out
+(`EventReader`) and a place for what cannot be read (`DeadLetters`).
+
+What an event says and what is done about it is the scheme's business (`schemes/queue/`).
+
+Three decisions carry the rest:
+
+* One pump coroutine is the only caller of `producer.send`.  With a task per event, order per key is lost as
+  soon as the broker stalls, because the waiters of a full batch wake in no order.
+* The future of `send` is the broker's word.  It may stay open for as long as the broker is away (idempotent
+  batches never expire), so whoever waits has a deadline of their own, which does not cancel the future.
+* Offsets are committed by name, after they were applied, in the background.  A bare `commit()` commits what
+  was fetched, which is more than was applied; awaiting each commit costs 5 to 10 ms of lag on Kafka 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias
+from zlib import crc32
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+    RecordTooLargeError,
+    TopicAlreadyExistsError,
+)
+
+from schemes.ports import Refused
+
+log = logging.getLogger(__name__)
+
+PARTITIONS: Final = 8
+ACK_DEADLINE_S: Final = 4.0
+"""How long a request waits for the broker before it answers UNAVAILABLE; below the clients' 5 s."""
+WAITING_MAX: Final = 20_000
+"""Events handed over and not yet acknowledged; beyond it new requests are refused before they begin."""
+COMMIT_INTERVAL_S: Final = 0.1
+PRODUCER: Final[Mapping[str, Any]] = {
+    "acks": "all",
+    "enable_idempotence": True,
+    "linger_ms": 0,  # one produce request is in flight per broker: it batches by itself under load
+    "max_batch_size": 16384,
+    "request_timeout_ms": 40_000,
+}
+CONSUMER: Final[Mapping[str, Any]] = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "earliest",  # a new group must not skip what is there
+    "session_timeout_ms": 10_000,
+    "heartbeat_interval_ms": 2_000,
+    "fetch_min_bytes": 1,
+    "fetch_max_wait_ms": 500,
+}
+
+Keyed: TypeAlias = tuple[bytes, bytes]
+"""An event for the log: the key that its order belongs to, and its bytes."""
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where the events of one key live, in order."""
+    return crc32(key) % partitions
+
+
+# --- topics -----------------------------------------------------------------------------------------------
+
+
+async def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
+    """Makes the topic (one replica) unless it is there.  Raises ConnectionError if Kafka does not answer."""
+    async with _Admin(bootstrap) as admin:
+        try:
+            await admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
+        except TopicAlreadyExistsError:
+            return
+
+
+async def delete_topic(bootstrap: str, topic: str) -> None:
+    async with _Admin(bootstrap) as admin:
+        await admin.delete_topics([topic])
+
+
+class _Admin:
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+
+    async def __aenter__(self) -> Any:
+        try:
+            await self._client.start()
+        except KafkaConnectionError as why:
+            await self._client.close()
+            raise ConnectionError(f"Kafka at {self._bootstrap} does not answer: {why}") from why
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+
+# --- the way in -------------------------------------------------------------------------------------------
+
+
+class Handover:
+    """Some events of one request on their way to the broker; `wait()` returns when it has all of them."""
+
+    __slots__ = ("_deadline", "_error", "_left", "_waiter")
+
+    def __init__(self, events: int, deadline: float) -> None:
+        self._left = events
+        self._deadline = deadline
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def settled(self, error: BaseException | None) -> None:
+        """One event has its answer: the log calls this once for each."""
+        self._left -= 1
+        self._error = self._error or error
+        if (not self._left or error) and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Raises Refused("UNAVAILABLE") if the deadline comes first, or the broker's answer is no.
+
+        The events are not taken back: they may still reach the log later."""
+        if self._left and not self._error:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_at(self._deadline, self._expire)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+        if self._error is not None:
+            raise Refused("UNAVAILABLE", f"the broker did not take the event: {self._error}")
+        if self._left:
+            raise Refused("UNAVAILABLE", "the broker did not acknowledge the event in time")
+
+    def _expire(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Item:
+    __slots__ = ("handover", "key", "partition", "value")
+
+    def __init__(self, key: bytes, value: bytes, partition: int, handover: Handover) -> None:
+        self.key = key
+        self.value = value
+        self.partition = partition
+        self.handover = handover
+
+
+class EventLog:
+    """The producing side, one per server process.  Order per key is the order of `put`."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        *,
+        partitions: int = PARTITIONS,
+        tick_ms: int = 0,
+        waiting_max: int = WAITING_MAX,
+        ack_deadline_s: float = ACK_DEADLINE_S,
+        client_id: str = "readstate",
+        make_producer: Callable[[], Any] | None = None,
+    ) -> None:
+        self.topic = topic
+        self._bootstrap = bootstrap
+        self._partitions = partitions
+        self._tick_s = tick_ms / 1000
+        self._waiting_max = waiting_max
+        self._ack_deadline_s = ack_deadline_s
+        self._make_producer = make_producer or partial(
+            AIOKafkaProducer, bootstrap_servers=bootstrap, client_id=client_id, **PRODUCER
+        )
+        self._queue: list[_Item] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._outstanding = 0
+        self._ends: dict[int, int] = {}
+        self._counts = {"produced": 0, "failed": 0, "send_retries": 0, "producers_rebuilt": 0}
+
+    async def start(self) -> None:
+        """Connects, makes the topic if need be and starts the pump.  Raises ConnectionError."""
+        await create_topic(self._bootstrap, self.topic, self._partitions)
+        await self._connect()
+        self._partitions = len(await self._producer.partitions_for(self.topic))
+        self._pump = asyncio.create_task(self._run(), name="kafka-pump")
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Gives what was handed over a last chance, then leaves."""
+        give_up = time.monotonic() + timeout_s
+        if not await self.settled(timeout_s):
+            log.warning("%d events never reached Kafka", self._outstanding)
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        try:
+            await asyncio.wait_for(self._producer.stop(), max(0.5, give_up - time.monotonic()))
+        except TimeoutError:
+            log.warning("Kafka's producer did not stop in time")
+
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
+    @property
+    def full(self) -> bool:
+        """True: refuse new work with OVERLOADED before it begins.  `put` itself never refuses, because after
+        COMMIT an event must not be dropped."""
+        return self._outstanding >= self._waiting_max
+
+    @property
+    def outstanding(self) -> int:
+        """Events handed over and not yet acknowledged."""
+        return self._outstanding
+
+    def ends(self) -> dict[int, int]:
+        """By partition: the offset after this producer's last acknowledged event."""
+        return dict(self._ends)
+
+    def put(self, events: Sequence[Keyed]) -> Handover:
+        """Queues the events in this order.  Never blocks."""
+        return self._enqueue([(key, value, partition_of(key, self._partitions)) for key, value in events])
+
+    async def put_everywhere(self, value: bytes) -> dict[int, int]:
+        """Puts one event into every partition behind everything handed over so far; `ends()` when it is in.
+
+        A topic just made refuses its first records for up to 400 ms: this also takes that wait."""
+        await self._enqueue([(b"", value, partition) for partition in range(self._partitions)]).wait()
+        return self.ends()
+
+    async def settled(self, timeout_s: float) -> bool:
+        """Waits until everything handed over has its answer; False if that takes longer."""
+        self._idle.clear()
+        if self._outstanding:
+            try:
+                await asyncio.wait_for(self._idle.wait(), timeout_s)
+            except TimeoutError:
+                return False
+        return True
+
+    def stats(self) -> dict[str, Any]:
+        return {**self._counts, "waiting": self._outstanding}
+
+    def settings(self) -> dict[str, Any]:
+        """What explains a latency: for the manifest of a run."""
+        return {
+            **PRODUCER,
+            "topic": self.topic,
+            "partitions": self._partitions,
+            "partitioner": "crc32(key) % partitions",
+            "tick_ms": round(self._tick_s * 1000),
+            "waiting_max": self._waiting_max,
+            "ack_deadline_s": self._ack_deadline_s,
+        }
+
+    def _enqueue(self, events: Sequence[tuple[bytes, bytes, int]]) -> Handover:
+        handover = Handover(len(events), asyncio.get_running_loop().time() + self._ack_deadline_s)
+        self._queue += [_Item(key, value, partition, handover) for key, value, partition in events]
+        self._outstanding += len(events)
+        self._wake.set()
+        return handover
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            if self._tick_s:
+                await asyncio.sleep(self._tick_s)
+            batch, self._queue = self._queue, []
+            self._wake.clear()
+            for item in batch:
+                await self._append(item)
+
+    async def _append(self, item: _Item) -> None:
+        """Until the producer has the event: what raises here was certainly not written, so trying again
+        neither doubles it nor moves it behind its successors."""
+        while True:
+            try:
+                future = await self._producer.send(
+                    self.topic, item.value, key=item.key, partition=item.partition
+                )
+            except (MessageSizeTooLargeError, RecordTooLargeError) as why:
+                self._settled(item, why)
+                return
+            except KafkaTimeoutError:  # its buffer stayed full for request_timeout_ms: the broker is away
+                self._counts["send_retries"] += 1
+            except KafkaError as why:
+                self._counts["send_retries"] += 1
+                await self._recover(why)
+            else:
+                future.add_done_callback(partial(self._answered, item))
+                return
+
+    async def _connect(self) -> None:
+        """A new producer that has reached Kafka once."""
+        while True:
+            self._producer = self._make_producer()
+            try:
+                await self._producer.start()
+            except KafkaConnectionError as why:
+                await self._producer.stop()
+                log.warning("Kafka at %s does not answer yet: %r", self._bootstrap, why)
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    async def _recover(self, why: KafkaError) -> None:
+        """A fatal error (fenced, out of sequence) ends an idempotent producer for good: make a new one."""
+        log.warning("Kafka's producer failed: %r", why)
+        await asyncio.sleep(0.1)
+        if not why.retriable:
+            self._counts["producers_rebuilt"] += 1
+            await asyncio.gather(
+                self._producer.stop(), return_exceptions=True
+            )  # its failure is known already
+            await self._connect()
+
+    def _answered(self, item: _Item, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            self._settled(item, ConnectionError("the producer was closed"))
+        elif (error := future.exception()) is not None:
+            self._settled(item, error)
+        else:
+            end = future.result().offset + 1
+            self._ends[item.partition] = max(end, self._ends.get(item.partition, 0))
+            self._settled(item, None)
+
+    def _settled(self, item: _Item, error: BaseException | None) -> None:
+        self._outstanding -= 1
+        self._counts["produced" if error is None else "failed"] += 1
+        item.handover.settled(error)
+        if not self._outstanding:
+            self._idle.set()
+
+
+async def warm_up(bootstrap: str, topic: str, events: int, partitions: int = PARTITIONS) -> None:
+    """Sends records to a throw-away topic and deletes it: a cold JVM has ten times the p99 of a warm one."""
+    warm = EventLog(bootstrap, topic, partitions=partitions, ack_deadline_s=30.0, client_id="warm-up")
+    await warm.start()
+    try:
+        value = b"x" * 200
+        for first in range(0, events, 50):
+            await warm.put([(b"%d" % (first + i), value) for i in range(min(50, events - first))]).wait()
+    finally:
+        await warm.close()
+        await delete_topic(bootstrap, topic)
+
+
+# --- the way out ------------------------------------------------------------------------------------------
+
+
+class Record(Protocol):
+    """What a consumer gets, as far as we look at it; `timestamp` is ms UTC at the producer."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def value(self) -> bytes: ...
+
+
+class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publishes no types
+    """Reads a topic as a member of a group, batch by batch, and commits what was applied, ten times a second.
+
+    Membership is static (`group-member`): after kill -9 the restarted process takes its partitions back at
+    once instead of waiting out its predecessor's session of 10 s."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        *,
+        group: str,
+        member: int,
+        batch_max: int = 500,
+        fetch_min_bytes: int = 1,
+        fetch_max_wait_ms: int = 500,
+    ) -> None:
+        self.topic = topic
+        self.committed: dict[int, int] = {}
+        self._batch_max = batch_max
+        self._bootstrap = bootstrap
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=group,
+            group_instance_id=f"{group}-{member}",
+            client_id=f"{group}-{member}",
+            **{**CONSUMER, "fetch_min_bytes": fetch_min_bytes, "fetch_max_wait_ms": fetch_max_wait_ms},
+        )
+        self._next: dict[int, int] = {}
+        self._applied: dict[int, int] = {}  # waiting to be committed
+        self._busy = asyncio.Lock()
+        self._committing: asyncio.Task[None] | None = None
+        self._committed_at = 0.0
+        self._reassigned = asyncio.Event()
+        self.stopping = False
+
+    async def start(self) -> None:
+        """Raises ConnectionError if Kafka cannot be reached."""
+        self._consumer.subscribe([self.topic], listener=self)
+        try:
+            await self._consumer.start()
+        except KafkaConnectionError as why:
+            await self._consumer.stop()
+            raise ConnectionError(f"Kafka at {self._bootstrap} does not answer: {why}") from why
+
+    async def run(
+        self,
+        apply: Callable[[Sequence[Record]], Awaitable[bool]],
+        assigned: Callable[[Mapping[int, int]], Awaitable[None]],
+    ) -> None:
+        """Until `stop()`: `apply` gets up to batch_max records, in order within a partition, and returns when
+        all are in their place (True) or it had to give up because of stop() (False).  `assigned` gets the
+        next offset of each partition, whenever they changed.
+
+        Errors that aiokafka does not know how to go on from are raised: the process should end."""
+        while not self.stopping:
+            got = await self._consumer.getmany(timeout_ms=200, max_records=self._batch_max)
+            if self._reassigned.is_set():
+                self._reassigned.clear()
+                await self._learn_positions(got)
+                await assigned(self.positions())
+            async with self._busy:
+                await self._apply_mine(got, apply)
+            self._commit_if_due()
+
+    def stop(self) -> None:
+        """`run` returns after the batch in hand."""
+        self.stopping = True
+
+    async def close(self) -> None:
+        """Commits what was applied and leaves (a static member keeps its place)."""
+        if self._committing is not None:
+            await self._committing
+        await self._commit()
+        await self._consumer.stop()
+
+    def positions(self) -> dict[int, int]:
+        """By assigned partition: the offset of the next record to apply."""
+        return dict(self._next)
+
+    def behind(self) -> int:
+        """Records in the log that are not applied yet, as of the last fetch.  Local: `end_offsets` would wait
+        up to half a second behind the consumer's own long poll."""
+        total = 0
+        for partition, following in self._next.items():
+            high = self._consumer.highwater(TopicPartition(self.topic, partition))
+            total += max(0, (high or 0) - following)
+        return total
+
+    def uncommitted(self) -> int:
+        return len(self._applied)
+
+    async def _apply_mine(
+        self, got: Mapping[Any, Sequence[Record]], apply: Callable[[Sequence[Record]], Awaitable[bool]]
+    ) -> None:
+        mine = self._consumer.assignment()  # what was revoked while we waited is not ours any more
+        records = [record for where, some in got.items() if where in mine for record in some]
+        if not records or not await apply(records):
+            return
+        ends = {record.partition: record.offset + 1 for record in records}
+        self._applied.update(ends)
+        self._next.update(ends)
+
+    def _commit_if_due(self) -> None:
+        now = time.monotonic()
+        free = self._committing is None or self._committing.done()
+        if self._applied and free and now - self._committed_at >= COMMIT_INTERVAL_S:
+            self._committed_at = now
+            self._committing = asyncio.create_task(self._commit(), name="kafka-commit")
+
+    async def _commit(self) -> None:
+        offsets = dict(self._applied)
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit(
+                {TopicPartition(self.topic, partition): end for partition, end in offsets.items()}
+            )
+        except (
+            CommitFailedError,
+            IllegalStateError,
+        ) as why:  # lost the partition: done again elsewhere, harmless
+            log.info("an offset commit came too late: %r", why)
+        except KafkaError as why:  # the broker is away: the next commit says the same or more
+            log.info("an offset commit failed: %r", why)
+            return
+        else:
+            self.committed.update(offsets)
+        for partition, end in offsets.items():
+            if self._applied.get(partition) == end:
+                del self._applied[partition]
+
+    async def _learn_positions(self, got: Mapping[Any, Sequence[Record]]) -> None:
+        mine = {where.partition for where in self._consumer.assignment()}
+        fetched = {where.partition: some[0].offset for where, some in got.items() if some}
+        for partition in mine - fetched.keys():
+            where = TopicPartition(self.topic, partition)
+            fetched[partition] = await self._consumer.position(where)
+        self._next = {partition: fetched[partition] for partition in sorted(mine)}
+
+    async def on_partitions_revoked(self, revoked: Sequence[Any]) -> None:
+        """Finishes the batch in hand, then lets go."""
+        async with self._busy:
+            if revoked:
+                await self._commit()
+
+    async def on_partitions_assigned(self, assigned: Sequence[Any]) -> None:
+        log.debug("assigned %s", assigned)
+        self._reassigned.set()
+
+
+class DeadLetters:
+    """Where records go that cannot be read, so that they never block a partition."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.topic = topic
+        self._bootstrap = bootstrap
+        self._producer: Any = None
+
+    async def put(self, record: Record, reason: str) -> None:
+        """Raises OSError if Kafka does not take it: the caller tries its batch again."""
+        headers = [("reason", reason.encode()), ("from", f"{record.partition}:{record.offset}".encode())]
+        try:
+            if self._producer is None:
+                await create_topic(self._bootstrap, self.topic, 1)
+                producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER)
+                await producer.start()
+                self._producer = producer
+            await self._producer.send_and_wait(self.topic, record.value, headers=headers)
+        except (KafkaError, NodeNotReadyError) as why:
+            raise OSError(f"the dead letter was not taken: {why!r}") from why
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
