@@ -163,7 +163,7 @@ class RunFolder:
         if manifest.get("tool") != TOOL:
             raise ResultsError(
                 f"{self.path / 'manifest.json'} was not written by {TOOL} "
-                f"(its tool is {manifest.get('tool')!r}). Give the folder of a run, for example results/latest."
+                f"(its tool is {manifest.get('tool')!r}). Give a run, such as results/latest."
             )
         if manifest.get("schema_version") != SCHEMA_VERSION:
             raise ResultsError(

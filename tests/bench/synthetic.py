@@ -1,0 +1,658 @@
+"""A small but complete result folder from a seed, made up without any server: for the tests of all that reads
+results (figures, guards, checks, report).
+
+A little simulation plays chat: SENDs at a steady rate, MESSAGE pushes, DELIVERED, READ, its UPDATE pushes,
+openings (STATE, SYNC), probes, the final read.  Whatever is timed is evenly spread over a known range
+(`Spread`), so that each quantile is known without computing it from the rows: `spread.at(p)`, to about 1 %
+of the range.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.record import (
+    CONNECTIONS,
+    ERROR_CODES,
+    ITEMS,
+    NONE,
+    OPERATIONS,
+    PUSHES,
+    Op,
+    Outcome,
+    Phase,
+    PushKind,
+)
+from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, TOOL, RunFolder
+
+MS = 1_000_000
+S = 1_000_000_000
+US = 1_000
+START = 1_000 * S
+"""When the run began, on its CLOCK_MONOTONIC."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Microseconds, evenly spread from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def at(self, p: float) -> float:
+        return self.low + (self.high - self.low) * p
+
+    def ns(self, number: int) -> int:
+        """The number-th value, in nanoseconds.  The golden ratio fills the range evenly from any start."""
+        return int(self.at(number * 0.6180339887498949 % 1) * US)
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What the made-up run is like."""
+
+    scheme: str = "db"
+    people: int = 40
+    groups: int = 4
+    workers: int = 2
+    warmup_s: int = 5
+    measure_s: int = 20
+    drain_s: int = 5
+    send_per_s: float = 20
+    think_s: float = 0.5
+    send_lag_us: Spread = Spread(10, 110)
+    send_us: Spread = Spread(3_000, 13_000)
+    read_us: Spread = Spread(1_000, 21_000)
+    state_us: Spread = Spread(500, 2_500)
+    message_us: Spread = Spread(2_000, 12_000)
+    """SEND written -> MESSAGE."""
+    receipt_us: Spread = Spread(4_000, 24_000)
+    """READ written -> UPDATE, at every device that is told."""
+    lag_shift_us: float = 0
+    lost_pushes: float = 0
+    """Share of the UPDATE read/ pushes that never arrive."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """Share of the READs that end so: an error code, or DEADLINE.  They change nothing."""
+    visible_us: float = 12_000
+    """How long after its ACK a probe's READ becomes visible to the other connection."""
+    probes: int = 20
+    lost_acknowledged: int = 0
+    """Cursors that the store holds one lower than acknowledged."""
+    phantom: int = 0
+    """Cursors that the store holds higher than anyone asked."""
+    stale_at_end: int = 0
+    """Cursors that the API shows one lower than the store."""
+    hole: int = 0
+    """Rows missing in the middle of the first worker's record."""
+    closed_devices: int = 0
+    """Devices whose session the server closes half-way through."""
+    cores: dict[str, float] = field(default_factory=lambda: {"generator": 0.3, "server": 0.5, "mysql": 0.4})
+
+
+@dataclass
+class Told:
+    """One device that had to be told of one write."""
+
+    write: int
+    lag_us: float
+    arrived: bool
+
+
+class World:
+    """The simulation: state, clock and the rows that a recorder would have written."""
+
+    def __init__(self, knobs: Knobs, seed: int) -> None:
+        self.knobs = knobs
+        self.rng = np.random.default_rng(seed)
+        self.measure = START + knobs.warmup_s * S
+        self.measure_end = self.measure + knobs.measure_s * S
+        self.drain_end = self.measure_end + knobs.drain_s * S
+        self.operations: list[dict[str, Any]] = []
+        self.items: list[dict[str, Any]] = []
+        self.pushes: list[dict[str, Any]] = []
+        self.connections: list[dict[str, Any]] = []
+        self.plan = count()
+        self.next_row = [0] * knobs.workers
+        self.events: list[tuple[int, int, Callable[[], None]]] = []
+        self.order = count()
+        self.drawn: dict[str, int] = defaultdict(int)
+        self.told: dict[str, list[Told]] = {"receipt": [], "own_device": [], "message": []}
+        self._people()
+        self._conversations()
+        self._connect()
+
+    # --- the population -----------------------------------------------------------------------------------
+
+    def _people(self) -> None:
+        self.device_user: list[int] = []
+        self.devices_of: dict[int, list[int]] = defaultdict(list)
+        for person in range(self.knobs.people + 2):  # the last two are the probe and its peer
+            probe = person >= self.knobs.people
+            for _ in range(0 if probe else 1 + (person % 10 >= 6) + (person % 10 == 9)):
+                self.devices_of[person].append(len(self.device_user))
+                self.device_user.append(person)
+
+    def _conversations(self) -> None:
+        people, rng = self.knobs.people, self.rng
+        self.members = [(a, (a + step) % people) for step in (1, 2) for a in range(people)]
+        self.direct = [True] * len(self.members)
+        for _ in range(self.knobs.groups):
+            size = int(rng.integers(5, 12))
+            self.members.append(tuple(int(p) for p in rng.choice(people, size, replace=False)))
+            self.direct.append(False)
+        self.members.append((people, people + 1))
+        self.direct.append(True)
+        self.history = [5 if direct else 20 for direct in self.direct]
+        self.senders = [
+            [self.members[c][i % len(self.members[c])] for i in range(h)] for c, h in enumerate(self.history)
+        ]
+        self.cursor = {(c, user): h for c, h in enumerate(self.history) for user in self.members[c]}
+        self.start = dict(self.cursor)
+        self.delivered = dict(self.cursor)
+        self.version: dict[tuple[int, int], int] = defaultdict(int)
+        self.change: dict[int, int] = defaultdict(int)
+        self.seen: dict[tuple[int, int], int] = {}
+
+    def _connect(self) -> None:
+        self.session: dict[int, int] = {}
+        self.closes: dict[int, int] = {}
+        middle = (self.measure + self.measure_end) // 2
+        for device, user in enumerate(self.device_user):
+            worker = device % self.knobs.workers
+            session = worker << 24 | (device // self.knobs.workers + 1)
+            self.session[device] = session
+            asked = START + device * MS
+            closed = middle if device < self.knobs.closed_devices else self.drain_end + 2 * S
+            self.closes[device] = closed
+            for op, at in ((Op.CONNECT, 0), (Op.HELLO, 2), (Op.SUB, 4)):
+                self.operation(op, device, asked + at * MS, Spread(500, 1500), plan=NONE, phase=Phase.CONNECT)
+            self.connections.append(
+                {
+                    "intended": asked,
+                    "opened": asked + 2 * MS,
+                    "welcomed": asked + 4 * MS,
+                    "subscribed": asked + 6 * MS,
+                    "closed": closed,
+                    "session": session,
+                    "user": user,
+                    "device": device,
+                    "close_code": 4408 if closed == middle else 1000,
+                    "phase": Phase.MEASURE if closed == middle else Phase.FINAL,
+                }
+            )
+
+    def draw(self, name: str, spread: Spread) -> int:
+        """Nanoseconds; each name has a sequence of its own."""
+        self.drawn[name] += 1
+        return spread.ns(self.drawn[name])
+
+    # --- rows ---------------------------------------------------------------------------------------------
+
+    def operation(
+        self, op: Op, device: int, intended: int, takes: Spread, *, plan: int | None = None, **values: Any
+    ) -> dict[str, Any]:
+        """Writes one row; a device of -1 is a probe or final connection of worker 0."""
+        worker = max(device, 0) % self.knobs.workers
+        op_id = worker << 40 | self.next_row[worker]
+        self.next_row[worker] += 1
+        sent = intended + self.draw("send lag", self.knobs.send_lag_us)
+        took = self.draw(op.name, takes)
+        server = took * 7 // 10 // US
+        row = {
+            "op_id": op_id,
+            "plan": next(self.plan) if plan is None else plan,
+            "intended": intended,
+            "sent": sent,
+            "acknowledged": sent + took,
+            "argument": NONE,
+            "value": NONE,
+            "version": NONE,
+            "change_id": NONE,
+            "session": self.session.get(device, 0xFFFFFF),
+            "user": self.device_user[device] if device >= 0 else 0,
+            "device": device if device >= 0 else 0xFFFFFFFF,
+            "conversation": 0xFFFFFFFF,
+            "unread": NONE,
+            "server_us": server,
+            "wait_us": server // 10,
+            "store_us": server // 2,
+            "cache_us": server // 20,
+            "op": op,
+            "outcome": Outcome.OK,
+            "phase": self.phase(intended),
+        } | values
+        self.operations.append(row)
+        return row
+
+    def phase(self, t: int) -> Phase:
+        if t < self.measure:
+            return Phase.WARMUP
+        return Phase.MEASURE if t < self.measure_end else Phase.DRAIN
+
+    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> None:
+        self.pushes.append(
+            {
+                "received": received,
+                "at_ms": received // MS,
+                "version": NONE,
+                "change_id": NONE,
+                "session": self.session[device],
+                "user": self.device_user[device],
+                "device": device,
+                "kind": kind,
+                "phase": self.phase(received),
+            }
+            | values
+        )
+
+    # --- what happens -------------------------------------------------------------------------------------
+
+    def at(self, t: int, what: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (t, next(self.order), what))
+
+    def run(self) -> None:
+        gap = int(S / self.knobs.send_per_s)
+        ordinary = len(self.members) - 1
+        for t in range(START + S, self.measure_end, gap):
+            conversation = int(self.rng.integers(ordinary))
+            sender = int(self.rng.choice(self.members[conversation]))
+            device = self.devices_of[sender][0]
+            self.at(t, lambda c=conversation, d=device, t=t: self.send(c, d, t))  # type: ignore[misc]
+            if self.rng.random() < 0.5:
+                self.at(t + gap // 2, lambda d=device, t=t + gap // 2: self.open_app(d, t))  # type: ignore[misc]
+        while self.events:
+            _, _, what = heapq.heappop(self.events)
+            what()
+        self.probe()
+        self.final_read()
+
+    def alive(self, device: int, t: int) -> bool:
+        return t < self.closes[device]
+
+    def send(self, conversation: int, device: int, t: int) -> None:
+        sender = self.device_user[device]
+        if not self.alive(device, t):
+            row = self.operation(Op.SEND, device, t, self.knobs.send_us, conversation=conversation)
+            row.update(sent=0, acknowledged=0, outcome=Outcome.UNSENT, error=ERROR_CODES["NOT_CONNECTED"])
+            return
+        self.senders[conversation].append(sender)
+        seq = len(self.senders[conversation])
+        row = self.operation(Op.SEND, device, t, self.knobs.send_us, conversation=conversation, value=seq)
+        self.cursor[conversation, sender] = seq
+        self.version[conversation, sender] += 1
+        for person in self.members[conversation]:
+            for told in self.devices_of[person]:
+                if told != device:
+                    self.message(conversation, seq, sender, told, row)
+            if person != sender:
+                reader = int(self.rng.choice(self.devices_of[person]))
+                think = int(self.rng.exponential(self.knobs.think_s) * S)
+                due = row["sent"] + int(self.knobs.message_us.high) * US + think
+                self.at(due, lambda d=reader, c=conversation, t=due: self.read(d, c, t))  # type: ignore[misc]
+
+    def message(self, conversation: int, seq: int, sender: int, device: int, row: dict[str, Any]) -> None:
+        lag = self.draw("message", self.knobs.message_us)
+        received = row["sent"] + lag
+        if not self.alive(device, received):
+            return
+        self.push(PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender)
+        self.told["message"].append(Told(row["op_id"], lag / US, True))
+
+        def arrive() -> None:
+            self.seen[device, conversation] = max(seq, self.seen.get((device, conversation), 0))
+
+        self.at(received, arrive)
+        due = received + S
+        self.at(due, lambda: self.deliver(device, conversation, due))
+
+    def deliver(self, device: int, conversation: int, t: int) -> None:
+        user, up_to = self.device_user[device], self.seen[device, conversation]
+        if not self.alive(device, t) or self.delivered[conversation, user] >= up_to:
+            return
+        self.delivered[conversation, user] = up_to
+        self.operation(
+            Op.DELIVERED, device, t, self.knobs.read_us, argument=up_to, value=up_to,
+            conversation=conversation, flags=1, plan=NONE,
+        )  # fmt: skip
+
+    def read(self, device: int, conversation: int, t: int) -> None:
+        user, up_to = self.device_user[device], self.seen.get((device, conversation), 0)
+        row = self.operation(
+            Op.READ, device, t, self.knobs.read_us, argument=up_to, conversation=conversation
+        )
+        before = self.cursor[conversation, user]
+        if not self.alive(device, t):
+            row.update(sent=0, acknowledged=0, outcome=Outcome.UNSENT, error=ERROR_CODES["NOT_CONNECTED"])
+        elif before >= up_to:
+            row.update(sent=0, acknowledged=0, outcome=Outcome.ALREADY_READ)
+        elif not self._refused(row):
+            self._advance(row, device, before, up_to)
+
+    def _refused(self, row: dict[str, Any]) -> bool:
+        chance = self.rng.random()
+        for code, share in self.knobs.errors.items():
+            chance -= share
+            if chance < 0:
+                row["error"] = ERROR_CODES[code]
+                row["outcome"] = (
+                    Outcome.INFO if code in ("DEADLINE", "UNAVAILABLE", "INTERNAL") else Outcome.FAIL
+                )
+                if code == "DEADLINE":
+                    row["acknowledged"] = 0
+                return True
+        return False
+
+    def _advance(self, row: dict[str, Any], device: int, before: int, up_to: int) -> None:
+        conversation, user = row["conversation"], row["user"]
+        self.cursor[conversation, user] = up_to
+        self.version[conversation, user] += 1
+        self.change[user] += 1
+        last = len(self.senders[conversation])
+        row.update(value=up_to, version=self.version[conversation, user], flags=1, unread=last - up_to)
+        own = [other for other in self.devices_of[user] if other != device]
+        if self.direct[conversation]:
+            others = {person for person in self.members[conversation] if person != user}
+        else:
+            others = set(self.senders[conversation][before:up_to]) - {user}
+        for told in own:
+            self._update(row, told, "own_device", self.change[user])
+        for told in (d for person in sorted(others) for d in self.devices_of[person]):
+            self._update(row, told, "receipt", NONE)
+
+    def _update(self, row: dict[str, Any], device: int, which: str, change_id: int) -> None:
+        lag = self.draw(which, self.knobs.receipt_us) + int(self.knobs.lag_shift_us) * US
+        received = row["sent"] + lag
+        if not self.alive(device, row["sent"]):
+            return
+        arrived = self.rng.random() >= self.knobs.lost_pushes and self.alive(device, received)
+        self.told[which].append(Told(row["op_id"], lag / US, arrived))
+        if arrived:
+            self.push(
+                PushKind.READ, device, received, value=row["value"], version=row["version"],
+                change_id=change_id, conversation=row["conversation"], actor=row["user"],
+            )  # fmt: skip
+
+    def open_app(self, device: int, t: int) -> None:
+        if not self.alive(device, t):
+            return
+        user = self.device_user[device]
+        row = self.operation(Op.STATE, device, t, self.knobs.state_us, value=self.change[user])
+        self._state(row, user, [c for c, members in enumerate(self.members) if user in members][:20], {})
+        self.operation(Op.SYNC, device, t, self.knobs.state_us, argument=0, value=self.change[user])
+
+    def _state(
+        self, row: dict[str, Any], user: int, conversations: list[int], shown: dict[tuple[int, int], int]
+    ) -> None:
+        row["items"] = len(conversations)
+        for index, conversation in enumerate(conversations):
+            value = shown.get((conversation, user), self.cursor[conversation, user])
+            last = len(self.senders[conversation])
+            self.items.append(
+                {
+                    "op_id": row["op_id"],
+                    "value": value,
+                    "version": self.version[conversation, user],
+                    "change_id": NONE,
+                    "last_seq": last,
+                    "conversation": conversation,
+                    "actor": user,
+                    "unread": last - value,
+                    "index": index,
+                }
+            )
+
+    def probe(self) -> None:
+        """READs on a conversation of its own, each followed by polls every 5 ms until one shows it."""
+        person, conversation = self.knobs.people, len(self.members) - 1
+        for number in range(self.knobs.probes):
+            t = self.measure + number * (self.measure_end - self.measure) // max(1, self.knobs.probes)
+            up_to = self.cursor[conversation, person] + 1
+            self.senders[conversation].append(person + 1)
+            self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
+            row = self._probe(
+                Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
+            )
+            visible = row["acknowledged"] + int(self.knobs.visible_us * US)
+            poll_at = row["acknowledged"] + int(self.rng.integers(5 * MS))
+            for _ in range(20):
+                poll = self._probe(Op.PROBE_STATE, person, poll_at, conversation)
+                if poll["sent"] >= visible:
+                    self.cursor[conversation, person] = up_to
+                self._state(poll, person, [conversation], {})
+                if poll["sent"] >= visible:
+                    break
+                poll_at += 5 * MS
+            self.cursor[conversation, person] = up_to
+            self.version[conversation, person] += 1
+
+    def _probe(self, op: Op, person: int, t: int, conversation: int, **values: Any) -> dict[str, Any]:
+        return self.operation(
+            op, -1, t, Spread(400, 600), plan=NONE, user=person, conversation=conversation, **values
+        )
+
+    def final_read(self) -> None:
+        keys = sorted(self.cursor)
+        self.store = dict(self.cursor)
+        picked = [
+            keys[i] for i in self.rng.permutation(len(keys)) if self.cursor[keys[i]] > self.start[keys[i]]
+        ]
+        bad = iter(picked)
+        for _ in range(self.knobs.lost_acknowledged):
+            self.store[next(bad)] -= 1
+        for _ in range(self.knobs.phantom):
+            self.store[next(bad)] += 7
+        shown = dict(self.store)
+        for _ in range(self.knobs.stale_at_end):
+            shown[next(bad)] -= 1
+        for person in range(self.knobs.people):
+            mine = [c for c, members in enumerate(self.members) if person in members]
+            row = self.operation(
+                Op.STATE, -1, self.drain_end + S, self.knobs.state_us, plan=NONE, user=person,
+                phase=Phase.FINAL,
+            )  # fmt: skip
+            self._state(row, person, mine, shown)
+
+
+def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any) -> tuple[RunFolder, World]:
+    """A complete folder below `root`, and the world that it came from.  `changes` are fields of Knobs."""
+    knobs = replace(knobs or Knobs(), **changes)
+    world = World(knobs, seed)
+    world.run()
+    folder = RunFolder.create(
+        root,
+        scheme=knobs.scheme,
+        scenario="steady_chat",
+        now=datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC),
+        short_id=f"{seed:06x}",
+    )
+    _write_tables(folder, world)
+    folder.write_timeseries(_timeseries(world))
+    folder.write_manifest(_manifest(folder, world, seed))
+    (folder.logs / "server.log").write_text("listening\n")
+    return folder, world
+
+
+def rows(dtype: np.dtype[Any], dicts: Iterable[dict[str, Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Dictionaries to a structured array; what is not given is 0."""
+    content = list(dicts)
+    array = np.zeros(len(content), dtype)
+    for name in dtype.names or ():
+        array[name] = [row.get(name, 0) for row in content]
+    return array
+
+
+def _write_tables(folder: RunFolder, world: World) -> None:
+    for worker in range(world.knobs.workers):
+        operations = [row for row in world.operations if row["op_id"] >> 40 == worker]
+        if worker == 0 and world.knobs.hole:
+            middle = len(operations) // 2
+            del operations[middle : middle + world.knobs.hole]
+        folder.write_rows("operations", worker, rows(OPERATIONS, operations))
+        folder.write_rows(
+            "items", worker, rows(ITEMS, (r for r in world.items if r["op_id"] >> 40 == worker))
+        )
+        pushes = (row for row in world.pushes if row["session"] >> 24 == worker)
+        folder.write_rows("pushes", worker, rows(PUSHES, sorted(pushes, key=lambda row: row["received"])))
+        folder.write_rows(
+            "connections",
+            worker,
+            rows(CONNECTIONS, (r for r in world.connections if r["session"] >> 24 == worker)),
+        )
+    folder.write_once(
+        "conversations",
+        rows(
+            CONVERSATIONS,
+            ({"kind": 0 if d else 1, "history": h} for d, h in zip(world.direct, world.history, strict=True)),
+        ),
+    )
+    folder.write_once(
+        "members",
+        rows(
+            MEMBERS,
+            (
+                {"conversation": c, "user": user, "read_seq": world.start[c, user]}
+                for c, members in enumerate(world.members)
+                for user in members
+            ),
+        ),
+    )
+    folder.write_once(
+        "devices", rows(DEVICES, ({"device": d, "user": u} for d, u in enumerate(world.device_user)))
+    )
+    folder.write_once(
+        "final_store",
+        rows(
+            FINAL_STORE,
+            (
+                {
+                    "conversation": c,
+                    "user": u,
+                    "read_seq": seq,
+                    "delivered_seq": max(seq, world.delivered[c, u]),
+                    "version": world.version[c, u],
+                    "last_seq": len(world.senders[c]),
+                }
+                for (c, u), seq in world.store.items()
+            ),
+        ),
+    )
+
+
+STORES = {
+    "memory": (),
+    "db": ("mysql",),
+    "redis": ("mysql", "redis"),
+    "queue": ("mysql", "redis", "kafka", "consumer"),
+}
+COUNTERS = {
+    "mysql": {
+        "Com_select": 300.0,
+        "Com_insert": 80.0,
+        "Com_update": 120.0,
+        "Com_commit": 100.0,
+        "Questions": 700.0,
+    },
+    "redis": {
+        "keyspace_hits": 900.0,
+        "keyspace_misses": 100.0,
+        "total_commands_processed": 1_500.0,
+        "expired_keys": 1.0,
+    },
+    "kafka": {"lag_events": 0.0},
+}
+"""Counters by component: how much each grows in a second."""
+
+
+def _timeseries(world: World) -> list[tuple[int, str, str, float]]:
+    """A sample a second: CPU grows by the known number of cores, memory and counters grow evenly."""
+    samples: list[tuple[int, str, str, float]] = []
+    components = ["generator", "server", *STORES[world.knobs.scheme]]
+    for second in range((world.drain_end - START) // S + 1):
+        t = START + second * S
+        for component in components:
+            cores = world.knobs.cores.get(component, 0.2)
+            samples.append((t, component, "cpu_s", 3.0 + cores * second))
+            samples.append((t, component, "rss_bytes", 50e6 + 1e5 * second))
+            samples.append((t, component, "runqueue_s", 0.01 * second))
+            for name, growth in COUNTERS.get(component, {}).items():
+                samples.append((t, component, name, 17.0 + growth * second))
+        samples.append((t, "generator", "connections", float(len(world.device_user))))
+    return samples
+
+
+def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
+    knobs = world.knobs
+    promises = {
+        "memory": ["read_your_writes", "monotonic_reads", "convergence"],
+        "db": ["durable", "read_your_writes", "monotonic_reads", "convergence"],
+        "redis": ["durable"],
+        "queue": ["durable", "convergence"],
+    }
+    ack = "volatile" if knobs.scheme == "memory" else "durable"
+    return {
+        "tool": TOOL,
+        "tool_version": "0.1.0",
+        "run_id": folder.run_id,
+        "command": f"bench run --scheme {knobs.scheme} --users {len(world.device_user)} --seed {seed}",
+        "started_at": "2025-03-01T12:00:00+00:00",
+        "ended": {"how": "finished", "phase": "final", "message": ""},
+        "plan_sha256": f"{seed:064x}",
+        "run": {
+            "scheme": knobs.scheme,
+            "model": "flags",
+            "variant": None,
+            "queue_order": "db_first" if knobs.scheme == "queue" else None,
+            "scenario": "steady_chat",
+            "users": len(world.device_user),
+            "people": knobs.people,
+            "devices_per_person": len(world.device_user) / knobs.people,
+            "intensity": 12.5,
+            "seed": seed,
+            "nodes": 1,
+            "mysql_driver": "aiomysql",
+            "services": {
+                name: {"version": f"{name} 1.0", "how": "local"}
+                for name in STORES[knobs.scheme]
+                if name != "consumer"
+            },
+            "options": {},
+            "promises": promises[knobs.scheme],
+            "ack": {"send": ack, "read": ack},
+            "receipt_members": 200,
+            "workers": knobs.workers,
+        },
+        "load": {
+            "send_per_s": knobs.send_per_s,
+            "planned": sum(1 for row in world.operations if row["plan"] != NONE),
+            "connections_asked": len(world.device_user),
+        },
+        "window": {
+            "start": START,
+            "measure": world.measure,
+            "measure_end": world.measure_end,
+            "drain_end": world.drain_end,
+        },
+        "deaths": [],
+        "drained": True,
+        "final": {"asked": knobs.people, "answered": knobs.people},
+        "fail_if": [],
+        "generator": {"gc_pauses": 0, "ceiling_per_s": None},
+    }
+
+
+def change_manifest(folder: RunFolder, **changes: Any) -> None:
+    """Replaces parts of the manifest; dictionaries are merged."""
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    for name, value in changes.items():
+        manifest[name] = {**manifest[name], **value} if isinstance(value, dict) else value
+    folder.write_manifest(manifest)
