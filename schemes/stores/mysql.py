@@ -11,10 +11,10 @@
     # reads, one statement each
     await store.position(user, trace) -> (epoch, change_id)
     await store.states(user, conversations|None, trace, counted=False)
-                                        -> (change_id, list[MemberState]), unread filled if counted; unknown
-                                           conversations are simply absent
-    await store.page(user, after|None, limit, trace)
-                                        -> (change_id, list[MemberState], next cursor|None), newest first, counted
+                                        -> (change_id, list[MemberState]), newest first, with unread if
+                                           counted; conversations that the user is not in are absent
+    await store.page(user, cursor|None, limit, trace)
+                                        -> (change_id, list[MemberState], next cursor|None), counted
     await store.total_unread(user, trace) -> int
     await store.cursors([(user, conversation_id), ...], trace) -> dict[(user, conversation_id), Cursor]
     await store.heads([conversation_id, ...], trace) -> dict[conversation_id, Head]
@@ -22,16 +22,462 @@
     await store.sync(user, since, limit, messages, trace) -> SyncPage
     await store.history(conversation_id, from_seq, limit, trace) -> list[StoredMessage]
 
-    # writes, one transaction each, retried on deadlock and lock wait
-    await store.send(conversation, message, trace) -> Stored(sent, advanced|None, duplicate)
-    await store.read(user, [(conversation, up_to_seq), ...], at, trace) -> list[Marking]
-    await store.deliver(user, [(conversation, up_to_seq), ...], at, trace) -> list[Marking]
+    # writes, one transaction each, tried again on deadlock and lock wait; conversations come from `member`
+    await store.send(conversation, draft, trace) -> Stored(sent, advanced|None, duplicate)
+    await store.read(user, [(conversation, up_to_seq), ...], at, trace) -> list[Marking]      ascending by id
+    await store.deliver(user, [(conversation, up_to_seq), ...], at, trace) -> list[Marking]   ascending by id
     await store.apply_reads(list[QueuedMark], trace) -> list[Advanced]          any order; sorted inside
     await store.apply_delivered(list[QueuedMark], trace) -> list[Reached]
 
     # the harness's door
     await store.reset();  await store.seed(conversations, done=...)
-    await store.dump(after, limit) -> (list[DumpRow], next|None)
+    await store.dump(after, limit) -> (list[DumpRow], next|None)      ascending by (user, conversation)
     await store.held(user, conversation_id) -> DumpRow|None
     store.stats() -> dict[str, int]
-"""
+
+Everything raises Refused("UNAVAILABLE") when MySQL is away or does not answer within OPERATION_S.  Time spent
+waiting for a connection is added to `trace.wait`, time in MySQL to `trace.store`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
+from schemes.protocol import DumpRow, SeedConversation, StoredMessage
+from schemes.read_state import Advanced, Conversation, Reached, Sent
+from schemes.stores import catch_up, queries, tables, transactions
+from schemes.stores.directory import Directory, not_member
+from schemes.stores.driver import (
+    DEADLOCK,
+    ConnectionLost,
+    Contention,
+    DuplicateKey,
+    NoDatabase,
+    Session,
+    StoreError,
+    Target,
+    Unavailable,
+    connect,
+)
+from schemes.stores.model import make
+from schemes.stores.pool import Pool
+from schemes.stores.rows import Cursor, Draft, Head, Marking, MemberState, QueuedMark, Stored
+from schemes.stores.seeding import Seeder
+from schemes.stores.times import stamp
+
+T = TypeVar("T")
+
+OPERATION_S: Final = 4.5
+"""Below the 5 s after which a client gives up: the refusal must still arrive."""
+RETRIES: Final = 3
+_BACKOFF_S: Final = 0.005
+_KEYS_MAX: Final = 500
+
+
+class MySQL:
+    """The store.  One per process; all its methods belong to one event loop."""
+
+    def __init__(
+        self, url: str, *, model: str = "flags", pool_size: int = 32, receipt_members: int = 200
+    ) -> None:
+        self._target = Target.parse(url)
+        self._model = make(model)
+        self._receipt_members = receipt_members
+        self._pool = Pool(lambda: connect(self._target), pool_size)
+        self._directory = Directory()
+        self._seeder: Seeder | None = None
+        self._counters = dict.fromkeys(
+            (
+                "transactions",
+                "reads",
+                "duplicates",
+                "deadlocks",
+                "lock_waits",
+                "retries_exhausted",
+                "connections_lost",
+                "unavailable",
+                "directory_misses",
+            ),
+            0,
+        )
+
+    @property
+    def model(self) -> str:
+        return self._model.name
+
+    async def start(self) -> None:
+        """Raises Refused("UNAVAILABLE") that says why MySQL cannot be used."""
+        try:
+            await tables.create(self._target)
+            await self._pool.warm()
+        except StoreError as why:
+            raise Refused("UNAVAILABLE", f"MySQL at {self._target}: {why}") from why
+
+    async def close(self) -> None:
+        if self._seeder is not None:
+            await self._seeder.abandon()
+        self._pool.flush()
+
+    # --- membership -------------------------------------------------------------------------------------
+
+    async def conversation(self, conversation_id: str, trace: Trace) -> Conversation:
+        found = self._directory.find(conversation_id)
+        if found is not None:
+            return found
+        self._counters["directory_misses"] += 1
+        rows = await self._query(queries.MEMBERS, (conversation_id, queries.MEMBERS_MAX), trace)
+        # collations ignore trailing spaces; ids do not
+        if not rows or rows[0][0] != conversation_id:
+            raise not_member(conversation_id)
+        found = Conversation(
+            conversation_id, queries.KINDS[rows[0][1]], tuple(sorted(row[2] for row in rows))
+        )
+        self._directory.add(found)
+        return found
+
+    async def member(self, user: int, conversation_id: str, trace: Trace) -> Conversation:
+        return self._directory.check(user, await self.conversation(conversation_id, trace))
+
+    # --- reads ------------------------------------------------------------------------------------------
+
+    async def position(self, user: int, trace: Trace) -> tuple[int, int]:
+        """(epoch, change_id); (1, 0) for a person who is in no conversation."""
+        rows = await self._query(queries.POSITION, (user,), trace)
+        return (rows[0][0], rows[0][1]) if rows else (1, 0)
+
+    async def states(
+        self, user: int, conversations: Sequence[str] | None, trace: Trace, *, counted: bool = False
+    ) -> tuple[int, list[MemberState]]:
+        """All or the named (at most 500) conversations of a person, and the change id of that moment."""
+        named = conversations or ()
+        if conversations is not None and not named:
+            return (await self.position(user, trace))[1], []
+        sql = queries.states(self._model.unread_sql if counted else "NULL", len(named))
+        rows = await self._query(sql, (user, *named, queries.MEMBERS_MAX, user), trace)
+        return _states(rows)
+
+    async def page(
+        self, user: int, cursor: str | None, limit: int, trace: Trace
+    ) -> tuple[int, list[MemberState], str | None]:
+        """Raises Refused("BAD_REQUEST") for a cursor that this server did not give out."""
+        sql = queries.states(self._model.unread_sql, after=cursor is not None)
+        after = () if cursor is None else _decode_cursor(cursor)
+        change_id, found = _states(await self._query(sql, (user, *after, limit + 1, user), trace))
+        more = _encode_cursor(found[limit - 1]) if len(found) > limit else None
+        return change_id, found[:limit], more
+
+    async def total_unread(self, user: int, trace: Trace) -> int:
+        """Over all conversations of the person."""
+        sql = queries.TOTAL.format(unread=self._model.unread_sql)
+        return int((await self._query(sql, (user,), trace))[0][0])
+
+    async def cursors(self, keys: Sequence[tuple[int, str]], trace: Trace) -> dict[tuple[int, str], Cursor]:
+        found: dict[tuple[int, str], Cursor] = {}
+        for start in range(0, len(keys), _KEYS_MAX):
+            chunk = keys[start : start + _KEYS_MAX]
+            sql = queries.CURSORS.format(keys=queries.pairs(len(chunk)))
+            for row in await self._query(sql, queries.flat(chunk), trace):
+                found[row[0], row[1]] = queries.cursor(row)
+        return found
+
+    async def heads(self, conversations: Sequence[str], trace: Trace) -> dict[str, Head]:
+        found: dict[str, Head] = {}
+        for start in range(0, len(conversations), _KEYS_MAX):
+            chunk = conversations[start : start + _KEYS_MAX]
+            sql = queries.HEADS.format(keys=queries.marks(len(chunk)))
+            for row in await self._query(sql, chunk, trace):
+                found[row[0]] = queries.head(row)
+        return found
+
+    async def highest_seq(self, conversation_id: str, message_ids: Sequence[int], trace: Trace) -> int:
+        """Raises Refused("NOT_FOUND") unless all of them are messages of this conversation."""
+        wanted = sorted(set(message_ids))
+        sql = queries.SEQS.format(ids=queries.marks(len(wanted)))
+        ((count, highest),) = await self._query(sql, (*wanted, conversation_id), trace)
+        if count != len(wanted):
+            raise Refused("NOT_FOUND", f"{len(wanted) - count} of the messages are not in {conversation_id}")
+        return int(highest)
+
+    async def sync(self, user: int, since: SyncFrom, limit: int, messages: bool, trace: Trace) -> SyncPage:
+        """A page of what changed; `total_unread` is on the last one."""
+        page = await self._read(
+            lambda session: catch_up.page(session, user, since, limit, messages=messages), trace
+        )
+        if page.done and not page.reset_required:
+            page.total_unread = await self.total_unread(user, trace)
+        return page
+
+    async def history(
+        self, conversation_id: str, from_seq: int, limit: int, trace: Trace
+    ) -> list[StoredMessage]:
+        rows = await self._query(queries.HISTORY, (conversation_id, from_seq, limit), trace)
+        return [
+            StoredMessage(
+                str(message_id),
+                seq,
+                f"u{sender}",
+                client.decode(),
+                sent,
+                (body or b"").decode(errors="replace"),
+            )
+            for message_id, seq, sender, client, sent, body in rows
+        ]
+
+    # --- writes -----------------------------------------------------------------------------------------
+
+    async def send(self, conversation: Conversation, draft: Draft, trace: Trace) -> Stored:
+        """Appends a message, or finds the one that the sender gave this client_msg_id before."""
+        try:
+            return await self._transact(
+                lambda session: transactions.send(
+                    session, self._model, conversation, draft, self._receipt_members
+                ),
+                trace,
+            )
+        except DuplicateKey as why:
+            return await self._sent_before(draft, why, trace)
+
+    async def _sent_before(self, draft: Draft, why: DuplicateKey, trace: Trace) -> Stored:
+        rows = await self._query(queries.BY_CLIENT_ID, (draft.sender, draft.client_msg_id), trace)
+        if not rows:
+            raise why  # another key: two servers with the same node number
+        self._counters["duplicates"] += 1
+        conversation_id, message_id, seq, at = rows[0]
+        conversation = await self.conversation(conversation_id, trace)
+        sent = Sent(conversation, message_id, seq, draft.sender, draft.client_msg_id, at, draft.body)
+        return Stored(sent, None, duplicate=True)
+
+    async def read(
+        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
+    ) -> list[Marking]:
+        """All or none.  Raises Refused("SEQ_AHEAD")."""
+        return await self._transact(
+            lambda session: transactions.read(session, self._model, user, wanted, at, self._receipt_members),
+            trace,
+        )
+
+    async def deliver(
+        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
+    ) -> list[Marking]:
+        """All or none.  Raises Refused("SEQ_AHEAD")."""
+        return await self._transact(
+            lambda session: transactions.deliver(session, self._model, user, wanted, at), trace
+        )
+
+    async def apply_reads(self, marks: Iterable[QueuedMark], trace: Trace) -> list[Advanced]:
+        """Applies a batch in one transaction: forward only, so applying it again changes nothing.
+
+        Gives what really moved, with versions and change ids, ascending by (user, conversation); marks of
+        people who are not members are dropped."""
+        batch = await self._sorted(marks, trace)
+        return await self._transact(
+            lambda session: transactions.apply_reads(session, self._model, batch, self._receipt_members),
+            trace,
+        )
+
+    async def apply_delivered(self, marks: Iterable[QueuedMark], trace: Trace) -> list[Reached]:
+        """As `apply_reads`."""
+        batch = await self._sorted(marks, trace)
+        return await self._transact(
+            lambda session: transactions.apply_delivered(session, self._model, batch), trace
+        )
+
+    async def _sorted(
+        self, marks: Iterable[QueuedMark], trace: Trace
+    ) -> list[tuple[Conversation, QueuedMark]]:
+        batch = []
+        for mark in sorted(marks, key=lambda mark: (mark.user, mark.conversation_id)):
+            conversation = await self.conversation(mark.conversation_id, trace)
+            batch.append((self._directory.check(mark.user, conversation), mark))
+        return batch
+
+    # --- the harness's door -----------------------------------------------------------------------------
+
+    async def reset(self) -> None:
+        """Empties every table; secondary keys are there afterwards."""
+        if self._seeder is not None:
+            await self._seeder.abandon()
+            self._seeder = None
+        self._directory.clear()
+        await tables.empty(self._target)
+
+    async def seed(self, conversations: Sequence[SeedConversation], *, done: bool) -> None:
+        """Loads conversations; with `done`, waits until everything is in the tables and analysed."""
+        if self._seeder is None:
+            self._seeder = await Seeder.open(self._target, self._model.name)
+        await self._seeder.add(conversations)
+        if done:
+            seeder, self._seeder = self._seeder, None
+            await seeder.finish()
+
+    async def dump(self, after: str, limit: int) -> tuple[list[DumpRow], str | None]:
+        """Every member's cursors, ascending by (user, conversation), after '' or what the last page gave."""
+        user, _, conversation_id = after.partition("/")
+        where, args = ("TRUE", ()) if not after else (_BEYOND, (int(user), int(user), conversation_id))
+        rows = await self._query(queries.DUMP.format(where=where), (*args, limit), Trace())
+        found = [DumpRow(*row) for row in rows]
+        more = f"{found[-1].user_id}/{found[-1].conversation_id}" if len(found) == limit else None
+        return found, more
+
+    async def held(self, user: int, conversation_id: str) -> DumpRow | None:
+        sql = queries.DUMP.format(where="m.user_id = %s AND m.conversation_id = %s")
+        rows = await self._query(sql, (user, conversation_id, 1), Trace())
+        return DumpRow(*rows[0]) if rows else None
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start."""
+        return dict(self._counters)
+
+    # --- connections and transactions -------------------------------------------------------------------
+
+    async def _query(self, sql: str, args: Sequence[Any], trace: Trace) -> Sequence[tuple[Any, ...]]:
+        return await self._read(lambda session: session.rows(sql, args), trace)
+
+    async def _read(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+        """Reads without a transaction; an idle connection that turns out to be dead is replaced."""
+        self._counters["reads"] += 1
+        return await self._bounded(self._again_if_idle_died(work, trace))
+
+    async def _again_if_idle_died(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+        while True:
+            session = await self._acquire(trace)
+            began = clock_ns()
+            try:
+                result = await work(session)
+            except ConnectionLost:
+                self._drop_lost(session)
+                if session.fresh:
+                    raise
+            except BaseException:
+                self._pool.discard(session)
+                raise
+            else:
+                self._pool.release(session)
+                return result
+            finally:
+                trace.store += clock_ns() - began
+
+    async def _transact(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+        """Runs one transaction, again from the start where MySQL chose it as a victim."""
+        return await self._bounded(self._tries(work, trace))
+
+    async def _tries(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+        for attempt in range(RETRIES + 1):
+            try:
+                return await self._try(work, trace)
+            except Contention as why:
+                self._counters["deadlocks" if why.errno == DEADLOCK else "lock_waits"] += 1
+                last = why
+            began = clock_ns()
+            await asyncio.sleep(_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5))
+            trace.wait += clock_ns() - began
+        self._counters["retries_exhausted"] += 1
+        raise Unavailable(last.errno, f"a victim of contention {RETRIES + 1} times") from last
+
+    async def _try(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+        session = await self._begin(trace)
+        began = clock_ns()
+        try:
+            result = await work(session)
+            await session.write("COMMIT")
+        except ConnectionLost:
+            self._drop_lost(session)
+            raise
+        except Exception:
+            await self._roll_back(session)
+            raise
+        except BaseException:
+            self._pool.discard(session)  # cancelled between a statement and its answer
+            raise
+        finally:
+            trace.store += clock_ns() - began
+        self._pool.release(session)
+        self._counters["transactions"] += 1
+        return result
+
+    async def _begin(self, trace: Trace) -> Session:
+        """A session with a transaction open.  Nothing happened yet, so a dead idle one may be replaced."""
+        while True:
+            session = await self._acquire(trace)
+            began = clock_ns()
+            try:
+                await session.write("BEGIN")
+            except ConnectionLost:
+                self._drop_lost(session)
+                if session.fresh:
+                    raise
+            except BaseException:
+                self._pool.discard(session)
+                raise
+            else:
+                return session
+            finally:
+                trace.store += clock_ns() - began
+
+    async def _acquire(self, trace: Trace) -> Session:
+        began = clock_ns()
+        try:
+            return await self._pool.acquire()
+        finally:
+            trace.wait += clock_ns() - began
+
+    async def _roll_back(self, session: Session) -> None:
+        """Leaves no transaction open: rolled back, or hung up where that cannot be known."""
+        try:
+            await session.write("ROLLBACK")
+        except StoreError:
+            self._drop_lost(session)
+        except BaseException:
+            self._pool.discard(session)
+            raise
+        else:
+            self._pool.release(session)
+
+    def _drop_lost(self, session: Session) -> None:
+        """The server went away under this session, so the idle ones are dead too."""
+        self._counters["connections_lost"] += 1
+        self._pool.discard(session)
+        self._pool.flush()
+
+    async def _bounded(self, work: Awaitable[T]) -> T:
+        """The result, or Refused("UNAVAILABLE") where MySQL is away or OPERATION_S are over.
+
+        What was under way then is rolled back, or unknown if it was the COMMIT."""
+        try:
+            async with asyncio.timeout(OPERATION_S):
+                return await work
+        except (ConnectionLost, Unavailable, NoDatabase) as why:
+            self._counters["unavailable"] += 1
+            raise Refused("UNAVAILABLE", f"MySQL: {why}") from why
+        except TimeoutError as why:
+            self._counters["unavailable"] += 1
+            raise Refused("UNAVAILABLE", f"MySQL did not answer within {OPERATION_S} s") from why
+
+
+_BEYOND: Final = "(m.user_id > %s OR (m.user_id = %s AND m.conversation_id > %s))"
+
+
+def _states(rows: Sequence[tuple[Any, ...]]) -> tuple[int, list[MemberState]]:
+    """No row: not in user_sync_heads, so in no conversation.  One row of nulls: no conversation found."""
+    if not rows:
+        return 0, []
+    return rows[0][0], [queries.member_state(row) for row in rows if row[1] is not None]
+
+
+def _encode_cursor(state: MemberState) -> str:
+    return base64.urlsafe_b64encode(f"{state.last_sent_ms}/{state.conversation_id}".encode()).decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[str, str, str]:
+    try:
+        sent_ms, slash, conversation_id = base64.urlsafe_b64decode(cursor).decode().partition("/")
+        at = stamp(int(sent_ms))
+    except (ValueError, OverflowError) as why:
+        raise Refused("BAD_REQUEST", f"{cursor!r} is not a cursor of this server") from why
+    if not slash:
+        raise Refused("BAD_REQUEST", f"{cursor!r} is not a cursor of this server")
+    return at, at, conversation_id

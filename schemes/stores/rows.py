@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schemes.read_state import Advanced, Reached, Sent
+
 
 @dataclass(slots=True)
 class Head:
@@ -55,3 +57,49 @@ class QueuedMark:
     conversation_id: str
     up_to_seq: int
     at: int
+
+
+@dataclass(slots=True)
+class Span:
+    """(from_seq, up_to_seq] of one conversation, seen by one member."""
+
+    conversation_id: str
+    user: int
+    from_seq: int
+    up_to_seq: int
+
+
+@dataclass(slots=True)
+class Draft:
+    """A message before it has a seq."""
+
+    message_id: int
+    sender: int
+    client_msg_id: str
+    body: str
+    at: int
+
+
+@dataclass(slots=True)
+class Stored:
+    """What SEND found or made.  `advanced`: sending implied reading messages of others (None: of nobody)."""
+
+    sent: Sent
+    advanced: Advanced | None
+    duplicate: bool
+
+
+@dataclass(slots=True)
+class Marking:
+    """What READ or DELIVERED did to one conversation, and the values after it.
+
+    `seq` is the cursor that was asked about, `at` when it last moved (ms UTC; None: never).  `advanced` or
+    `reached` is what may be told; both are None when the mark was stale."""
+
+    conversation_id: str
+    seq: int
+    version: int
+    unread: int
+    at: int | None
+    advanced: Advanced | None = None
+    reached: Reached | None = None
