@@ -445,11 +445,14 @@ async def test_sync_lists_the_messages_of_either_side(world: World) -> None:
     mine = [(await send(me, room, f"m{n}"))["message_id"] for n in range(3)]
     await read(peer, room, 4)
     await world.settle()
-    page = await me.ask("SYNC", since_change_id=0, detail="messages")
-    assert [m["message_id"] for m in page["updated_messages"]] == theirs + mine[:2]
-    assert page["changed_count"] == 4
-    at_peer = await peer.ask("SYNC", since_change_id=0, detail="messages")
-    assert [m["message_id"] for m in at_peer["updated_messages"]] == theirs + mine[:2]
+    theirs.append((await send(peer, room, "t2"))["message_id"])
+    await send(me, room, "m3")  # implies reading t2, and is not listed itself
+    await world.settle()
+    expected = [*theirs[:2], *mine, theirs[2]]
+    for device in (me, peer):
+        page = await device.ask("SYNC", since_change_id=0, detail="messages")
+        assert sorted(m["message_id"] for m in page["updated_messages"]) == sorted(expected)
+        assert page["changed_count"] == len(expected)
 
 
 async def test_sync_from_a_time_overlaps_and_leaves_nothing_out(world: World) -> None:
