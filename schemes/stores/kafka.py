@@ -32,7 +32,6 @@ from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
-    NodeNotReadyError,
     RecordTooLargeError,
     TopicAlreadyExistsError,
 )
@@ -46,6 +45,8 @@ ACK_DEADLINE_S: Final = 4.0
 """How long a request waits for the broker before it answers UNAVAILABLE; below the clients' 5 s."""
 WAITING_MAX: Final = 20_000
 """Events handed over and not yet acknowledged; beyond it new requests are refused before they begin."""
+BATCH_MAX: Final = 500
+"""Records that a reader takes at once: a script over 1,000 keys holds Redis for about 4 ms."""
 COMMIT_INTERVAL_S: Final = 0.1
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
@@ -67,6 +68,10 @@ Keyed: TypeAlias = tuple[bytes, bytes]
 """An event for the log: the key that its order belongs to, and its bytes."""
 
 
+class KafkaUnavailable(Exception):
+    """Kafka did not answer; the message says where and why."""
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """Where the events of one key live, in order."""
     return crc32(key) % partitions
@@ -76,7 +81,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 async def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    """Makes the topic (one replica) unless it is there.  Raises ConnectionError if Kafka does not answer."""
+    """Makes the topic (one replica) unless it is there.  Raises KafkaUnavailable."""
     async with _Admin(bootstrap) as admin:
         try:
             await admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
@@ -99,7 +104,7 @@ class _Admin:
             await self._client.start()
         except KafkaConnectionError as why:
             await self._client.close()
-            raise ConnectionError(f"Kafka at {self._bootstrap} does not answer: {why}") from why
+            raise KafkaUnavailable(f"Kafka at {self._bootstrap} does not answer: {why}") from why
         return self._client
 
     async def __aexit__(self, *_: object) -> None:
@@ -191,7 +196,7 @@ class EventLog:
         self._counts = {"produced": 0, "failed": 0, "send_retries": 0, "producers_rebuilt": 0}
 
     async def start(self) -> None:
-        """Connects, makes the topic if need be and starts the pump.  Raises ConnectionError."""
+        """Connects, makes the topic if need be and starts the pump.  Raises KafkaUnavailable."""
         await create_topic(self._bootstrap, self.topic, self._partitions)
         await self._connect()
         self._partitions = len(await self._producer.partitions_for(self.topic))
@@ -385,7 +390,7 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         *,
         group: str,
         member: int,
-        batch_max: int = 500,
+        batch_max: int = BATCH_MAX,
         fetch_min_bytes: int = 1,
         fetch_max_wait_ms: int = 500,
     ) -> None:
@@ -409,13 +414,13 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.stopping = False
 
     async def start(self) -> None:
-        """Raises ConnectionError if Kafka cannot be reached."""
+        """Raises KafkaUnavailable."""
         self._consumer.subscribe([self.topic], listener=self)
         try:
             await self._consumer.start()
         except KafkaConnectionError as why:
             await self._consumer.stop()
-            raise ConnectionError(f"Kafka at {self._bootstrap} does not answer: {why}") from why
+            raise KafkaUnavailable(f"Kafka at {self._bootstrap} does not answer: {why}") from why
 
     async def run(
         self,
@@ -532,7 +537,7 @@ class DeadLetters:
         self._producer: Any = None
 
     async def put(self, record: Record, reason: str) -> None:
-        """Raises OSError if Kafka does not take it: the caller tries its batch again."""
+        """Raises KafkaUnavailable: the caller tries again."""
         headers = [("reason", reason.encode()), ("from", f"{record.partition}:{record.offset}".encode())]
         try:
             if self._producer is None:
@@ -541,8 +546,8 @@ class DeadLetters:
                 await producer.start()
                 self._producer = producer
             await self._producer.send_and_wait(self.topic, record.value, headers=headers)
-        except (KafkaError, NodeNotReadyError) as why:
-            raise OSError(f"the dead letter was not taken: {why!r}") from why
+        except KafkaError as why:
+            raise KafkaUnavailable(f"the dead letter was not taken: {why!r}") from why
 
     async def close(self) -> None:
         if self._producer is not None:

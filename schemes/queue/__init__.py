@@ -1,0 +1,44 @@
+"""Scheme 3: changes go to MySQL and through Kafka to a consumer, which updates Redis and publishes the pushes."""
+
+from __future__ import annotations
+
+from schemes.db import open_store
+from schemes.ports import Publisher, ReadState
+from schemes.queue.options import DEFAULTS
+from schemes.queue.scheme import Queue, QueueFirst
+from schemes.stores.kafka import PARTITIONS, EventLog
+from schemes.stores.redis import RedisStore
+
+ORDERS: dict[str, type[Queue]] = {"db_first": Queue, "queue_first": QueueFirst}
+
+
+def build(options: dict[str, str], publisher: Publisher) -> ReadState:
+    """Besides the descriptor's options: `topic`, `partitions` (of a topic that is not there yet), `warm-up`
+    (records to a throw-away topic before serving), `redis-prefix` and `redis-exclusive` as in `redis`.
+
+    `topic` and `redis-prefix` must be the consumer's `--topic` and `--prefix`."""
+    node = int(options.get("node", "0"))
+    redis = RedisStore(
+        options["redis-url"],
+        prefix=options.get("redis-prefix", ""),
+        exclusive=options.get("redis-exclusive") == "yes",
+        ttl_s=None,  # a key that expired would accept any older event
+    )
+    bootstrap = options["kafka-bootstrap"]
+    log = EventLog(
+        bootstrap,
+        options.get("topic", DEFAULTS["topic"]),
+        partitions=int(options.get("partitions", PARTITIONS)),
+        tick_ms=int(options.get("queue-tick", "0")),
+        client_id=f"server-{node}",
+    )
+    return ORDERS[options.get("queue-order", "db_first")](
+        open_store(options),
+        publisher,
+        redis,
+        log,
+        bootstrap=bootstrap,
+        warm_up_events=int(options.get("warm-up", "0")),
+        node=node,
+        receipt_members=int(options.get("receipt-members", "200")),
+    )

@@ -1,0 +1,145 @@
+"""STATE from the Redis that the consumer keeps, and from MySQL what Redis does not have.
+
+The change id is read before the state, so the state is never older than it says.  What is filled in is merged
+forward only, by the consumer's own script, because the consumer may have written something newer since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+from schemes.cached_state import KeysOf, Line, line
+from schemes.ports import Refused, Trace
+from schemes.queue.script import APPLY, Batch, change_of
+from schemes.stores.mysql import MySQL
+from schemes.stores.redis import (
+    Cursors,
+    Head,
+    Membership,
+    RedisStore,
+    pack_memberships,
+    unpack_head,
+    unpack_memberships,
+)
+from schemes.stores.rows import MemberState
+
+
+@dataclass(slots=True)
+class CacheCounters:
+    """Since the start of the server.  Keys are counted one by one."""
+
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_fills: int = 0
+    """Users whose whole state was taken from MySQL, because a key of theirs was missing."""
+
+    def figures(self) -> dict[str, float]:
+        reads = self.cache_hits + self.cache_misses
+        ratio = self.cache_hits / reads if reads else 0.0
+        return {**asdict(self), "cache_key_reads": reads, "cache_hit_ratio": ratio}
+
+
+class View(NamedTuple):
+    """A user's conversations as of `change_id`, or later."""
+
+    change_id: int
+    lines: list[Line]
+
+
+class CachedState:
+    """All methods raise RedisUnavailable where Redis cannot be used."""
+
+    def __init__(self, redis: RedisStore, store: MySQL, topic: str) -> None:
+        self._redis = redis
+        self._store = store
+        self._topic = topic
+        self.counters = CacheCounters()
+
+    async def change_id(self, user: int, trace: Trace) -> int:
+        (held,) = await self._redis.fetch([self._redis.cid(user)], trace)
+        self._count(1, int(held is None))
+        if held is not None:
+            return change_of(held)
+        change_id, _ = await self._from_mysql(user, trace)
+        return change_id
+
+    async def view(self, user: int, names: Sequence[str] | None, trace: Trace) -> View:
+        """The named conversations in their order, or all.  Raises Refused(NOT_MEMBER)."""
+        cid, convs = await self._redis.fetch([self._redis.cid(user), self._redis.convs(user)], trace)
+        self._count(2, (cid is None) + (convs is None))
+        if cid is None or convs is None:
+            return await self._view_of_mysql(user, names, trace)
+        keys = [
+            KeysOf(self._redis, user, membership) for membership in _named(unpack_memberships(convs), names)
+        ]
+        wanted = list(dict.fromkeys(key for of_one in keys for key in of_one))
+        found = await self._redis.fetch(wanted, trace)
+        values = {key: value for key, value in zip(wanted, found, strict=True) if value is not None}
+        self._count(len(wanted), len(wanted) - len(values))
+        lines = [_not_behind(of_one, values) for of_one in keys]
+        complete = [one for one in lines if one is not None]
+        if len(complete) < len(lines):
+            return await self._view_of_mysql(user, names, trace)
+        return View(change_of(cid), complete)
+
+    async def last_seqs(self, user: int, names: Sequence[str], trace: Trace) -> list[int]:
+        """How far each conversation goes, as Redis knows; 0 where it does not."""
+        found = await self._redis.fetch([self._redis.head(name) for name in names], trace)
+        self._count(len(names), found.count(None))
+        return [0 if value is None else unpack_head(value).last_seq for value in found]
+
+    async def _view_of_mysql(self, user: int, names: Sequence[str] | None, trace: Trace) -> View:
+        change_id, rows = await self._from_mysql(user, trace)
+        by_name = {row.conversation_id: row for row in rows}
+        memberships = _named([_membership(row) for row in rows], names)
+        return View(change_id, [_line_of(by_name[one.conversation]) for one in memberships])
+
+    async def _from_mysql(self, user: int, trace: Trace) -> tuple[int, list[MemberState]]:
+        """All of the user's state from one snapshot, and into Redis with it."""
+        change_id, rows = await self._store.states(user, None, trace)
+        if rows:
+            batch = Batch(self._redis.prefix, self._topic)
+            batch.add_state(user, change_id, rows)
+            await self._redis.script(trace, APPLY, batch.keys, batch.args("", 0, {}))
+            memberships = pack_memberships([_membership(row) for row in rows])
+            await self._redis.fill([(self._redis.convs(user), memberships)], trace)
+            self.counters.cache_fills += 1
+        return change_id, rows
+
+    def _count(self, keys: int, missing: int) -> None:
+        self.counters.cache_misses += missing
+        self.counters.cache_hits += keys - missing
+
+
+def _not_behind(keys: KeysOf, values: dict[str, bytes]) -> Line | None:
+    """A READ may be applied before the SEND that it is about: what was read has been sent."""
+    found = keys.line(values)
+    if found is not None:
+        state = found.state
+        peer = state.peer_read_seq if isinstance(state.peer_read_seq, int) else 0
+        state.last_seq = max(state.last_seq, state.read_seq, state.delivered_seq, peer)
+    return found
+
+
+def _membership(row: MemberState) -> Membership:
+    return Membership(row.conversation_id, row.kind, row.peer)
+
+
+def _line_of(row: MemberState) -> Line:
+    own = Cursors(row.read_seq, row.delivered_seq, row.version)
+    peer = None
+    if row.peer is not None:
+        peer = Cursors(row.peer_read_seq or 0, row.peer_delivered_seq or 0, row.peer_version or 0)
+    return line(_membership(row), Head(row.last_seq, row.last_sent_ms), own, peer)
+
+
+def _named(memberships: Sequence[Membership], names: Sequence[str] | None) -> list[Membership]:
+    """In the order of `names`, each once; all where there are none."""
+    if names is None:
+        return list(memberships)
+    own = {membership.conversation: membership for membership in memberships}
+    for name in names:
+        if name not in own:
+            raise Refused("NOT_MEMBER", f"not a member of conversation {name!r}")
+    return [own[name] for name in dict.fromkeys(names)]
