@@ -7,14 +7,24 @@ misses of one key each read MySQL: merging them would be another scheme."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from schemes.cached_state import KeysOf, Line, line, page
 from schemes.db.scheme import Database
-from schemes.ports import Publisher, Refused, StatePage, Trace
-from schemes.protocol import DumpRow, SeedConversation
-from schemes.read_state import DIRECT, Changes, Conversation
+from schemes.ports import (
+    Caller,
+    DeliveredOutcome,
+    Marked,
+    Publisher,
+    ReadOutcome,
+    Refused,
+    SendOutcome,
+    StatePage,
+    Trace,
+)
+from schemes.protocol import ERRORS, DumpRow, SeedConversation
+from schemes.read_state import Changes, Conversation
 from schemes.redis.counters import Counters
 from schemes.redis.guards import Found, Guard
 from schemes.redis.pending_deletes import PendingDeletes
@@ -34,8 +44,11 @@ from schemes.stores.redis import (
 )
 from schemes.stores.rows import MemberState
 
+_NAMES_MAX: Final = 500  # that one statement can name
 _SEED_PAGE: Final = 10_000
-_SEED_HEADS: Final = 500
+_SEED_BATCH: Final = 500
+
+T = TypeVar("T")
 
 
 class CacheAside(Database):
@@ -56,7 +69,6 @@ class CacheAside(Database):
         receipt_members: int,
     ) -> None:
         super().__init__(store, publisher, node=node, receipt_members=receipt_members)
-        self._mysql = store
         self._redis = redis
         self._guard = guard
         self._fallback = fallback
@@ -65,10 +77,14 @@ class CacheAside(Database):
         self._seeded: dict[int, list[Membership]] = {}
 
     async def start(self) -> None:
-        """Raises RedisUnavailable if Redis cannot be used: a server that starts without its cache would be
-        another scheme under the same name."""
-        await self._redis.start()
+        """Refused if Redis cannot be used: a server that starts without its cache would be another scheme
+        under the same name."""
         await super().start()
+        try:
+            await self._redis.start()
+        except RedisUnavailable as why:
+            await self.close()
+            raise Refused("UNAVAILABLE", str(why)) from why
 
     async def close(self) -> None:
         await self._pending.forget()
@@ -76,6 +92,41 @@ class CacheAside(Database):
         await super().close()
 
     # --- writing
+
+    async def send(
+        self, caller: Caller, conversation: str, client_msg_id: str, body: str, trace: Trace
+    ) -> SendOutcome:
+        try:
+            return await super().send(caller, conversation, client_msg_id, body, trace)
+        except (
+            BaseException
+        ) as why:  # whatever ended it: only what certainly did not happen left the cache right
+            head = self._redis.head(conversation)
+            self._doubt(why, [head, self._redis.rs(conversation, caller.user)])
+            raise
+
+    async def read(self, caller: Caller, items: Sequence[Marked], trace: Trace) -> list[ReadOutcome]:
+        try:
+            return await super().read(caller, items, trace)
+        except BaseException as why:
+            self._doubt(why, [self._redis.rs(item.conversation, caller.user) for item in items])
+            raise
+
+    async def delivered(
+        self, caller: Caller, items: Sequence[Marked], trace: Trace
+    ) -> list[DeliveredOutcome]:
+        try:
+            return await super().delivered(caller, items, trace)
+        except BaseException as why:
+            self._doubt(why, [self._redis.rs(item.conversation, caller.user) for item in items])
+            raise
+
+    def _doubt(self, why: BaseException, keys: Sequence[Key]) -> None:
+        """The connection to MySQL may have broken after COMMIT was sent: then the change may be there, and
+        nobody has deleted the keys."""
+        refused = isinstance(why, Refused) and ERRORS[why.code].definite
+        if self._fallback and not refused:
+            self._pending.add(keys)
 
     async def committed(self, changes: Changes, trace: Trace) -> Awaitable[None] | None:
         keys = self._made_wrong(changes)
@@ -90,8 +141,10 @@ class CacheAside(Database):
             conversation = changes.sent.conversation.conversation_id
             keys[self._redis.head(conversation)] = None
             keys[self._redis.rs(conversation, changes.sent.sender)] = None
-        for moved in (*changes.advanced, *changes.reached):
+        for moved in changes.advanced:
             keys[self._redis.rs(moved.conversation.conversation_id, moved.user)] = None
+        for reached in changes.reached:
+            keys[self._redis.rs(reached.conversation.conversation_id, reached.user)] = None
         return list(keys)
 
     async def _delete(self, keys: Sequence[Key], trace: Trace) -> None:
@@ -121,11 +174,16 @@ class CacheAside(Database):
         _, change_id = await self.position(user, trace)  # first: the state must not be older than it
         try:
             memberships = await self._memberships(user, trace)
-            wanted = memberships if conversations is None else _named(memberships, conversations)
-            lines = await self._lines(user, wanted, trace)
+            _check_members(user, memberships, conversations or ())
+            lines = await self._lines(user, memberships, trace)  # all: the total is over all of them
         except RedisUnavailable:
             return await self._state_of_mysql(user, conversations, cursor, limit, trace)
-        return _state_page(lines, cursor, limit, change_id, named=conversations is not None)
+        if conversations is not None:
+            states, following = [lines[name].state for name in conversations], None
+        else:
+            states, following = page(list(lines.values()), cursor, limit)
+        total = sum(line.state.unread for line in lines.values()) if following is None else None
+        return StatePage(states, total, change_id, following)
 
     async def _state_of_mysql(
         self, user: int, conversations: Sequence[str] | None, cursor: str | None, limit: int, trace: Trace
@@ -141,25 +199,31 @@ class CacheAside(Database):
             self._counters.cache_hits += 1
             return unpack_memberships(value)
         self._counters.cache_misses += 1
-        _, rows = await self._mysql.states(user, None, trace)
+        _, rows = await self.store.states(user, None, trace)
         memberships = [Membership(row.conversation_id, row.kind, row.peer) for row in rows]
         await self._redis.fill([(key, pack_memberships(memberships))], trace)
         self._counters.cache_fills += 1
         return memberships
 
-    async def _lines(self, user: int, memberships: Sequence[Membership], trace: Trace) -> list[Line]:
-        """One per membership, in their order."""
+    async def _lines(self, user: int, memberships: Sequence[Membership], trace: Trace) -> dict[str, Line]:
+        """By conversation.  Where one value of a conversation is missing, MySQL answers for all of it."""
         wanted = [KeysOf(self._redis, user, membership) for membership in memberships]
         found = await self._fetch(wanted, trace)
-        lines = {keys.membership.conversation: keys.line(found.values) for keys in wanted}
-        missing = [keys for keys in wanted if lines[keys.membership.conversation] is None]
-        rows = await self._rows(user, missing, trace)
-        for keys in missing:
-            lines[keys.membership.conversation] = _line_of(
-                keys.membership, rows[keys.membership.conversation]
-            )
-        await self._fill(missing, rows, found, trace)
-        return [line for line in lines.values() if line is not None]
+        lines: dict[str, Line] = {}
+        missing: dict[str, KeysOf] = {}
+        for keys in wanted:
+            cached = keys.line(found.values)
+            if cached is None:
+                missing[keys.membership.conversation] = keys
+            else:
+                lines[keys.membership.conversation] = cached
+        if missing:
+            names = list(missing) if len(missing) <= _NAMES_MAX else None
+            _, answers = await self.store.states(user, names, trace)
+            rows = [(missing[row.conversation_id], row) for row in answers if row.conversation_id in missing]
+            lines |= {row.conversation_id: _line_of(keys, row) for keys, row in rows}
+            await self._fill([_entries(keys, row) for keys, row in rows], found, trace)
+        return lines
 
     async def _fetch(self, wanted: Sequence[KeysOf], trace: Trace) -> Found:
         keys = dict.fromkeys(key for keys in wanted for key in keys)
@@ -170,27 +234,15 @@ class CacheAside(Database):
         self._counters.cache_misses += len(trusted) - len(found.values)
         return found
 
-    async def _rows(self, user: int, missing: Sequence[KeysOf], trace: Trace) -> Mapping[str, MemberState]:
-        if not missing:
-            return {}
-        names = [keys.membership.conversation for keys in missing]
-        _, rows = await self._mysql.states(user, names, trace)
-        return {row.conversation_id: row for row in rows}
-
-    async def _fill(
-        self, missing: Sequence[KeysOf], rows: Mapping[str, MemberState], found: Found, trace: Trace
-    ) -> None:
+    async def _fill(self, rows: Iterable[Sequence[Entry]], found: Found, trace: Trace) -> None:
         """Only what was missed: a value that was there stays, as does its time to live."""
-        entries = [
-            entry
-            for keys in missing
-            for entry in _entries(keys, rows[keys.membership.conversation])
-            if entry[0] in found.fill and entry[0] not in self._pending
-        ]
+        entries = {
+            key: value for row in rows for key, value in row if key in found.fill and key not in self._pending
+        }
         if not entries:
             return
         try:
-            stored = await self._guard.fill(found, entries, trace)
+            stored = await self._guard.fill(found, list(entries.items()), trace)
         except RedisUnavailable:
             self._counters.cache_fills_failed += len(entries)
         else:
@@ -229,15 +281,15 @@ class CacheAside(Database):
         memberships = [(self._redis.convs(user), pack_memberships(own)) for user, own in self._seeded.items()]
         await self._fill_bulk(memberships)
         heads = dict.fromkeys(membership.conversation for own in self._seeded.values() for membership in own)
-        for names in _chunks(list(heads), _SEED_HEADS):
-            found = await self._mysql.heads(names, Trace())
+        for names in _chunks(list(heads), _SEED_BATCH):
+            found = await self.store.heads(names, Trace())
             await self._fill_bulk(
                 (self._redis.head(name), pack_head(Head(head.last_seq, head.last_sent_ms)))
                 for name, head in found.items()
             )
         after: str | None = ""
         while after is not None:
-            rows, after = await self._mysql.dump(after, _SEED_PAGE)
+            rows, after = await self.store.dump(after, _SEED_PAGE)
             await self._fill_bulk(
                 (
                     self._redis.rs(row.conversation_id, row.user_id),
@@ -247,7 +299,7 @@ class CacheAside(Database):
             )
 
     async def _fill_bulk(self, entries: Iterable[Entry]) -> None:
-        for some in _chunks(list(entries), _SEED_HEADS):
+        for some in _chunks(list(entries), _SEED_BATCH):
             await self._redis.fill(some, None)
 
     async def drain(self, timeout_s: float) -> dict[str, int]:
@@ -278,17 +330,15 @@ class CacheAside(Database):
         }
 
 
-def _named(memberships: Sequence[Membership], names: Sequence[str]) -> list[Membership]:
-    """In the order of `names`, each once.  Raises Refused(NOT_MEMBER) for one that is not the user's."""
-    own = {membership.conversation: membership for membership in memberships}
+def _check_members(user: int, memberships: Sequence[Membership], names: Sequence[str]) -> None:
+    own = {membership.conversation for membership in memberships}
     for name in names:
         if name not in own:
-            raise Refused("NOT_MEMBER", f"not a member of conversation {name!r}")
-    return [own[name] for name in dict.fromkeys(names)]
+            raise Refused("NOT_MEMBER", f"u{user} is not a member of {name}")
 
 
-def _line_of(membership: Membership, row: MemberState) -> Line:
-    return line(membership, _head(row), _own(row), _peer(row))
+def _line_of(keys: KeysOf, row: MemberState) -> Line:
+    return line(keys.membership, _head(row), _own(row), _peer(row))
 
 
 def _entries(keys: KeysOf, row: MemberState) -> list[Entry]:
@@ -317,3 +367,8 @@ def _dump_row(conversation: str, user: int, cursors: Cursors, head: Head) -> Dum
     return DumpRow(
         conversation, user, cursors.read_seq, cursors.delivered_seq, cursors.version, head.last_seq
     )
+
+
+def _chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
