@@ -13,7 +13,7 @@ import pytest
 
 from bench.services import Stack
 from schemes.ports import Caller, Marked, Refused, StatePage, Trace
-from schemes.protocol import ConversationState, DumpRow, SeedConversation
+from schemes.protocol import ConversationState, SeedConversation
 from schemes.read_state import Push
 from schemes.redis import build
 from schemes.redis.cache_aside import CacheAside
@@ -210,15 +210,19 @@ async def test_a_stale_read_deletes_nothing(make: Make) -> None:
     assert await scheme.held("cache", ANN, "d") is not None
 
 
-async def test_pushes_leave_after_the_delete(make: Make) -> None:
+async def test_pushes_leave_after_the_delete(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = await make(warm=True)
-    held: list[asyncio.Task[DumpRow | None]] = []
-    scheme.publisher.publish = lambda push: held.append(  # type: ignore[method-assign]
-        asyncio.ensure_future(scheme.held("cache", ANN, "d"))
-    )
+    steps: list[str] = []
+    delete = scheme._redis.delete
+
+    async def noted(keys: Sequence[str], trace: Trace | None) -> None:
+        await delete(keys, trace)
+        steps.append("deleted")
+
+    monkeypatch.setattr(scheme._redis, "delete", noted)
+    monkeypatch.setattr(scheme.publisher, "publish", lambda push: steps.append("pushed"))
     await read(scheme, ANN, "d", 6)
-    assert held
-    assert await asyncio.gather(*held) == [None] * len(held)
+    assert steps == ["deleted", "pushed", "pushed"]  # the reader's devices, the peer's
 
 
 # --- the stale-fill race (A1)
@@ -227,11 +231,11 @@ async def test_pushes_leave_after_the_delete(make: Make) -> None:
 class Paused:
     """Holds one read of MySQL after its answer and before it is used."""
 
-    def __init__(self, scheme: CacheAside) -> None:
+    def __init__(self, scheme: CacheAside, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answered = asyncio.Event()
         self.release = asyncio.Event()
         self._states = scheme.store.states
-        scheme.store.states = self._paused  # type: ignore[method-assign]
+        monkeypatch.setattr(scheme.store, "states", self._paused)
 
     async def _paused(self, user: int, names: Sequence[str] | None, trace: Trace, **more: bool) -> Any:
         found = await self._states(user, names, trace, **more)
@@ -241,11 +245,11 @@ class Paused:
         return found
 
 
-async def _race(scheme: CacheAside) -> int:
+async def _race(scheme: CacheAside, monkeypatch: pytest.MonkeyPatch) -> int:
     """A reader misses and reads MySQL; a READ commits, deletes and is acknowledged; the reader goes on."""
     await everything(scheme, ANN)
     await scheme._redis.delete([scheme._redis.rs("g", ANN)], None)
-    paused = Paused(scheme)
+    paused = Paused(scheme, monkeypatch)
     reader = asyncio.create_task(everything(scheme, ANN))
     await asyncio.wait_for(paused.answered.wait(), 5)
     await read(scheme, ANN, "g", 9)
@@ -254,22 +258,22 @@ async def _race(scheme: CacheAside) -> int:
     return (await state(scheme, ANN, "g")).read_seq
 
 
-async def test_without_a_guard_the_stale_fill_stays(make: Make) -> None:
-    assert await _race(await make(guard="none")) == 7
+async def test_without_a_guard_the_stale_fill_stays(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await _race(await make(guard="none"), monkeypatch) == 7
 
 
-async def test_with_a_lease_it_is_never_stored(make: Make) -> None:
+async def test_with_a_lease_it_is_never_stored(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = await make(guard="lease")
     before = scheme.stats()
-    assert await _race(scheme) == 9
+    assert await _race(scheme, monkeypatch) == 9
     assert _changed(scheme, before, "cache_fills_refused") == [1]
 
 
-async def test_with_a_lease_the_head_is_guarded_too(make: Make) -> None:
+async def test_with_a_lease_the_head_is_guarded_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = await make(guard="lease")
     await everything(scheme, ANN)
     await scheme._redis.delete([scheme._redis.head("g")], None)
-    paused = Paused(scheme)
+    paused = Paused(scheme, monkeypatch)
     reader = asyncio.create_task(everything(scheme, ANN))
     await asyncio.wait_for(paused.answered.wait(), 5)
     await scheme.send(_caller(CYD), "g", "m1", "hello", Trace())
@@ -302,25 +306,22 @@ async def test_a_failed_delete_is_acknowledged_and_read_from_mysql_until_it_succ
     assert not scheme.stats()["cache_away"]
 
 
-async def _write_while_deletes_are_refused(scheme: CacheAside) -> None:
-    """One READ whose DEL Redis refuses, while it answers everything else."""
+async def _read_seq_while_deletes_are_refused(scheme: CacheAside) -> int:
+    """What STATE says after a READ up to 9 whose DEL Redis refused, while it answers everything else."""
     await scheme._redis.command(None, "ACL", "SETUSER", "default", "-del")
     try:
         await read(scheme, ANN, "g", 9)
         assert scheme.stats()["cache_delete_failed"] == 1
-        assert (await state(scheme, ANN, "d")).read_seq == 5  # from the cache, as before
+        return (await state(scheme, ANN, "g")).read_seq
     finally:
-        scheme.mid = (await state(scheme, ANN, "g")).read_seq  # type: ignore[attr-defined]
         await scheme._redis.command(None, "ACL", "SETUSER", "default", "+del")
 
 
 async def test_a_refused_delete_distrusts_that_key_alone(make: Make) -> None:
     scheme = await make(warm=True)
     before = scheme.stats()
-    await _write_while_deletes_are_refused(scheme)
-    assert scheme.mid == 9  # type: ignore[attr-defined]
-    assert _changed(scheme, before, "cache_fallback") == [0]
-    assert scheme.stats()["cache_distrusted"] > 0
+    assert await _read_seq_while_deletes_are_refused(scheme) == 9
+    assert _changed(scheme, before, "cache_fallback", "cache_distrusted", "cache_hits") == [0, 1, 8]
     assert await scheme.drain(3) == {}
     assert await scheme.held("cache", ANN, "g") is None
     assert (await state(scheme, ANN, "g")).read_seq == 9
@@ -328,11 +329,11 @@ async def test_a_refused_delete_distrusts_that_key_alone(make: Make) -> None:
 
 async def test_ignoring_a_failed_delete_is_stale_until_the_next_write(make: Make) -> None:
     scheme = await make(warm=True, on_delete_failure="ignore")
-    await _write_while_deletes_are_refused(scheme)
+    assert await _read_seq_while_deletes_are_refused(scheme) == 7
     assert await scheme.drain(0) == {}
     assert (await state(scheme, ANN, "g")).read_seq == 7
-    await scheme.delivered(_caller(ANN), [Marked("g", 9)], Trace())
-    assert (await scheme.held("store", ANN, "g")) is not None
+    await scheme.send(_caller(ANN), "g", "m1", "hello", Trace())
+    assert (await state(scheme, ANN, "g")).read_seq == 10
 
 
 async def test_a_write_that_is_cancelled_after_commit_leaves_no_stale_key(make: Make, stack: Stack) -> None:
@@ -341,9 +342,11 @@ async def test_a_write_that_is_cancelled_after_commit_leaves_no_stale_key(make: 
     stack.signal("redis", signal.SIGSTOP)
     try:
         writing = asyncio.create_task(read(scheme, ANN, "g", 9))
-        while (row := await scheme.held("store", ANN, "g")) is None or row.read_seq < 9:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)  # committed, and waiting for Redis to answer the delete
+        row = await scheme.held("store", ANN, "g")
+        assert row is not None
+        assert row.read_seq == 9
+        assert not writing.done()
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
     finally:
@@ -353,7 +356,9 @@ async def test_a_write_that_is_cancelled_after_commit_leaves_no_stale_key(make: 
     assert (await state(scheme, ANN, "g")).read_seq == 9
 
 
-async def test_a_commit_of_unknown_outcome_is_not_trusted_to_have_failed(make: Make) -> None:
+async def test_a_commit_of_unknown_outcome_is_not_trusted_to_have_failed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scheme = await make(warm=True)
     transact = scheme.store.read
 
@@ -361,7 +366,7 @@ async def test_a_commit_of_unknown_outcome_is_not_trusted_to_have_failed(make: M
         await transact(*args)
         raise Refused("UNAVAILABLE", "the connection broke while COMMIT was on its way")
 
-    scheme.store.read = breaks_after_commit  # type: ignore[method-assign]
+    monkeypatch.setattr(scheme.store, "read", breaks_after_commit)
     with pytest.raises(Refused):
         await scheme.read(_caller(ANN), [Marked("g", 9)], Trace())
     assert (await state(scheme, ANN, "g")).read_seq == 9
@@ -369,7 +374,7 @@ async def test_a_commit_of_unknown_outcome_is_not_trusted_to_have_failed(make: M
 
 async def test_a_definite_refusal_costs_no_delete(make: Make) -> None:
     scheme = await make(warm=True)
-    with pytest.raises(Refused, match="ends|last"):
+    with pytest.raises(Refused, match="beyond 9"):
         await scheme.read(_caller(ANN), [Marked("g", 99)], Trace())
     assert await scheme.drain(0) == {}
     assert await scheme.held("cache", ANN, "g") is not None
