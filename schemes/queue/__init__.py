@@ -1,4 +1,4 @@
-"""Scheme 3: changes go to MySQL and through Kafka to a consumer, which updates Redis and publishes the pushes."""
+"""Scheme 3: changes go to MySQL and through Kafka to a consumer, which updates Redis and the servers."""
 
 from __future__ import annotations
 

@@ -12,11 +12,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
 from schemes.ports import Refused, Trace, clock_ns
 from schemes.queue.events import (
     CursorMoved,
     DeliveredQueued,
     Event,
+    Marker,
     MessageSent,
     Poison,
     ReadQueued,
@@ -151,13 +154,15 @@ class Applier:
         """Writes the marks to MySQL and adds what they changed; gives the records that Redis has not yet."""
         began = clock_ns()
         fresh = await self._until_done(lambda: self._fresh(pairs))
-        reads = Marks((record, event) for record, event in fresh if type(event) is ReadQueued)
+        if any(isinstance(event, Marker) for _, event in fresh):
+            store.forget()  # a server was started or reset
+        reads = Marks(await self._until_done(lambda: self._members_only(fresh, ReadQueued)))
         if reads.marks:
             for moved in await self._once(batch, reads, store.apply_reads):
                 source = reads.source(moved.user, moved.conversation, moved.up_to_seq)
                 for event in read_events(moved, source.origin, source.device, self._receipt_members):
                     batch.add(event, source.partition, source.offset)
-        delivered = Marks((record, event) for record, event in fresh if type(event) is DeliveredQueued)
+        delivered = Marks(await self._until_done(lambda: self._members_only(fresh, DeliveredQueued)))
         if delivered.marks:
             for reached in await self._once(batch, delivered, store.apply_delivered):
                 source = delivered.source(reached.user, reached.conversation, reached.delivered_seq)
@@ -185,6 +190,28 @@ class Applier:
         for one in lost:
             one.add_to(batch)
         return changed
+
+    async def _members_only(
+        self, pairs: Sequence[Pair], kind: type[ReadQueued]
+    ) -> list[tuple[Record, ReadQueued]]:
+        """Without the marks of people who are not in the conversation (any more: it was wiped since)."""
+        kept: list[tuple[Record, ReadQueued]] = []
+        for record, event in pairs:
+            if type(event) is kind:
+                items = [item for item in event.value if await self._is_member(event.user, item.conversation)]
+                self._status.dropped += len(event.value) - len(items)
+                kept.append((record, msgspec.structs.replace(event, value=items)))
+        return kept
+
+    async def _is_member(self, user: int, conversation: str) -> bool:
+        assert self._store is not None
+        try:
+            await self._store.member(user, conversation, Trace())
+        except Refused as why:
+            if why.code != "NOT_MEMBER":
+                raise
+            return False
+        return True
 
     async def _fresh(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Without those that Redis has already, which MySQL had before."""

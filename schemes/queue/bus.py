@@ -14,7 +14,7 @@ from schemes.stores.redis_bus import Subscription
 
 
 class Bus:
-    """`hop_ns` sums, over `messages`, the time from the consumer's handing over to Redis until arrival here."""
+    """`bus_hop_ns` sums, over `bus_messages`, the time from when the consumer gave it to Redis until here."""
 
     def __init__(self, redis: RedisStore, channel: str, publisher: Publisher) -> None:
         self._redis = redis
@@ -31,7 +31,7 @@ class Bus:
         await self._subscription.close()
 
     async def flush(self, timeout_s: float) -> bool:
-        """Waits until everything published before now has been handed to the hub; False if it takes longer."""
+        """Waits until all that was published before now has been handed to the hub; False if that is late."""
         token = clock_ns()
         arrived = self._flushes[token] = asyncio.get_running_loop().create_future()
         try:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from schemes.cached_state import KeysOf, Line, line
-from schemes.ports import Refused, Trace
+from schemes.ports import Trace
 from schemes.queue.script import APPLY, Batch, change_of
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import (
@@ -64,15 +64,13 @@ class CachedState:
         change_id, _ = await self._from_mysql(user, trace)
         return change_id
 
-    async def view(self, user: int, names: Sequence[str] | None, trace: Trace) -> View:
-        """The named conversations in their order, or all.  Raises Refused(NOT_MEMBER)."""
+    async def view(self, user: int, trace: Trace) -> View:
+        """All of the user's conversations, in no order.  One GET and one MGET where nothing is missing."""
         cid, convs = await self._redis.fetch([self._redis.cid(user), self._redis.convs(user)], trace)
         self._count(2, (cid is None) + (convs is None))
         if cid is None or convs is None:
-            return await self._view_of_mysql(user, names, trace)
-        keys = [
-            KeysOf(self._redis, user, membership) for membership in _named(unpack_memberships(convs), names)
-        ]
+            return await self._view_of_mysql(user, trace)
+        keys = [KeysOf(self._redis, user, membership) for membership in unpack_memberships(convs)]
         wanted = list(dict.fromkeys(key for of_one in keys for key in of_one))
         found = await self._redis.fetch(wanted, trace)
         values = {key: value for key, value in zip(wanted, found, strict=True) if value is not None}
@@ -80,7 +78,7 @@ class CachedState:
         lines = [_not_behind(of_one, values) for of_one in keys]
         complete = [one for one in lines if one is not None]
         if len(complete) < len(lines):
-            return await self._view_of_mysql(user, names, trace)
+            return await self._view_of_mysql(user, trace)
         return View(change_of(cid), complete)
 
     async def last_seqs(self, user: int, names: Sequence[str], trace: Trace) -> list[int]:
@@ -89,11 +87,9 @@ class CachedState:
         self._count(len(names), found.count(None))
         return [0 if value is None else unpack_head(value).last_seq for value in found]
 
-    async def _view_of_mysql(self, user: int, names: Sequence[str] | None, trace: Trace) -> View:
+    async def _view_of_mysql(self, user: int, trace: Trace) -> View:
         change_id, rows = await self._from_mysql(user, trace)
-        by_name = {row.conversation_id: row for row in rows}
-        memberships = _named([_membership(row) for row in rows], names)
-        return View(change_id, [_line_of(by_name[one.conversation]) for one in memberships])
+        return View(change_id, [_line_of(row) for row in rows])
 
     async def _from_mysql(self, user: int, trace: Trace) -> tuple[int, list[MemberState]]:
         """All of the user's state from one snapshot, and into Redis with it."""
@@ -132,14 +128,3 @@ def _line_of(row: MemberState) -> Line:
     if row.peer is not None:
         peer = Cursors(row.peer_read_seq or 0, row.peer_delivered_seq or 0, row.peer_version or 0)
     return line(_membership(row), Head(row.last_seq, row.last_sent_ms), own, peer)
-
-
-def _named(memberships: Sequence[Membership], names: Sequence[str] | None) -> list[Membership]:
-    """In the order of `names`, each once; all where there are none."""
-    if names is None:
-        return list(memberships)
-    own = {membership.conversation: membership for membership in memberships}
-    for name in names:
-        if name not in own:
-            raise Refused("NOT_MEMBER", f"not a member of conversation {name!r}")
-    return [own[name] for name in dict.fromkeys(names)]

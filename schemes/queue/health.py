@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 _NAMES: Final = (
-    "applied", "skipped", "batches", "dead_letters", "retries", "behind_events", "redis_ns", "mysql_ns",
+    "applied", "skipped", "batches", "dead_letters", "dropped", "retries", "behind_events",
+    "redis_ns", "mysql_ns",
 )  # fmt: skip
 
 
@@ -22,6 +23,8 @@ class Status:
     """Events that came again after they had been applied."""
     batches: int = 0
     dead_letters: int = 0
+    dropped: int = 0
+    """Marks of people who are in no such conversation: it was wiped after they were accepted."""
     retries: int = 0
     """Times that a batch was tried again, because a store was away."""
     behind_events: int = 0

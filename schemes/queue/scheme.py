@@ -1,4 +1,4 @@
-"""Scheme 3, the accepting side: changes go to MySQL and into the log; Redis and the pushes are the consumer's.
+"""Scheme 3, the accepting side: changes go to MySQL and the log; Redis and the pushes are the consumer's.
 
 `db_first`: COMMIT, then the events, handed over in the order of the commits while the in-process locks are
 held; acknowledged when the broker has them.  `queue_first`, for READ and DELIVERED: checked, put into the log
@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
-from schemes.cached_state import page
+from schemes.cached_state import Line, page
 from schemes.db.scheme import Database
 from schemes.ports import (
     Caller,
@@ -29,7 +29,7 @@ from schemes.ports import (
     Trace,
     clock_ns,
 )
-from schemes.protocol import DumpRow, SeedConversation
+from schemes.protocol import ConversationState, DumpRow, SeedConversation
 from schemes.queue import events
 from schemes.queue.bus import Bus
 from schemes.queue.cached import CachedState
@@ -38,6 +38,7 @@ from schemes.queue.lag import Lag
 from schemes.queue.script import APPLY, Batch, channel_of, offsets_key
 from schemes.queue.warming import Warming
 from schemes.read_state import Changes, Conversation
+from schemes.stores.directory import not_member
 from schemes.stores.kafka import EventLog, Handover, KafkaUnavailable, warm_up
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
@@ -137,16 +138,15 @@ class Queue(Database):
         self, user: int, conversations: Sequence[str] | None, cursor: str | None, limit: int, trace: Trace
     ) -> StatePage:
         try:
-            change_id, lines = await self._cached.view(user, conversations, trace)
+            change_id, lines = await self._cached.view(user, trace)
         except RedisUnavailable:
             self._fallbacks += 1
             return await super().state(user, conversations, cursor, limit, trace)
+        total = sum(line.state.unread for line in lines)
         if conversations is not None:
-            total = await self._total(user, trace)
-            return StatePage([line.state for line in lines], total, change_id, None)
+            return StatePage(_named(lines, conversations), total, change_id, None)
         states, following = page(lines, cursor, limit)
-        total_unread = None if following else sum(line.state.unread for line in lines)
-        return StatePage(states, total_unread, change_id, following)
+        return StatePage(states, None if following else total, change_id, following)
 
     # --- the harness's door -----------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Queue(Database):
     # --- the log and what was applied of it -----------------------------------------------------------------
 
     async def _settle(self, timeout_s: float) -> dict[str, int]:
-        """Waits until the log, the consumer and the bus have nothing of ours any more; else says what is left."""
+        """Waits until log, consumer and bus have nothing of ours any more; else says what is left."""
         give_up = time.monotonic() + timeout_s
         if not await self._log.settled(timeout_s):
             return {"queue_unacknowledged": self._log.outstanding}
@@ -241,10 +241,6 @@ class Queue(Database):
     async def _set_offsets(self, ends: dict[int, int]) -> None:
         batch = Batch(self._redis.prefix, self._log.topic)
         await self._redis.script(None, APPLY, batch.keys, batch.args("", 0, ends))
-
-    async def _total(self, user: int, trace: Trace) -> int:
-        _, lines = await self._cached.view(user, None, trace)
-        return sum(line.state.unread for line in lines)
 
 
 class QueueFirst(Queue):
@@ -300,6 +296,15 @@ class QueueFirst(Queue):
             last_seq = heads[name].last_seq
             if seq > last_seq:
                 raise Refused("SEQ_AHEAD", f"{name} ends at {last_seq}", current={"last_seq": last_seq})
+
+
+def _named(lines: Sequence[Line], names: Sequence[str]) -> list[ConversationState]:
+    """In the order of `names`, each once.  Raises Refused(NOT_MEMBER) for one that is not the user's."""
+    own = {line.state.conversation_id: line.state for line in lines}
+    for name in names:
+        if name not in own:
+            raise not_member(name)
+    return [own[name] for name in dict.fromkeys(names)]
 
 
 async def _acknowledged(handover: Handover, began_ns: int, trace: Trace) -> None:

@@ -142,6 +142,10 @@ class MySQL:
     async def member(self, user: int, conversation_id: str, trace: Trace) -> Conversation:
         return self._directory.check(user, await self.conversation(conversation_id, trace))
 
+    def forget(self) -> None:
+        """Membership may have changed: another process wiped and seeded the tables."""
+        self._directory.clear()
+
     # --- reads ------------------------------------------------------------------------------------------
 
     async def position(self, user: int, trace: Trace) -> tuple[int, int]:
