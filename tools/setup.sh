@@ -34,12 +34,23 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+tick() { # in the background, until it is killed
+  nap=
+  trap 'kill "$nap" 2>/dev/null; exit 0' TERM
+  while :; do
+    sleep 20 &
+    nap=$!
+    wait "$nap"
+    say "… still $title ($(($(date +%s) - begun)) s)"
+  done
+}
+
 step() { # step "what is being done" command…: says how long it takes, shows the log's end if it fails
   title=$1
   shift
   begun=$(date +%s)
   say "$title …"
-  (while sleep 20; do say "… still $title ($(($(date +%s) - begun)) s)"; done) &
+  tick &
   ticker=$!
   status=0
   "$@" >"$log" 2>&1 || status=$?

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+
 # The kernel counts the *thread* that forked as the parent. This one lives as long as the process does.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -58,6 +60,14 @@ class Daemon:
             if not self.wait(grace_s):
                 os.killpg(self.pid, signal.SIGKILL)
                 self._process.wait()
+
+    def listens_on(self, port: int) -> bool:
+        """Whether this very process has the port open."""
+        try:
+            sockets = psutil.Process(self.pid).net_connections(kind="tcp")
+        except psutil.Error:
+            return False
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)
 
     def tail(self, lines: int = 12) -> str:
         return tail(self.log, lines)

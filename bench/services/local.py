@@ -21,7 +21,7 @@ from typing import IO
 from bench.services import broker, mariadb, redis_server
 from bench.services.cache import prune_templates, scratch_dir
 from bench.services.daemon import Daemon, until
-from bench.services.ports import answers, free_ports, is_free
+from bench.services.ports import free_ports, is_free
 from bench.services.probe import Facts, NotReady, Refused
 from bench.services.stack import NAMES, Service, ServicesError, Stack
 
@@ -201,7 +201,7 @@ def _until_ready(recipe: Recipe, daemon: Daemon, ports: list[int], cancelled: th
             if not all(is_free(port) for port in ports):
                 raise _PortTaken
             raise ServicesError(f"{recipe.name} was started and {ended}. Its log ends:\n{daemon.tail()}")
-        if answers("127.0.0.1", ports[0]):
+        if daemon.listens_on(ports[0]):  # it, and not another program that got there first
             try:
                 return recipe.probe(recipe.url(ports))
             except NotReady as why:

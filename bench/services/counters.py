@@ -1,0 +1,67 @@
+"""The stores' own counters, read once a second: what they say they did, to hold against what was asked.
+
+A connection that breaks gives no sample for that second; whether a service died is told elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import pymysql
+import redis
+
+from bench.services.probe import MysqlUrl
+from bench.services.stack import Service
+
+MYSQL = frozenset(
+    {
+        "Com_begin", "Com_commit", "Com_delete", "Com_insert", "Com_rollback", "Com_select", "Com_update",
+        "Innodb_buffer_pool_read_requests", "Innodb_buffer_pool_reads", "Innodb_data_fsyncs",
+        "Innodb_os_log_written", "Innodb_row_lock_time", "Innodb_row_lock_waits", "Innodb_rows_inserted",
+        "Innodb_rows_read", "Innodb_rows_updated", "Questions", "Threads_connected", "Threads_running",
+    }
+)  # fmt: skip
+REDIS = frozenset(
+    {
+        "keyspace_hits", "keyspace_misses", "total_commands_processed", "total_net_input_bytes",
+        "total_net_output_bytes", "used_memory", "expired_keys", "evicted_keys", "connected_clients",
+    }
+)  # fmt: skip
+
+
+class Counters:
+    """Connections to the stores of one run, opened before it and kept."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._mysql = MysqlUrl.parse(services["mysql"].url).connect() if "mysql" in services else None
+        self._redis = redis.Redis.from_url(services["redis"].url, socket_timeout=1) if "redis" in services else None
+
+    def sample(self) -> list[tuple[str, str, float]]:
+        """(component, counter, value), cumulative as the store keeps it."""
+        return [*self._sample_mysql(), *self._sample_redis()]
+
+    def _sample_mysql(self) -> list[tuple[str, str, float]]:
+        if self._mysql is None:
+            return []
+        try:
+            with self._mysql.cursor() as cursor:
+                cursor.execute("SHOW GLOBAL STATUS")
+                rows = cursor.fetchall()
+        except (pymysql.MySQLError, OSError):
+            return []
+        return [("mysql", str(name), float(value)) for name, value in rows if name in MYSQL]
+
+    def _sample_redis(self) -> list[tuple[str, str, float]]:
+        if self._redis is None:
+            return []
+        try:
+            info = self._redis.info()
+        except redis.RedisError:
+            return []
+        return [("redis", name, float(value)) for name, value in info.items() if name in REDIS]
+
+    def close(self) -> None:
+        for connection in (self._mysql, self._redis):
+            if connection is not None:
+                with contextlib.suppress(pymysql.MySQLError, redis.RedisError, OSError):
+                    connection.close()

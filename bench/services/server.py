@@ -1,0 +1,120 @@
+"""The scheme's own processes: its server, and its consumer where it has one, each in a process of its own.
+
+They are started from their command line and spoken to on the wire, so one in another language could stand in.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.services.daemon import Daemon, until
+from bench.services.ports import free_ports, is_free
+from bench.services.stack import ServicesError
+from schemes import SCHEMES
+from schemes.protocol import CONTROL_PATH, PATH
+
+READY_TIMEOUT_S = 90.0
+STOP_GRACE_S = 8.0
+
+
+class SchemeProcesses:
+    """A running scheme.  A context manager: leaving it stops the processes."""
+
+    def __init__(
+        self,
+        scheme: str,
+        options: Mapping[str, str],
+        *,
+        secret: str,
+        logs: Path,
+        port: int | None = None,
+        auth: str = "hmac",
+    ) -> None:
+        self.scheme = scheme
+        self.port = port or free_ports(1)[0]
+        self.commands: dict[str, list[str]] = {}
+        self._daemons: dict[str, Daemon] = {}
+        if port is not None and not is_free(port):
+            raise ServicesError(
+                f"Port {port} was asked for with --port and is taken. Stop what listens there "
+                f"(`ss -ltnp 'sport = :{port}'` names it), or leave --port out and a free one is chosen."
+            )
+        self._commands(options, auth)
+        environment = {"READSTATE_SECRET": secret, "PYTHONUNBUFFERED": "1"}
+        for name, argv in self.commands.items():
+            self._daemons[name] = Daemon(argv, log=logs / f"{name}.log", env=environment)
+
+    def _commands(self, options: Mapping[str, str], auth: str) -> None:
+        known = SCHEMES[self.scheme]
+        named = [f"--{name}={value}" for name, value in options.items()]
+        if known.consumer is not None:
+            module = known.consumer.partition(":")[0]
+            self.commands["consumer"] = [sys.executable, "-m", module, *named]
+        server = [
+            sys.executable,
+            "-m",
+            "schemes",
+            self.scheme,
+            f"--port={self.port}",
+            f"--auth={auth}",
+            "--control",
+        ]
+        self.commands["server"] = [*server, *named]
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}{PATH}"
+
+    @property
+    def control_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}{CONTROL_PATH}"
+
+    def pids(self) -> dict[str, list[int]]:
+        return {name: [daemon.pid] for name, daemon in self._daemons.items()}
+
+    def alive(self) -> list[str]:
+        """One text per process that has ended, each beginning with its name; empty when all are well."""
+        ended = {name: daemon.poll() for name, daemon in self._daemons.items()}
+        return [f"{name} (pid {self._daemons[name].pid}) {how}" for name, how in ended.items() if how]
+
+    def wait_ready(self) -> None:
+        """Until `/readyz` answers 200.  Raises ServicesError with the end of the log."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while until(deadline, 0.05):
+            if dead := self.alive():
+                raise ServicesError(
+                    f"The {self.scheme} scheme did not start: {dead[0]}. Its log ends with:\n{self._tails()}"
+                )
+            if self._ready():
+                return
+        raise ServicesError(
+            f"The {self.scheme} server on port {self.port} was not ready after {READY_TIMEOUT_S:.0f} s. "
+            f"Its log ends with:\n{self._tails()}"
+        )
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    def _tails(self) -> str:
+        return "\n".join(f"  {name}:\n{daemon.tail()}" for name, daemon in self._daemons.items())
+
+    def stop(self) -> None:
+        """Server first, so that the consumer can finish what is queued.  Calling it again does nothing."""
+        for name in ("server", "consumer"):
+            if name in self._daemons:
+                self._daemons[name].stop(STOP_GRACE_S)
+
+    def __enter__(self) -> SchemeProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
