@@ -38,6 +38,8 @@ _FIRST_LIVE_ID: Final = 1 << 48
 """Ids of seeded messages count from 1 on, far below those of live ones (milliseconds since 2024, shifted)."""
 _NULL: Final = "\\N"
 _BODY: Final = "seeded"
+_AT_ONCE: Final = 1000
+"""Conversations between two looks at the chunks: a frame full of groups makes a hundred times its size."""
 
 
 def seeded_message_id(number: int) -> int:
@@ -163,13 +165,15 @@ class Seeder:
 
     async def add(self, conversations: Sequence[SeedConversation]) -> None:
         """Makes the rows, and loads tables that have a chunk of them."""
-        made = await asyncio.get_running_loop().run_in_executor(self._maker, self._make, conversations)
-        for table, text in made.items():
-            self._waiting[table].append(text)
-        for table in COLUMNS:
-            if sum(map(len, self._waiting[table])) >= CHUNK_BYTES:
-                await self._drop_keys()
-                await self._load(table)
+        loop = asyncio.get_running_loop()
+        ordered = sorted(conversations, key=lambda conversation: conversation.id)
+        for start in range(0, len(ordered), _AT_ONCE):
+            made = await loop.run_in_executor(self._maker, self._make, ordered[start : start + _AT_ONCE])
+            for table, text in made.items():
+                self._waiting[table].append(text)
+                if sum(map(len, self._waiting[table])) >= CHUNK_BYTES:
+                    await self._drop_keys()
+                    await self._load(table)
 
     async def finish(self) -> None:
         """Loads the rest, puts the keys back and analyses; then the store is as if it had grown so."""
@@ -226,6 +230,7 @@ class _Loader:
         self._sql = (
             f"LOAD DATA LOCAL INFILE %s IGNORE INTO TABLE {table} CHARACTER SET utf8mb4 ({COLUMNS[table]})"
         )
+        self._sorted = table == "conversation_members"
         self._tolerated = DUPLICATE if table == "user_sync_heads" else 0
         self._file = folder / f"{table}.tsv"
         self._thread = ThreadPoolExecutor(1, f"seed-{table}")
@@ -250,7 +255,7 @@ class _Loader:
     def _load(self, text: bytes) -> None:
         if self._connection is None:
             self._connection = _connect(self._target)
-        self._file.write_bytes(text)
+        self._file.write_bytes(_in_key_order(text) if self._sorted else text)
         with self._connection.cursor() as cursor:
             cursor.execute(self._sql, (str(self._file),))
             cursor.execute("SHOW WARNINGS LIMIT 1")
@@ -261,6 +266,13 @@ class _Loader:
     def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+def _in_key_order(text: bytes) -> bytes:
+    """Members come by conversation and are kept by user: sorted by their key they load twice as fast."""
+    lines = text.splitlines(keepends=True)
+    lines.sort(key=lambda line: int(line[: line.index(b"\t")]))
+    return b"".join(lines)
 
 
 def _connect(target: Target) -> Any:
