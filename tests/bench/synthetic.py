@@ -144,7 +144,7 @@ class World:
 
     def _conversations(self) -> None:
         people, rng = self.knobs.people, self.rng
-        self.members = [(a, (a + step) % people) for step in (1, 2) for a in range(people)]
+        self.members: list[tuple[int, ...]] = [(a, (a + step) % people) for step in (1, 2) for a in range(people)]
         self.direct = [True] * len(self.members)
         for _ in range(self.knobs.groups):
             size = int(rng.integers(5, 12))

@@ -1,0 +1,242 @@
+"""The rows of one run, ready to be computed with: its window, who is who, who was connected when.
+
+Reads a result folder and decides nothing; the figures are in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.ragged import Groups
+from bench.record import Op, Outcome, Phase
+from bench.results import Json, RunFolder, Table
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+APPLIED: Final = 1
+"""Bit of `operations.flags`."""
+DEADLINE_US: Final = 5_000_000
+"""After this long without a reply nobody knows (protocol 3.2, rulings 19)."""
+RECEIPT_MEMBERS: Final = 200
+
+
+@dataclass(frozen=True)
+class Window:
+    """When what was measured, ns of CLOCK_MONOTONIC.  An interrupted run ends with its last row."""
+
+    start: int
+    measure: int
+    measure_end: int
+    drain_end: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.measure_end - self.measure) / 1e9
+
+
+class Membership:
+    """The population, as the run's folder has it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        conversations, members, devices = (
+            folder.table(name) for name in ("conversations", "members", "devices")
+        )
+        self.direct: Bools = conversations["kind"] == 0
+        self.history: Ints = conversations["history"].astype(np.int64)
+        self.conversation: Ints = members["conversation"].astype(np.int64)
+        self.user: Ints = members["user"].astype(np.int64)
+        self.read_seq: Ints = members["read_seq"].astype(np.int64)
+        self.device: Ints = devices["device"].astype(np.int64)
+        self.device_user: Ints = devices["user"].astype(np.int64)
+        self.people = int(max(self.user.max(initial=-1), self.device_user.max(initial=-1))) + 1
+        self.of_conversation = Groups(self.conversation, len(self.direct))
+        self._of_user = Groups(self.device_user, self.people)
+
+    def devices_of(self, user: NDArray[Any]) -> tuple[Ints, Ints]:
+        """(which question, device) for each device of each asked person."""
+        asked, row = self._of_user.expand(user)
+        return asked, self.device[row]
+
+    def members_of(self, conversation: NDArray[Any]) -> tuple[Ints, Ints]:
+        """(which question, person) for each member of each asked conversation, in member order."""
+        asked, row = self.of_conversation.expand(conversation)
+        return asked, self.user[row]
+
+    def seeded_sender(self, conversation: Ints, seq: Ints) -> Ints:
+        """Who sent seq i of the seeded history: member (i - 1) mod n."""
+        place = (seq - 1) % np.maximum(1, self.of_conversation.size(conversation))
+        sender: Ints = self.user[self.of_conversation.row[self.of_conversation.start[conversation] + place]]
+        return sender
+
+
+class Sessions:
+    """Subscribed sessions of devices, by device (probe and final connections count as no device)."""
+
+    def __init__(self, connections: Table, end: int) -> None:
+        """A session that was still open when the record ends is open until `end`."""
+        kept = (connections["role"] == 0) & (connections["subscribed"] > 0)
+        self.session: Ints = connections["session"][kept].astype(np.int64)
+        self.device: Ints = connections["device"][kept].astype(np.int64)
+        self.subscribed: Ints = connections["subscribed"][kept]
+        closed = connections["closed"][kept]
+        self.closed: Ints = np.where(closed == 0, max(end, int(closed.max(initial=0))), closed)
+        self.known: Ints = np.unique(self.session)
+        self._devices = int(self.device.max(initial=-1)) + 1
+        self._of_device = Groups(self.device, self._devices)
+
+    def number(self, session: NDArray[Any]) -> Ints:
+        """Small numbers for session ids; -1 for those that are no subscribed session of a device."""
+        if not len(self.known):
+            return np.full(len(session), -1, np.int64)
+        place = np.minimum(np.searchsorted(self.known, session), len(self.known) - 1)
+        return np.where(self.known[place] == session, place, -1)
+
+    def of_devices(self, device: Ints) -> tuple[Ints, Ints]:
+        """(which question, row of the session) for each session of each asked device."""
+        known = np.flatnonzero(device < self._devices)
+        asked, row = self._of_device.expand(device[known])
+        return known[asked], row
+
+
+class History:
+    """One run's rows."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.manifest: Json = folder.manifest()
+        self.run: Json = self.manifest.get("run") or {}
+        self.operations = folder.table("operations")
+        self.items = folder.table("items")
+        self.pushes = folder.table("pushes")
+        self.connections = folder.table("connections")
+
+    @cached_property
+    def window(self) -> Window:
+        """As the manifest has it; where the run never got that far, from the rows themselves."""
+        said = self.manifest.get("window") or {}
+        last = int(
+            max(self.operations["sent"].max(initial=0), self.operations["acknowledged"].max(initial=0))
+        )
+        start = int(said.get("start") or self._first(Phase.SETUP) or last)
+        measure = int(said.get("measure") or self._first(Phase.MEASURE) or last)
+        measure_end = max(measure, int(said.get("measure_end") or last))
+        return Window(start, measure, measure_end, max(measure_end, int(said.get("drain_end") or last)))
+
+    def _first(self, phase: Phase) -> int:
+        intended = self.operations["intended"][self.operations["phase"] >= phase]
+        return int(intended.min(initial=np.iinfo(np.int64).max)) if len(intended) else 0
+
+    @cached_property
+    def membership(self) -> Membership:
+        return Membership(self.folder)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return Sessions(self.connections, self.window.drain_end)
+
+    @cached_property
+    def measured(self) -> Bools:
+        """Rows of `operations` that were meant to happen in the measured window, whenever they did."""
+        intended = self.operations["intended"]
+        return (intended >= self.window.measure) & (intended < self.window.measure_end)
+
+    @cached_property
+    def first(self) -> Bools:
+        """Rows that are no retry of another one."""
+        first: Bools = self.operations["attempt"] == 0
+        return first
+
+    def rows(self, op: Op) -> Ints:
+        """Row numbers of one operation, all phases, in the order of the record."""
+        return np.flatnonzero(self.operations["op"] == op)
+
+    def measured_rows(self, op: Op) -> Ints:
+        """Row numbers of one operation in the measured window, retries left out."""
+        return np.flatnonzero((self.operations["op"] == op) & self.measured & self.first)
+
+    @cached_property
+    def receipt_members(self) -> int:
+        return int(self.run.get("receipt_members") or RECEIPT_MEMBERS)
+
+    def outcome(self, rows: Ints, outcome: Outcome) -> Bools:
+        same: Bools = self.operations["outcome"][rows] == outcome
+        return same
+
+
+@dataclass(frozen=True)
+class Marks:
+    """READs, one entry per item (conversation).  Times in ns; `applied` is 1, 0 or -1 where the server could
+    not know."""
+
+    row: Ints
+    conversation: Ints
+    user: Ints
+    device: Ints
+    session: Ints
+    up_to: Ints
+    sent: Ints
+    acknowledged: Ints
+    outcome: Ints
+    applied: Ints
+
+    def take(self, which: NDArray[Any]) -> Marks:
+        return Marks(**{name: getattr(self, name)[which] for name in self.__dataclass_fields__})
+
+
+def marks(history: History, op: Op, rows: Ints) -> Marks:
+    """The items of READs or DELIVEREDs.  The first is in the operation's own row, the others in `items`."""
+    operations = history.operations
+    row, conversation, up_to, applied = _items(history, rows, op)
+    fields = {
+        name: operations[name][row].astype(np.int64)
+        for name in ("user", "device", "session", "sent", "acknowledged", "outcome")
+    }
+    return Marks(row=row, conversation=conversation, up_to=up_to, applied=applied, **fields)
+
+
+def _items(history: History, rows: Ints, op: Op) -> tuple[Ints, Ints, Ints, Ints]:
+    operations, items = history.operations, history.items
+    first_applied = (operations["flags"][rows] & APPLIED).astype(np.int64)
+    if op == Op.READ:
+        unknown = (first_applied == 0) & (operations["version"][rows] < 0)
+        first_applied[unknown] = -1
+    row = [rows]
+    conversation = [operations["conversation"][rows].astype(np.int64)]
+    up_to = [operations["argument"][rows].astype(np.int64)]
+    applied = [first_applied]
+    several = rows[operations["items"][rows] > 1]
+    if len(several):
+        index, owner = _owned_items(history, several)
+        more = items["index"][index] > 0
+        index, owner = index[more], owner[more]
+        row.append(owner)
+        conversation.append(items["conversation"][index].astype(np.int64))
+        up_to.append(items["value"][index].astype(np.int64))
+        applied.append(items["applied"][index].astype(np.int64))
+    whole = tuple(np.concatenate(parts) for parts in (row, conversation, up_to, applied))
+    return whole[0], whole[1], whole[2], whole[3]
+
+
+def _owned_items(history: History, rows: Ints) -> tuple[Ints, Ints]:
+    """(row of items, row of operations) for all items of the given operations."""
+    op_id = history.operations["op_id"][rows]
+    order = np.argsort(op_id)
+    of = history.items["op_id"]
+    place = np.searchsorted(op_id, of, sorter=order)
+    place = order[np.minimum(place, len(order) - 1)]
+    index = np.flatnonzero(op_id[place] == of)
+    return index, rows[place[index]]
+
+
+def items_of(history: History, rows: Ints) -> tuple[Ints, Ints]:
+    """(row of `items`, row of `operations`) for all items of the given operations, in item order."""
+    if not len(rows):
+        empty = np.empty(0, np.int64)
+        return empty, empty
+    return _owned_items(history, rows)

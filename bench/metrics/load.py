@@ -1,0 +1,150 @@
+"""What was asked of the system and what it was given: offered against achieved load, connections, send lag.
+
+Offered are the plan's operations that were meant for the measured window; achieved are those that were sent in
+it, or had nothing left to say (`already_read`).  Nothing here is about how the system answered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.history import History
+from bench.metrics.quantiles import summarise
+from bench.record import NONE, Op, Outcome, PushKind
+from bench.results import Json
+
+Ints = NDArray[np.int64]
+STEP_S = 10
+"""Offered and achieved are compared over steps of so many seconds."""
+LATE_US = 5_000
+"""Sent later than this after it was meant to: too late to be called the planned load (rulings 38)."""
+
+
+def summarise_load(history: History) -> Json:
+    """`load` of `summary.json`."""
+    operations, window = history.operations, history.window
+    planned = np.flatnonzero((operations["plan"] != NONE) & history.measured & history.first)
+    sent = planned[operations["sent"][planned] > 0]
+    already = int(np.count_nonzero(history.outcome(planned, Outcome.ALREADY_READ)))
+    asked = history.manifest.get("load") or {}
+    seconds = max(window.seconds, 1e-9)
+    steps = _steps(history, planned)
+    sends = history.measured_rows(Op.SEND)
+    return {
+        "offered_per_s": round(len(planned) / seconds, 3),
+        "achieved_per_s": round((len(sent) + already) / seconds, 3),
+        "dropped": len(planned) - len(sent) - already,
+        "late": int(np.count_nonzero(_send_lag_us(history, sent) > LATE_US)),
+        "already_read": already,
+        "worst_step": min(steps, key=lambda step: step["achieved_share"], default=None),
+        "messages_per_s": round(int(np.count_nonzero(history.outcome(sends, Outcome.OK))) / seconds, 3),
+        "send_per_s_asked": asked.get("send_per_s"),
+        "pushes_per_s": round(sum(_pushes(history).values()) / seconds, 3),
+        "pushes": _pushes(history),
+        **_connections(history, asked.get("connections_asked")),
+        **_outcomes(history, asked.get("planned")),
+    }
+
+
+def _send_lag_us(history: History, rows: Ints) -> NDArray[np.float64]:
+    return (history.operations["sent"][rows] - history.operations["intended"][rows]) / 1e3
+
+
+def _steps(history: History, planned: Ints) -> list[Json]:
+    """Offered and achieved per step of STEP_S.  A last, shorter one is left out unless it is the only one."""
+    operations, window = history.operations, history.window
+    n = max(1, int(window.seconds // STEP_S))
+    intended = operations["intended"][planned]
+    sent = operations["sent"][planned]
+    already = operations["outcome"][planned] == Outcome.ALREADY_READ
+    offered = _per_step(intended, window.measure, n)
+    achieved = _per_step(np.where(already, intended, sent)[already | (sent > 0)], window.measure, n)
+    return [
+        {"at_s": i * STEP_S, "offered": int(a), "achieved": int(b), "achieved_share": round(float(b / a), 6)}
+        for i, (a, b) in enumerate(zip(offered, achieved, strict=True))
+        if a
+    ]
+
+
+def _per_step(t: Ints, start: int, n: int) -> Ints:
+    step = (t - start) // (STEP_S * 1_000_000_000)
+    return np.bincount(step[(step >= 0) & (step < n)], minlength=n)
+
+
+def _pushes(history: History) -> dict[str, int]:
+    """Pushes received in the measured window, by kind."""
+    pushes, window = history.pushes, history.window
+    inside = (pushes["received"] >= window.measure) & (pushes["received"] < window.measure_end)
+    counts = np.bincount(pushes["kind"][inside], minlength=len(PushKind))
+    return {kind.name: int(counts[kind]) for kind in PushKind if counts[kind]}
+
+
+def _connections(history: History, asked: int | None) -> Json:
+    """Held: subscribed before the measured window and open to its end, reconnecting not counted as holding."""
+    connections, window = history.connections, history.window
+    mine = connections["role"] == 0
+    device = connections["device"][mine]
+    subscribed, closed = connections["subscribed"][mine], connections["closed"][mine]
+    held = (
+        (subscribed > 0) & (subscribed <= window.measure) & ((closed == 0) | (closed >= window.measure_end))
+    )
+    lost = (closed > 0) & (closed < window.measure_end)
+    codes, counts = np.unique(connections["close_code"][mine][lost], return_counts=True)
+    opened = connections["opened"][mine] > 0
+    return {
+        "connections_asked": asked if asked is not None else len(np.unique(device)),
+        "connections_held": len(np.unique(device[held])),
+        "reconnects": int(np.count_nonzero(opened)) - len(np.unique(device[opened])),
+        "closes": {str(code): int(count) for code, count in zip(codes, counts, strict=True)},
+        "connect_us": summarise((connections["opened"] - connections["intended"])[mine][opened] / 1e3),
+    }
+
+
+def _outcomes(history: History, planned: int | None) -> Json:
+    """The share of the run's planned operations that have exactly one row with an outcome."""
+    operations = history.operations
+    rows = (operations["plan"] != NONE) & history.first
+    plan, count = np.unique(operations["plan"][rows], return_counts=True)
+    pending = operations["plan"][rows & (operations["outcome"] == Outcome.PENDING)]
+    exactly = int(np.count_nonzero(count == 1)) - int(np.count_nonzero(np.isin(plan[count == 1], pending)))
+    of = planned if planned is not None else len(plan)
+    return {
+        "planned": of,
+        "with_one_outcome": exactly,
+        "outcome_complete_share": round(exactly / of, 6) if of else None,
+    }
+
+
+# --- the generator ----------------------------------------------------------------------------------------
+
+
+def send_lag(history: History) -> Json:
+    """How late operations were sent: Q, and its p99 over the thirds of the window (does it grow?)."""
+    rows = _timed_rows(history)
+    lag = _send_lag_us(history, rows)
+    third = (
+        (history.operations["intended"][rows] - history.window.measure)
+        * 3
+        // max(1, history.window.measure_end - history.window.measure)
+    )
+    thirds = [summarise(lag[third == i])["p99"] for i in range(3)]
+    return {"send_lag_us": summarise(lag), "send_lag_p99_by_third_us": thirds}
+
+
+def _timed_rows(history: History) -> Ints:
+    """Operations that a schedule wanted at a time: everything sent in the window but connecting."""
+    operations = history.operations
+    scheduled = history.measured & history.first & (operations["sent"] > 0) & (operations["op"] >= Op.SEND)
+    return np.flatnonzero(scheduled)
+
+
+def holes(history: History) -> Json:
+    """Rows missing from the running counters of the workers, and rows that came twice."""
+    op_id = history.operations["op_id"]
+    worker, number = op_id >> 40, op_id & ((1 << 40) - 1)
+    missing = 0
+    for one in np.unique(worker):
+        mine = number[worker == one]
+        missing += int(mine.max()) + 1 - len(np.unique(mine))
+    return {"rows": len(op_id), "missing": missing, "twice": len(op_id) - len(np.unique(op_id))}

@@ -1,0 +1,134 @@
+"""How long operations took and how they ended, and where the time went.
+
+Latency counts from when the plan wanted the operation, service time from when it was sent.  Both hold what was
+answered (ok, and the server's own failures) and what nobody knows, which enters as at least the deadline.
+READ and DELIVERED react to a message: their `intended` already waits for its arrival (rulings 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.history import DEADLINE_US, History
+from bench.metrics.quantiles import rank, summarise
+from bench.record import ERROR_NAMES, Op, Outcome
+from bench.results import Json
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MEASURED: Final = (Op.SEND, Op.READ, Op.DELIVERED, Op.STATE, Op.SYNC, Op.HISTORY, Op.PING)
+"""Operations of the load; probes are reported as a lag, connecting as connections."""
+STAGES: Final = ("client", "network", "other", "wait", "store", "cache", "queue")
+"""client: meant to be sent -> sent.  network: service time outside the server.  wait, store, cache, queue: the
+server's own; other: the rest of its time.  They add up to the latency."""
+BAND: Final = (0.985, 0.995)
+"""The slow ones: latency between these quantiles."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Operations of one kind that got as far as the server: latencies in µs; `answered`: a reply came."""
+
+    row: Ints
+    latency_us: Floats
+    service_us: Floats
+    answered: NDArray[np.bool_]
+
+
+def timed(history: History, op: Op) -> Timed:
+    operations = history.operations
+    rows = history.measured_rows(op)
+    outcome = operations["outcome"][rows]
+    rows = rows[(operations["sent"][rows] > 0) & np.isin(outcome, (Outcome.OK, Outcome.FAIL, Outcome.INFO))]
+    outcome = operations["outcome"][rows]
+    service = (operations["acknowledged"][rows] - operations["sent"][rows]) / 1e3
+    service = np.where(outcome == Outcome.INFO, np.maximum(service, DEADLINE_US), service)
+    late = (operations["sent"][rows] - operations["intended"][rows]) / 1e3
+    return Timed(rows, service + late, service, outcome != Outcome.INFO)
+
+
+def summarise_all(history: History) -> Json:
+    """`operations` of `summary.json`: the kinds that the plan held, by name."""
+    figures = {op.name: _summarise(history, op) for op in MEASURED}
+    return {name: figure for name, figure in figures.items() if figure["count"]}
+
+
+def _summarise(history: History, op: Op) -> Json:
+    operations = history.operations
+    rows = history.measured_rows(op)
+    outcome = np.bincount(operations["outcome"][rows], minlength=len(Outcome))
+    took = timed(history, op)
+    retried = np.flatnonzero((operations["op"] == op) & history.measured & ~history.first)
+    at_least = DEADLINE_US if bool((~took.answered).any()) else None
+    return {
+        "count": int(
+            outcome[Outcome.OK] + outcome[Outcome.FAIL] + outcome[Outcome.INFO] + outcome[Outcome.PENDING]
+        ),
+        "ok": int(outcome[Outcome.OK]),
+        "fail": int(outcome[Outcome.FAIL]),
+        "info": int(outcome[Outcome.INFO] + outcome[Outcome.PENDING]),
+        "unsent": int(outcome[Outcome.UNSENT]),
+        "already_read": int(outcome[Outcome.ALREADY_READ]),
+        "retries": {"count": len(retried), "ok": int(np.count_nonzero(history.outcome(retried, Outcome.OK)))},
+        "errors": _errors(history, rows),
+        "latency_us": summarise(took.latency_us, at_least_us=at_least),
+        "service_us": summarise(took.service_us, at_least_us=at_least),
+        "dependency_us": _dependency(history, op, rows),
+        "stages_us": _server_stages(history, took),
+        "mean_ms": _mean_stages(history, took, np.arange(len(took.row))),
+        "mean_ms_slow": _mean_stages(history, took, slow(took.latency_us)),
+    }
+
+
+def _errors(history: History, rows: Ints) -> dict[str, int]:
+    counts = np.bincount(history.operations["error"][rows], minlength=len(ERROR_NAMES))
+    named = zip(ERROR_NAMES, counts.tolist(), strict=False)
+    return {name: count for name, count in named if name and count}
+
+
+def _dependency(history: History, op: Op, rows: Ints) -> Json | None:
+    """How long READ and DELIVERED waited for the arrival of their message, beyond the planned delay."""
+    if op not in (Op.READ, Op.DELIVERED):
+        return None
+    sent = rows[history.operations["sent"][rows] > 0]
+    return summarise(history.operations["dependency_us"][sent])
+
+
+def _server_stages(history: History, took: Timed) -> Json:
+    """Q of the server's own times, where it told them."""
+    told = took.row[history.operations["server_us"][took.row] > 0]
+    names = ("server", "wait", "store", "cache", "queue")
+    return {name: summarise(history.operations[f"{name}_us"][told]) for name in names}
+
+
+def slow(latency_us: Floats) -> Ints:
+    """Indexes of the operations whose latency lies between the quantiles of BAND; none if too few."""
+    low, high = (rank(len(latency_us), p) for p in BAND)
+    return np.argsort(latency_us, kind="stable")[low:high]
+
+
+def _mean_stages(history: History, took: Timed, which: Ints) -> Json | None:
+    """Mean ms by stage of the answered ones among `which`; None if there is none or the server told nothing."""
+    which = which[took.answered[which]]
+    row = took.row[which]
+    operations = history.operations
+    which, row = which[operations["server_us"][row] > 0], row[operations["server_us"][row] > 0]
+    if not len(row):
+        return None
+    own = {
+        name: float(np.mean(operations[f"{name}_us"][row])) for name in ("wait", "store", "cache", "queue")
+    }
+    server = float(np.mean(operations["server_us"][row]))
+    service, latency = float(np.mean(took.service_us[which])), float(np.mean(took.latency_us[which]))
+    mean = {
+        "client": latency - service,
+        "network": service - server,
+        "other": server - sum(own.values()),
+        **own,
+    }
+    return {"n": len(row), **{name: round(mean[name] / 1e3, 6) for name in STAGES}}

@@ -1,0 +1,152 @@
+"""Who must be told of a READ, judged from the run's own record and not from the server's (rulings 12, 35).
+
+A READ that changed something is told to the direct peer, and in groups up to the receipt limit to the senders
+of the messages that it newly covered.  What it newly covered follows from every value that the person's cursor
+may have had: where it started, their own SENDs (sending implies reading) and their READs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.history import History, Marks, marks
+from bench.metrics.ragged import last_before, spread
+from bench.record import Op, Outcome, PushKind
+
+Ints = NDArray[np.int64]
+_NEVER = np.iinfo(np.int64).max
+
+
+def effective(history: History) -> Marks:
+    """Measured READs that changed something or may have.
+
+    Where nobody could say whether it did (queued or unanswered), one that is no higher than what an earlier
+    READ or SEND of the same person, or their start, had reached did not."""
+    writes = marks(history, Op.READ, history.measured_rows(Op.READ))
+    may = (writes.outcome == Outcome.OK) | (writes.outcome == Outcome.INFO)
+    writes = writes.take(may & (writes.applied != 0))
+    unsure = (writes.applied < 0) | (writes.outcome == Outcome.INFO)
+    if not unsure.any():
+        return writes
+    before = _Cursors(history).highest_before(writes)
+    return writes.take(~(unsure & (writes.up_to <= before)))
+
+
+def told(history: History, writes: Marks) -> tuple[Ints, Ints]:
+    """(which write, person) for everyone but the reader who must get the receipt."""
+    membership = history.membership
+    direct = np.flatnonzero(membership.direct[writes.conversation])
+    asked, person = membership.members_of(writes.conversation[direct])
+    peer = person != writes.user[direct[asked]]
+    small = membership.of_conversation.size(writes.conversation) <= history.receipt_members
+    groups = np.flatnonzero(~membership.direct[writes.conversation] & small)
+    which, sender = _senders_covered(history, writes.take(groups))
+    return (
+        np.concatenate([direct[asked[peer]], groups[which]]),
+        np.concatenate([person[peer], sender]),
+    )
+
+
+def _senders_covered(history: History, writes: Marks) -> tuple[Ints, Ints]:
+    """(which write, person): the distinct senders of the messages that each newly covered, but the reader.
+
+    What an unanswered READ may have covered before counts as covered: nobody is said to have missed it."""
+    before = np.minimum(_Cursors(history).next_below(writes), writes.up_to)
+    which, seq = spread(before + 1, writes.up_to - before)
+    sender = _Senders(history).of(writes.conversation[which], seq)
+    told = (sender >= 0) & (sender != writes.user[which])
+    people = history.membership.people + 1
+    pair = np.unique(which[told] * people + sender[told])
+    return pair // people, pair % people
+
+
+class _Cursors:
+    """Every value that a person's cursor in a conversation may have had: the start, own SENDs, READs."""
+
+    def __init__(self, history: History) -> None:
+        membership, operations = history.membership, history.operations
+        self._people = membership.people + 1
+        may = np.isin(operations["outcome"], (Outcome.OK, Outcome.INFO))
+        sends = np.flatnonzero((operations["op"] == Op.SEND) & may & (operations["value"] > 0))
+        reads = marks(history, Op.READ, np.flatnonzero((operations["op"] == Op.READ) & may))
+        reads = reads.take(reads.applied != 0)
+        parts = [
+            (membership.conversation, membership.user, membership.read_seq, np.zeros_like(membership.user)),
+            (
+                operations["conversation"][sends].astype(np.int64),
+                operations["user"][sends].astype(np.int64),
+                operations["value"][sends],
+                operations["acknowledged"][sends],
+            ),
+            (
+                reads.conversation,
+                reads.user,
+                reads.up_to,
+                np.where(reads.outcome == Outcome.OK, reads.acknowledged, _NEVER),
+            ),
+        ]
+        conversation, user, value, known = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self._bits = int(value.max(initial=0)).bit_length() + 1
+        self._key = conversation * self._people + user
+        self._value, self._known = value, known
+
+    def next_below(self, writes: Marks) -> Ints:
+        """The highest of those values below each write's; 0 if there is none."""
+        packed = np.sort((self._key << self._bits) | self._value)
+        key = writes.conversation * self._people + writes.user
+        place = np.searchsorted(packed, (key << self._bits) | writes.up_to) - 1
+        below = packed[np.maximum(place, 0)]
+        same = (place >= 0) & (below >> self._bits == key)
+        return np.where(same, below & ((1 << self._bits) - 1), 0)
+
+    def highest_before(self, writes: Marks) -> Ints:
+        """The highest value that was answered before each write was sent; 0 if there is none."""
+        order = np.lexsort((self._known, self._key))
+        key, known = self._key[order], self._known[order]
+        keys, group = np.unique(key, return_inverse=True)
+        group = group.astype(np.int64)
+        highest = np.maximum.accumulate((group << self._bits) | self._value[order])
+        asked = np.searchsorted(keys, writes.conversation * self._people + writes.user)
+        place = last_before(group, known, asked, writes.sent)
+        return np.where(place >= 0, highest[place] & ((1 << self._bits) - 1), 0)
+
+
+class _Senders:
+    """Who sent which message: seeded ones by arithmetic, the run's own as acknowledged, or as pushed to
+    others where the SEND was never answered."""
+
+    def __init__(self, history: History) -> None:
+        self._membership = history.membership
+        operations = history.operations
+        sends = np.flatnonzero(operations["op"] == Op.SEND)
+        unanswered = sends[operations["outcome"][sends] == Outcome.INFO]
+        pushed = _messages_in(history, np.unique(operations["conversation"][unanswered]))
+        known = sends[operations["value"][sends] > 0]
+        pushes = history.pushes
+        seq = np.concatenate([operations["value"][known], pushes["value"][pushed]]).astype(np.int64)
+        conversation = np.concatenate([operations["conversation"][known], pushes["conversation"][pushed]])
+        sender = np.concatenate([operations["user"][known], pushes["actor"][pushed]]).astype(np.int64)
+        self._bits = int(seq.max(initial=0)).bit_length() + 1
+        self._key, first = np.unique((conversation.astype(np.int64) << self._bits) | seq, return_index=True)
+        self._sender = sender[first]
+
+    def of(self, conversation: Ints, seq: Ints) -> Ints:
+        """-1 where nobody knows."""
+        seeded = seq <= self._membership.history[conversation]
+        by_seed = self._membership.seeded_sender(conversation, seq)
+        if not len(self._key):
+            return np.where(seeded, by_seed, -1)
+        key = (conversation << self._bits) | np.minimum(seq, (1 << self._bits) - 1)
+        place = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
+        return np.where(seeded, by_seed, np.where(self._key[place] == key, self._sender[place], -1))
+
+
+def _messages_in(history: History, conversations: NDArray[np.uint32]) -> Ints:
+    """Rows of MESSAGE pushes in these conversations."""
+    if not len(conversations):
+        return np.empty(0, np.int64)
+    pushes = history.pushes
+    return np.flatnonzero(
+        (pushes["kind"] == PushKind.MESSAGE) & np.isin(pushes["conversation"], conversations)
+    )
