@@ -74,13 +74,21 @@ def installed_version(folder: Path) -> str:
     return next((name[1] for name in names if name), "unknown")
 
 
+def class_archive(version: str) -> Path:
+    """Kafka's classes as this JVM has parsed them: halves the CPU and the time that a start takes."""
+    machine = Path(java() or "java").resolve()
+    built = int(machine.stat().st_mtime) if machine.exists() else 0
+    return cache_dir() / "empty" / f"kafka-{version}-{built}.jsa"
+
+
 class KafkaBroker:
     name = "kafka"
     ports = 2
     grace_s = 8.0
     restored = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, archive_to: Path | None = None) -> None:
+        """`archive_to`: where this broker shall leave the class archive when it is stopped."""
         libs = libraries()
         if libs is None:
             raise ServicesError("Kafka's jars were looked for and not found. `make setup` fetches them.")
@@ -88,6 +96,7 @@ class KafkaBroker:
         self.data = folder / "data"
         self._libs = libs
         self._version = installed_version(libs)
+        self._archive_to = archive_to
 
     def prepare(self) -> None:
         formatted = cache_dir() / "empty" / f"kafka-{self._version}"
@@ -99,7 +108,14 @@ class KafkaBroker:
         properties = self._write_properties("server.properties", self.data, ports)
         log4j = resources.files("bench.services").joinpath("kafka/log4j2.xml")
         heap = (f"-Xms{HEAP_MB}m", f"-Xmx{HEAP_MB}m")
-        return self._java(*heap, *JVM, f"-Dlog4j2.configurationFile={log4j}", "kafka.Kafka", str(properties))
+        return self._java(
+            *heap,
+            *JVM,
+            *self._sharing(),
+            f"-Dlog4j2.configurationFile={log4j}",
+            "kafka.Kafka",
+            str(properties),
+        )
 
     def url(self, ports: list[int]) -> str:
         return f"127.0.0.1:{ports[0]}"
@@ -107,6 +123,12 @@ class KafkaBroker:
     def probe(self, url: str) -> probe.Facts:
         facts = probe.kafka(url)
         return probe.Facts(facts.engine, self._version, {**facts.settings, "heap": f"{HEAP_MB}m"})
+
+    def _sharing(self) -> list[str]:
+        if self._archive_to:
+            return [f"-XX:ArchiveClassesAtExit={self._archive_to}"]
+        archive = class_archive(self._version)
+        return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"] if archive.is_file() else []
 
     def _format(self, new: Path) -> None:
         properties = self._write_properties("format.properties", new, [1, 2])

@@ -34,7 +34,9 @@ class Counters:
 
     def __init__(self, services: Mapping[str, Service]) -> None:
         self._mysql = MysqlUrl.parse(services["mysql"].url).connect() if "mysql" in services else None
-        self._redis = redis.Redis.from_url(services["redis"].url, socket_timeout=1) if "redis" in services else None
+        self._redis = (
+            redis.Redis.from_url(services["redis"].url, socket_timeout=1) if "redis" in services else None
+        )
 
     def sample(self) -> list[tuple[str, str, float]]:
         """(component, counter, value), cumulative as the store keeps it."""

@@ -45,7 +45,7 @@ def missing(needs: frozenset[str]) -> list[str]:
 
 
 @dataclass
-class _Running:
+class Running:
     recipe: Recipe
     daemon: Daemon
     ports: list[int]
@@ -57,7 +57,7 @@ class LocalStack(Stack):
     can_snapshot = True
 
     def __init__(
-        self, running: dict[str, _Running], folder: Path, owner: IO[str] | None, *, keep: bool
+        self, running: dict[str, Running], folder: Path, owner: IO[str] | None, *, keep: bool
     ) -> None:
         super().__init__({name: one.service for name, one in running.items()}, folder)
         self.restored = frozenset(name for name, one in running.items() if one.recipe.restored)
@@ -134,7 +134,7 @@ def start(
     folder = _make_folder(folder)
     owner = None if detached else _own(folder)
     say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
-    starter = _Starter(folder, detached)
+    starter = Starter(detached=detached)
     try:
         recipes = [_recipe(name, folder, mysql_template, redis_template) for name in NAMES if name in needs]
         return LocalStack(starter.start(recipes), folder, owner, keep=keep)
@@ -144,16 +144,15 @@ def start(
         raise
 
 
-class _Starter:
+class Starter:
     """Starts several services at once; the first failure ends the others."""
 
-    def __init__(self, folder: Path, detached: bool) -> None:
-        self._folder = folder
+    def __init__(self, *, detached: bool = False) -> None:
         self._detached = detached
         self._cancelled = threading.Event()
         self._daemons: list[Daemon] = []
 
-    def start(self, recipes: list[Recipe]) -> dict[str, _Running]:
+    def start(self, recipes: list[Recipe]) -> dict[str, Running]:
         with ThreadPoolExecutor(max_workers=len(NAMES)) as pool:
             try:
                 return {one.recipe.name: one for one in pool.map(self._start, recipes)}
@@ -163,7 +162,7 @@ class _Starter:
     def abandon(self) -> None:
         _stop_all([(daemon, 0.0) for daemon in self._daemons])
 
-    def _start(self, recipe: Recipe) -> _Running:
+    def _start(self, recipe: Recipe) -> Running:
         try:
             recipe.prepare()
             return self._launch(recipe)
@@ -171,7 +170,7 @@ class _Starter:
             self._cancelled.set()
             raise
 
-    def _launch(self, recipe: Recipe) -> _Running:
+    def _launch(self, recipe: Recipe) -> Running:
         for _ in range(_ATTEMPTS):
             ports = free_ports(recipe.ports)
             log = recipe.folder / f"{recipe.name}.log"
@@ -181,7 +180,7 @@ class _Starter:
                 facts = _until_ready(recipe, daemon, ports, self._cancelled)
             except _PortTaken:
                 continue
-            return _Running(recipe, daemon, ports, _describe(recipe, daemon, ports, facts))
+            return Running(recipe, daemon, ports, _describe(recipe, daemon, ports, facts))
         raise ServicesError(
             f"{recipe.name} was started {_ATTEMPTS} times, and each time another program had taken its port "
             f"in the meantime. Something here opens ports below 32768 at a great rate; stop it and retry."

@@ -49,7 +49,7 @@ class MariaDb:
         self._mariadb = "MariaDB" in version()
 
     def prepare(self) -> None:
-        copy_tree(self._source or _empty_data(self._binary, self._mariadb), self.data)
+        copy_tree(self._source or empty_data(), self.data)
         if self._source:
             os.utime(self._source)
         (self.folder / "tmp").mkdir()
@@ -109,22 +109,24 @@ def _user() -> list[str]:
     return ["--user=root"] if os.geteuid() == 0 else []
 
 
-def _empty_data(engine: str, mariadb: bool) -> Path:
+def empty_data() -> Path:
     """An initialised data folder without tables; making one takes seconds, copying it a tenth of one."""
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", _output([engine, "--no-defaults", "--version"]).split(" for ")[0])
-    empty = cache_dir() / "empty" / slug.strip("-").lower()
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", version().split(" for ")[0]).strip("-").lower()
+    empty = cache_dir() / "empty" / slug
     if not empty.is_dir():
-        publish(empty, lambda new: _initialise(engine, mariadb, new))
+        publish(empty, _initialise)
     return empty
 
 
-def _initialise(engine: str, mariadb: bool, new: Path) -> None:
-    if mariadb:
+def _initialise(new: Path) -> None:
+    if "MariaDB" in version():
         install = which("mariadb-install-db") or "mariadb-install-db"
         secure = ["--auth-root-authentication-method=normal", "--skip-test-db"]
         _output([install, "--no-defaults", *_user(), *secure, f"--datadir={new}"])
     else:
-        _output([engine, "--no-defaults", *_user(), "--initialize-insecure", f"--datadir={new}"])
+        _output(
+            [binary() or "mysqld", "--no-defaults", *_user(), "--initialize-insecure", f"--datadir={new}"]
+        )
 
 
 def _output(argv: list[str]) -> str:

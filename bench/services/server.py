@@ -30,6 +30,7 @@ class SchemeProcesses:
         scheme: str,
         options: Mapping[str, str],
         *,
+        settings: Mapping[str, str],
         secret: str,
         logs: Path,
         port: int | None = None,
@@ -44,27 +45,23 @@ class SchemeProcesses:
                 f"Port {port} was asked for with --port and is taken. Stop what listens there "
                 f"(`ss -ltnp 'sport = :{port}'` names it), or leave --port out and a free one is chosen."
             )
-        self._commands(options, auth)
+        self._commands(options, settings, auth)
         environment = {"READSTATE_SECRET": secret, "PYTHONUNBUFFERED": "1"}
         for name, argv in self.commands.items():
             self._daemons[name] = Daemon(argv, log=logs / f"{name}.log", env=environment)
 
-    def _commands(self, options: Mapping[str, str], auth: str) -> None:
+    def _commands(self, options: Mapping[str, str], settings: Mapping[str, str], auth: str) -> None:
         known = SCHEMES[self.scheme]
         named = [f"--{name}={value}" for name, value in options.items()]
         if known.consumer is not None:
             module = known.consumer.partition(":")[0]
-            self.commands["consumer"] = [sys.executable, "-m", module, *named]
-        server = [
-            sys.executable,
-            "-m",
-            "schemes",
-            self.scheme,
-            f"--port={self.port}",
-            f"--auth={auth}",
-            "--control",
-        ]
-        self.commands["server"] = [*server, *named]
+            shared = [
+                f"--{name}={value}" for name, value in options.items() if name in known.consumer_options
+            ]
+            self.commands["consumer"] = [sys.executable, "-m", module, *shared]
+        server = [sys.executable, "-m", "schemes", self.scheme, f"--port={self.port}", f"--auth={auth}"]
+        set_ = [f"--set={name}={value}" for name, value in settings.items()]
+        self.commands["server"] = [*server, "--control", *named, *set_]
 
     @property
     def url(self) -> str:
