@@ -87,7 +87,7 @@ class CacheAside(Database):
             raise Refused("UNAVAILABLE", str(why)) from why
 
     async def close(self) -> None:
-        await self._pending.forget()
+        await self._pending.close()
         await self._redis.close()
         await super().close()
 
@@ -98,11 +98,8 @@ class CacheAside(Database):
     ) -> SendOutcome:
         try:
             return await super().send(caller, conversation, client_msg_id, body, trace)
-        except (
-            BaseException
-        ) as why:  # whatever ended it: only what certainly did not happen left the cache right
-            head = self._redis.head(conversation)
-            self._doubt(why, [head, self._redis.rs(conversation, caller.user)])
+        except BaseException as why:  # not only errors: a cancelled write may be in MySQL too
+            self._doubt(why, [self._redis.head(conversation), self._redis.rs(conversation, caller.user)])
             raise
 
     async def read(self, caller: Caller, items: Sequence[Marked], trace: Trace) -> list[ReadOutcome]:
@@ -122,10 +119,10 @@ class CacheAside(Database):
             raise
 
     def _doubt(self, why: BaseException, keys: Sequence[Key]) -> None:
-        """The connection to MySQL may have broken after COMMIT was sent: then the change may be there, and
-        nobody has deleted the keys."""
-        refused = isinstance(why, Refused) and ERRORS[why.code].definite
-        if self._fallback and not refused:
+        """Unless it certainly did not happen: the connection to MySQL may have broken while COMMIT was on its
+        way, or the request was cancelled between COMMIT and DEL, and nobody has deleted the keys."""
+        unchanged = isinstance(why, Refused) and ERRORS[why.code].definite
+        if self._fallback and not unchanged:
             self._pending.add(keys)
 
     async def committed(self, changes: Changes, trace: Trace) -> Awaitable[None] | None:
@@ -148,21 +145,15 @@ class CacheAside(Database):
         return list(keys)
 
     async def _delete(self, keys: Sequence[Key], trace: Trace) -> None:
-        """Never fails: the change is in MySQL, whatever becomes of the cache."""
+        """A delete that fails is counted, and no failure of the write: the change is in MySQL."""
         try:
             await self._redis.delete(keys, trace)
         except RedisUnavailable:
-            self._not_deleted(keys)
-        except BaseException:  # cancelled between COMMIT and DEL: the keys are just as wrong
-            self._not_deleted(keys)
-            raise
+            self._counters.cache_delete_failed += len(keys)
+            if self._fallback:
+                self._pending.add(keys)
         else:
             self._counters.cache_deletes += len(keys)
-
-    def _not_deleted(self, keys: Sequence[Key]) -> None:
-        self._counters.cache_delete_failed += len(keys)
-        if self._fallback:
-            self._pending.add(keys)
 
     # --- reading
 

@@ -30,6 +30,12 @@ class PendingDeletes:
         self._task: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._empty.set()
+        self._closed = False
+
+    async def close(self) -> None:
+        """Stops trying for good: what is left stays stale in Redis until its TTL ends."""
+        self._closed = True
+        await self.forget()
 
     def __contains__(self, key: Key) -> bool:
         return key in self._failures or self._wipes > 0
@@ -45,7 +51,7 @@ class PendingDeletes:
         if len(self._failures) > self._limit:
             self._failures.clear()
             self._wipes += 1
-        if self and (self._task is None or self._task.done()):
+        if not self._closed and (self._task is None or self._task.done()):
             self._empty.clear()
             self._task = asyncio.create_task(self._retry(), name="retry of cache deletes")
 
@@ -58,7 +64,7 @@ class PendingDeletes:
         return 0
 
     async def forget(self) -> None:
-        """Stops trying: Redis was wiped, or the server ends."""
+        """Stops trying, because Redis is wiped."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

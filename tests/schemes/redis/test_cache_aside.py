@@ -192,7 +192,9 @@ async def test_a_write_deletes_its_own_keys_and_no_others(make: Make) -> None:
     scheme = await make(warm=True)
     cases: list[tuple[Awaitable[Any], dict[tuple[int, str], bool], int]] = [
         (scheme.read(_caller(ANN), [Marked("d", 6)], Trace()), {(ANN, "d"): False, (BOB, "d"): True}, 6),
-        (scheme.send(_caller(CYD), "g", "m", "x", Trace()), {(CYD, "g"): False, (ANN, "g"): True}, 0),
+        (scheme.delivered(_caller(BOB), [Marked("g", 8)], Trace()), {(BOB, "g"): True}, 9),  # stale
+        (scheme.delivered(_caller(ANN), [Marked("g", 9)], Trace()), {(ANN, "g"): False, (BOB, "g"): True}, 9),
+        (scheme.send(_caller(CYD), "g", "m", "x", Trace()), {(CYD, "g"): False, (BOB, "g"): True}, 0),
     ]
     for write, kept, last_seq in cases:
         await write
@@ -430,6 +432,13 @@ async def test_dump_of_the_cache_agrees_with_the_store(make: Make) -> None:
     stored, _ = await scheme.dump("store", "", 10_000)
     assert sorted(map(repr, cached)) == sorted(map(repr, stored))
     assert len(cached) == 7
+
+
+async def test_a_cold_seed_leaves_nothing_of_an_earlier_one_in_the_cache(make: Make) -> None:
+    scheme = await make(warm=True)
+    await scheme.store.reset()
+    await scheme.seed(SEED[:1], done=True, warm=False)
+    assert [one.conversation_id for one in (await everything(scheme, ANN)).conversations] == ["d"]
 
 
 async def test_reset_empties_both(make: Make) -> None:

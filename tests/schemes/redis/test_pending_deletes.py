@@ -99,6 +99,14 @@ async def test_forgetting_ends_the_task_and_trusts_again() -> None:
     assert await pending.drain(0) == 0
 
 
+async def test_after_closing_no_task_starts() -> None:
+    before = asyncio.all_tasks()
+    pending = PendingDeletes(FlakyRedis())
+    await pending.close()
+    pending.add(["a"])
+    assert asyncio.all_tasks() == before
+
+
 @pytest.mark.services
 async def test_it_waits_for_redis_to_be_reachable(redis: RedisStore) -> None:
     await redis.fill([("a", b"stale")], None)
