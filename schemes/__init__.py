@@ -33,6 +33,8 @@ class Scheme:
     options: Mapping[str, Option]
     promises: tuple[str, ...]
     consumer: str | None = None
+    consumer_options: tuple[str, ...] = ()
+    """Which of the server's options, and of the services' addresses, the consumer is given too."""
 
 
 MODEL = Option(
@@ -95,5 +97,6 @@ SCHEMES: dict[str, Scheme] = {
         },
         ("durable", "convergence"),
         consumer="schemes.queue.consumer:main",
+        consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order"),
     ),
 }

@@ -71,8 +71,10 @@ class World:
         self._numbers = itertools.count(1)
 
     async def _start_consumer(self, options: dict[str, str]) -> asyncio.subprocess.Process:
-        module = (SCHEMES[self.arm.scheme].consumer or "").partition(":")[0]
-        arguments = [f"--{name}={options[name]}" for name in CONSUMER_OPTIONS if name in options]
+        scheme = SCHEMES[self.arm.scheme]
+        module = (scheme.consumer or "").partition(":")[0]
+        given = (*scheme.consumer_options, "topic", "group")
+        arguments = [f"--{name}={options[name]}" for name in given if name in options]
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -182,15 +184,3 @@ class World:
         name = f"{kind[0]}{next(self._numbers)}"
         seed = p.SeedConversation(name, kind, list(members), history, [history] * len(members))
         return Room(name, tuple(f"u{number}" for number in members), history), seed
-
-
-CONSUMER_OPTIONS = (
-    "mysql-url",
-    "redis-url",
-    "kafka-bootstrap",
-    "model",
-    "queue-order",
-    "topic",
-    "group",
-    "node",
-)

@@ -1,0 +1,256 @@
+"""`bench run`: one scheme, or all, under one plan; ends with the summary and a VERDICT line."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from bench.cli import no_such
+from bench.options import ALL, PRESETS, BadOptions, Places, RunOptions
+from schemes import SCHEMES, Option
+
+EXIT_CANNOT_START = 3
+UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "ms": 0.001}
+
+
+class Seconds(click.ParamType):
+    """`30s`, `10m`, `1.5h`, or a number of seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is not a time; one looks like 30s, 10m or 1.5h.", param, ctx)
+        return float(found[1]) * UNITS_S[found[2] or ""]
+
+
+class Name(click.ParamType):
+    """One of the things that there are; suggests the nearest."""
+
+    def __init__(self, what: str, known: Callable[[], tuple[str, ...]]) -> None:
+        self.name = what
+        self._known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self._known():
+            no_such(self.name, str(value), self._known())
+        return str(value)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self.name.upper()
+
+
+def scenarios() -> tuple[str, ...]:
+    """The Locust files that there are; nothing is imported."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("scenarios")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return tuple(sorted(path.stem for folder in folders or () for path in Path(folder).glob("[a-z]*.py")))
+
+
+def _history(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= 10_000 or not 1 <= int(found[2]) <= 10_000:
+        raise click.BadParameter(
+            f"expected messages per direct chat and per group, like 5/20, got {text!r}", param_hint="--history"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _scheme_options() -> dict[str, tuple[Option, list[str]]]:
+    """Every option of any scheme, and which schemes have it."""
+    found: dict[str, tuple[Option, list[str]]] = {}
+    for scheme, about in SCHEMES.items():
+        for name, option in about.options.items():
+            found.setdefault(name, (option, []))[1].append(scheme)
+    return found
+
+
+def _with_scheme_options(command: click.Command) -> click.Command:
+    for name, (option, schemes) in _scheme_options().items():
+        promises = "".join(f"  [{value}: {text}]" for value, text in option.promises.items())
+        kind = click.Choice(option.values) if option.values else click.STRING
+        text = f"({', '.join(schemes)}) {option.help}{promises}  [default: {option.default}]"
+        command.params.append(click.Option([f"--{name}"], type=kind, default=None, help=text))
+    return command
+
+
+class _Configured(click.Command):
+    """Takes its defaults from bench.toml where there is one."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        from bench.config import ConfigError, defaults_of
+
+        known = [option[2:] for param in self.params for option in param.opts if option.startswith("--")]
+        try:
+            extra.setdefault("default_map", defaults_of("run", known, Path.cwd()))
+        except ConfigError as why:
+            raise click.UsageError(str(why)) from None
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@_with_scheme_options
+@click.command(cls=_Configured, name="run")
+@click.option(
+    "--scheme",
+    required=True,
+    type=Name("scheme", lambda: (*SCHEMES, ALL)),
+    help=f"One of {', '.join(SCHEMES)}; or `all`: every one, and db on the other model, on the same plan.",
+)
+@click.option("--scenario", default="steady_chat", show_default=True, type=Name("scenario", scenarios))
+@click.option("--users", type=int, help="Connected devices, one WebSocket each.  [default: 2000]")
+@click.option("--people", type=int, help="People who own the devices, offline ones included.  [default: 2 per 3]")
+@click.option("--rate", type=float, help="SEND per second of all users together.  [default: 100]")
+@click.option("--intensity", type=float, help="The same as a multiple of these people's natural traffic.")
+@click.option("--duration", type=Seconds(), help="Measured time.  [default: 60s]")
+@click.option("--warmup", type=Seconds(), default="15s", show_default=True, help="Load before that; kept, not counted.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="; ".join(f"{n}: {p.help}" for n, p in PRESETS.items()))
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed is the same plan.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
+@click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Runs per arm, arms rotated.")
+@click.option("--history", default="5/20", show_default=True, help="Seeded messages per direct chat / per group.")
+@click.option("--reads-per-mark", type=float, help="STATE reads per READ.  [default: natural, 23 openings per 42 sends]")
+@click.option("--delivered-window", type=Seconds(), default="1s", show_default=True, help="DELIVERED is batched for this long.")
+@click.option("--cache", type=click.Choice(["cold", "warm"]), default="cold", show_default=True, help="Redis before the run (redis).")
+@click.option("--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True)
+@click.option("--pin", type=click.Choice(["auto", "none"]), default="auto", show_default=True, help="auto: generator on core 0, what is tested on the others.")
+@click.option("--services", type=click.Choice(["auto", "local", "compose", "external"]), default="auto", show_default=True)
+@click.option("--mysql-url", help="mysql://user:password@host:3306/database  [env BENCH_MYSQL_URL]")
+@click.option("--redis-url", help="redis://host:6379/0  [env BENCH_REDIS_URL]")
+@click.option("--kafka-bootstrap", help="host:9092  [env BENCH_KAFKA_BOOTSTRAP]")
+@click.option("--allow-wipe", is_flag=True, help="Wipe a database that bench did not create.")
+@click.option("--port", type=click.IntRange(1, 32767), help="The server's port.  [default: a free one]")
+@click.option("--auth", type=click.Choice(["hmac", "off"]), default="hmac", show_default=True)
+@click.option("--web", is_flag=True, help="Locust's own page while it runs, on http://127.0.0.1:8089.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".')
+@click.option("--label", default="", help="A note for the manifest.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option("--quiet", is_flag=True, help="No progress, only the verdict line.")
+@click.option("--json", "as_json", is_flag=True, help="summary.json (or comparison.json) on stdout instead of the tables.")
+def command(**given: Any) -> None:
+    """Start what a scheme needs, load it, and say how fast, how many, how far behind, how busy.
+
+    \b
+    bench run --scheme redis --users 10000
+    bench run --scheme all --users 2000 --duration 30s --seed 7
+    bench run --scheme queue --queue-order queue_first --fail-if "READ.p99 > 50ms"
+    """
+    try:
+        options = _options(given)
+        if given["dry_run"]:
+            _describe(options)
+            return
+        code = _run(options, quiet=given["quiet"], as_json=given["as_json"])
+    except BadOptions as why:
+        raise click.UsageError(str(why)) from None
+    sys.exit(code)
+
+
+def _options(given: dict[str, Any]) -> RunOptions:
+    from bench.expressions import ExpressionError, parse
+    from bench.options import check
+
+    preset = PRESETS.get(given["preset"] or "")
+    for expression in given["fail_if"]:
+        try:
+            parse(expression)
+        except ExpressionError as why:
+            raise BadOptions(f"--fail-if {expression!r}: {why}") from None
+    chosen = {name: given[name.replace("-", "_")] for name in _scheme_options()}
+    options = RunOptions(
+        scheme=given["scheme"],
+        scheme_options={name: value for name, value in chosen.items() if value is not None},
+        scenario=given["scenario"],
+        users=given["users"] if given["users"] is not None else (preset.users if preset else 2000),
+        people=given["people"],
+        rate_per_s=given["rate"],
+        intensity=given["intensity"],
+        duration_s=given["duration"] if given["duration"] is not None else (preset.duration_s if preset else 60.0),
+        warmup_s=given["warmup"],
+        seed=given["seed"],
+        workers=given["workers"],
+        repeat=given["repeat"],
+        history=_history(given["history"]),
+        reads_per_mark=given["reads_per_mark"],
+        delivered_window_s=given["delivered_window"],
+        cache=given["cache"],
+        mysql_driver=given["mysql_driver"],
+        pin=given["pin"],
+        port=given["port"],
+        auth=given["auth"],
+        web=given["web"],
+        fail_if=given["fail_if"],
+        label=given["label"],
+        out=given["out"],
+        places=Places(
+            given["services"], given["mysql_url"], given["redis_url"], given["kafka_bootstrap"], given["allow_wipe"]
+        ),
+        command=" ".join(["bench", *sys.argv[1:]]),
+    )
+    check(options)
+    return options
+
+
+def _describe(options: RunOptions) -> None:
+    """What `--dry-run` prints: the arms, the plan, and nothing started."""
+    from bench.options import arms
+    from bench.runner import Load
+
+    names = [arm.name for arm in arms(options)]
+    load = Load.of(options)
+    causes = load.plan.causes(load.population)
+    click.echo(f"runs       {options.repeat} x {', '.join(names)}")
+    click.echo(f"people     {load.population.people:,}, {options.users:,} devices, {load.population.conversations:,} conversations")
+    click.echo(f"plan       {load.plan.count:,} operations, sha256 {load.plan.sha256}")
+    click.echo(f"time       {options.warmup_s:g} s warm-up, {options.duration_s:g} s measured")
+    click.echo("one message causes  " + ", ".join(f"{name} {value:.2f}" for name, value in vars(causes).items()))
+
+
+def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
+    from bench import machine, runner
+    from bench.cli.progress import Line
+    from bench.options import arms
+    from bench.services import ServicesError
+    from bench.services.lock import run_lock
+
+    chosen = arms(options)
+    machine.make_room(options.users)
+    signal.signal(signal.SIGTERM, _interrupt)
+    line = Line(quiet=quiet)
+    folders = []
+    try:
+        with run_lock(options.command):
+            line.say("making the plan")
+            load = runner.Load.of(options)
+            for block in range(options.repeat):
+                turn = block % len(chosen)
+                for arm in (*chosen[turn:], *chosen[:turn]):
+                    line.prefix = f"{arm.name}  " if len(chosen) > 1 else ""
+                    folder = runner.run(arm, load, options, say=line.say, show=line.show)
+                    line.clear()
+                    folders.append(folder)
+                    if _report(folder, line, quiet=quiet, as_json=as_json, alone=len(chosen) * options.repeat == 1) == 130:
+                        break
+    except ServicesError as why:
+        _fail(str(why))
+    return _conclude(folders, options, quiet=quiet, as_json=as_json)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"error: {text}", err=True)
+    sys.exit(EXIT_CANNOT_START)

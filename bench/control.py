@@ -1,0 +1,89 @@
+"""The harness's end of the control door: one synchronous connection to a server's `/control`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+import websockets.sync.client
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
+
+from schemes.protocol import (
+    SERVER_FRAME_BYTES_MAX,
+    SUBPROTOCOL,
+    ControlReply,
+    ControlRequest,
+    DumpRow,
+    SeedConversation,
+    decode_control_reply,
+)
+
+REPLY_TIMEOUT_S = 20.0
+SEED_TIMEOUT_S = 300.0
+
+
+class ControlError(Exception):
+    """The door is closed, refused, or broke: the message says which."""
+
+
+class Control:
+    """Asks one thing at a time."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        try:
+            self._socket = websockets.sync.client.connect(
+                url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                max_size=4 * SERVER_FRAME_BYTES_MAX,
+                proxy=None,
+            )
+        except (OSError, WebSocketException) as why:
+            raise ControlError(
+                f"cannot reach the control door at {url}: {why}. Was the server started with --control?"
+            ) from why
+        self._ids = itertools.count(1)
+        self.ask("AUTH", secret=secret)
+
+    def ask(self, kind: str, *, timeout_s: float = REPLY_TIMEOUT_S, **fields: Any) -> ControlReply:
+        """A request and its reply.  Raises ControlError if it is refused or does not come in time."""
+        number = str(next(self._ids))
+        try:
+            self._socket.send(msgspec.json.encode(ControlRequest(type=kind, id=number, **fields)), text=True)
+            reply = decode_control_reply(self._socket.recv(timeout=timeout_s))
+        except TimeoutError as why:
+            raise ControlError(f"{kind} was not answered within {timeout_s:.0f} s") from why
+        except (OSError, WebSocketException) as why:
+            raise ControlError(f"{kind}: the control connection broke: {why}") from why
+        if reply.type == "ERROR":
+            raise ControlError(f"{kind} was refused: {reply.code}: {reply.message}")
+        return reply
+
+    def seed(self, frames: Iterable[list[SeedConversation]], *, warm: bool) -> None:
+        """Streams a population; returns when all of it is in the store (and the cache, if warm)."""
+        for conversations in frames:
+            self.ask("SEED", conversations=conversations, warm=warm, timeout_s=SEED_TIMEOUT_S)
+        self.ask("SEED", done=True, warm=warm, timeout_s=SEED_TIMEOUT_S)
+
+    def drain(self, timeout_s: float) -> dict[str, int]:
+        """What is still on its way; empty when nothing is."""
+        return (
+            self.ask("DRAIN", timeout_ms=int(timeout_s * 1000), timeout_s=timeout_s + REPLY_TIMEOUT_S).left
+            or {}
+        )
+
+    def dump(self, source: str) -> Iterator[DumpRow]:
+        """Every member's cursors in `store` or `cache`."""
+        after = ""
+        while True:
+            reply = self.ask("DUMP", source=source, after=after)
+            yield from reply.rows or ()
+            if reply.after is None:
+                return
+            after = reply.after
+
+    def close(self) -> None:
+        self._socket.close()

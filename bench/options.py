@@ -1,0 +1,130 @@
+"""What `bench run` was asked for, as one value; presets, and what cannot be asked for.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemes import SCHEMES
+
+ALL = "all"
+CONTROL = "memory"
+USERS_MAX = 100_000
+
+
+class BadOptions(Exception):
+    """Options that make no run: what came, what was expected, what to do (exit code 2)."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    users: int
+    duration_s: float
+    help: str
+
+
+PRESETS: Mapping[str, Preset] = {
+    "ci": Preset(200, 30.0, "200 users for 30 s"),
+    "dev": Preset(2_000, 120.0, "2,000 users for 2 minutes"),
+    "full": Preset(10_000, 600.0, "10,000 users for 10 minutes"),
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the services are; None: whatever `services` finds."""
+
+    services: str = "auto"
+    mysql_url: str | None = None
+    redis_url: str | None = None
+    kafka_bootstrap: str | None = None
+    allow_wipe: bool = False
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 100 SEND/s."""
+
+    scheme: str
+    scheme_options: Mapping[str, str] = field(default_factory=dict)
+    scenario: str = "steady_chat"
+    users: int = 2_000
+    people: int | None = None
+    rate_per_s: float | None = None
+    intensity: float | None = None
+    duration_s: float = 60.0
+    warmup_s: float = 15.0
+    seed: int = 1
+    workers: int = 1
+    repeat: int = 1
+    history: tuple[int, int] = (5, 20)
+    reads_per_mark: float | None = None
+    delivered_window_s: float = 1.0
+    cache: str = "cold"
+    mysql_driver: str = "aiomysql"
+    pin: str = "auto"
+    port: int | None = None
+    auth: str = "hmac"
+    web: bool = False
+    fail_if: tuple[str, ...] = ()
+    label: str = ""
+    out: Path = Path("results")
+    places: Places = Places()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One scheme with its options: one run each."""
+
+    scheme: str
+    options: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """`db/cursor`: the scheme and what differs from its defaults."""
+        defaults = SCHEMES[self.scheme].options
+        changed = [value for name, value in self.options.items() if value != defaults[name].default]
+        return "/".join((self.scheme, *changed))
+
+
+def arms(options: RunOptions) -> list[Arm]:
+    """The runs that one command makes.  `all`: the control, the three schemes on the chosen model, and `db` on
+    the other model, so that what the model is worth is not credited to the place (rulings 28)."""
+    if options.scheme != ALL:
+        return [_arm(options.scheme, options.scheme_options)]
+    models = SCHEMES["db"].options["model"]
+    model = options.scheme_options.get("model", models.default)
+    other = next(value for value in models.values if value != model)
+    chosen = [_arm(name, _applicable(name, options.scheme_options)) for name in SCHEMES]
+    return [*chosen, _arm("db", {"model": other})]
+
+
+def _applicable(scheme: str, given: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in given.items() if name in SCHEMES[scheme].options}
+
+
+def _arm(scheme: str, given: Mapping[str, str]) -> Arm:
+    known = SCHEMES[scheme].options
+    if unknown := [name for name in given if name not in known]:
+        offered = ", ".join(f"--{name}" for name in known) or "no options of its own"
+        raise BadOptions(f"--{unknown[0]} is no option of the {scheme} scheme, which has {offered}.")
+    return Arm(scheme, {name: given.get(name, about.default) for name, about in known.items()})
+
+
+def check(options: RunOptions) -> None:
+    """Raises BadOptions for what would make no run, or a number that looks right and isn't."""
+    if not 1 <= options.users <= USERS_MAX:
+        raise BadOptions(f"--users is 1 to {USERS_MAX}, got {options.users}.")
+    if options.people is not None and options.people < options.users / 3:
+        raise BadOptions(
+            f"--people {options.people} cannot own {options.users} devices: a person has at most three. "
+            f"Ask for at least {-(-options.users // 3)}, or leave --people out."
+        )
+    if options.rate_per_s is not None and options.intensity is not None:
+        raise BadOptions("--rate and --intensity are two ways to say the same thing: give one.")
+    if not 1 <= options.workers <= options.users:
+        raise BadOptions(f"--workers is 1 to the number of users ({options.users}), got {options.workers}.")
+    if options.duration_s < 1:
+        raise BadOptions(f"--duration is at least 1 s, got {options.duration_s:g} s.")

@@ -1,0 +1,554 @@
+"""One run, top to bottom: start, seed, connect, warm up, measure, drain, read finally, store.
+
+The composition root of the harness.  What may go wrong ends in `Ended`, and whatever was recorded until
+then is written; figures are computed from the written rows alone (`bench/summary.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import schemes
+from bench import machine, results, sampler
+from bench import plan as planning
+from bench import population as people
+from bench.control import Control, ControlError
+from bench.load.fleet import Fleet, FleetError, Live, LoadConfig, WorkerLost, read_rows
+from bench.options import Arm, RunOptions
+from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
+from bench.services import ServicesError, Stack, bring_up, mariadb
+from bench.services.cache import scratch_dir, template_path
+from bench.services.counters import Counters
+from bench.services.server import SchemeProcesses
+from schemes import SCHEMES
+
+SCHEMA_SQL: Final = Path(schemes.__file__).parent / "stores" / "schema.sql"
+POLL_S: Final = 0.25
+DRAIN_S: Final = 30.0
+HEAD_START_NS: Final = 500_000_000
+"""Between the command to begin and the first planned operation."""
+WARM_UP_RECORDS: Final = "30000"
+"""Records through a cold broker before anything counts (its first seconds cost five times the CPU)."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: for the progress line."""
+
+    phase: str
+    done_s: float
+    total_s: float | None
+    text: str
+
+
+Say = Callable[[str], None]
+Show = Callable[[Progress], None]
+
+
+class Ended(Exception):
+    """The run ended before its time.  `how` as in the manifest (`bench/results.py`)."""
+
+    def __init__(self, how: str, phase: str, message: str, component: str = "") -> None:
+        super().__init__(message)
+        self.how = how
+        self.phase = phase
+        self.component = component
+
+
+@dataclass(frozen=True)
+class Load:
+    """What every arm of one command carries out: the same people, the same plan."""
+
+    population: people.Population
+    plan: planning.Plan
+
+    @classmethod
+    def of(cls, options: RunOptions) -> Load:
+        direct, group = options.history
+        population = people.build(
+            people.PopulationOptions(
+                options.users, options.people, options.seed, history_direct=direct, history_group=group
+            )
+        )
+        rate = options.rate_per_s
+        if rate is None:
+            rate = planning.PlanOptions().rate_per_s
+            if options.intensity is not None:
+                rate = planning.rate_of_intensity(options.intensity, population.connected)
+        wanted = planning.PlanOptions(
+            rate_per_s=rate,
+            warmup_s=options.warmup_s,
+            measure_s=options.duration_s,
+            reads_per_mark=options.reads_per_mark,
+        )
+        return cls(population, planning.make(population, wanted))
+
+
+@dataclass
+class _Facts:
+    """What becomes known while the run goes on, for the manifest."""
+
+    window: dict[str, int] = field(default_factory=dict)
+    deaths: list[dict[str, Any]] = field(default_factory=list)
+    drained: bool | None = None
+    final: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    services: dict[str, Any] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+    server: dict[str, Any] = field(default_factory=dict)
+    pinned: str = "none"
+
+
+def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> RunFolder:
+    """Carries out one run and returns its folder, with the manifest and every recorded row in it.
+
+    Raises nothing that a run can meet: how it ended stands in the manifest."""
+    folder = RunFolder.create(
+        options.out, scheme=arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
+    )
+    attempt = _Attempt(arm, load, options, folder, say, show)
+    folder.write_manifest(attempt.manifest({"how": "running", "phase": "setup", "message": ""}))
+    ended = {"how": "finished", "phase": "final", "message": ""}
+    try:
+        attempt.carry_out()
+    except Ended as why:
+        ended = {"how": why.how, "phase": why.phase, "message": str(why)}
+    except KeyboardInterrupt:
+        ended = {"how": "interrupted", "phase": attempt.phase, "message": "interrupted from outside (Ctrl-C)"}
+    finally:
+        with _uninterrupted():
+            attempt.put_away()
+            folder.write_manifest(attempt.manifest(ended))
+    return folder
+
+
+class _Attempt:
+    """One run in progress."""
+
+    def __init__(
+        self, arm: Arm, load: Load, options: RunOptions, folder: RunFolder, say: Say, show: Show
+    ) -> None:
+        self._arm = arm
+        self._load = load
+        self._options = options
+        self._folder = folder
+        self._say = say
+        self._show = show
+        self._facts = _Facts()
+        self._secret = secrets.token_urlsafe(24)
+        self._began = time.monotonic()
+        self._phase_began = self._began
+        self._exit = contextlib.ExitStack()
+        self._fleet: Fleet | None = None
+        self._sampler: sampler.Sampler | None = None
+        self._stack: Stack
+        self._processes: SchemeProcesses | None = None
+        self.phase = "setup"
+
+    # --- the story ------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        try:
+            self._set_up()
+            self._connect()
+            self._warm_up_and_measure()
+            self._drain()
+            self._read_finally()
+        except (ServicesError, FleetError, ControlError, OSError) as why:
+            raise self._ended_by(why) from why
+
+    def _set_up(self) -> None:
+        self._stack = self._start_services()
+        self._facts.services = {name: service.to_dict() for name, service in self._stack.services.items()}
+        if not self._is_restored():
+            self._seed_and_keep()
+        self._processes = self._start_scheme(for_measuring=True)
+        self._facts.commands = self._processes.commands
+
+    def _connect(self) -> None:
+        self._enter("connect")
+        assert self._processes is not None
+        fleet = self._fleet = Fleet(self._load_config(self._processes.url), self._folder.path, say=self._say)
+        self._exit.callback(fleet.stop)
+        self._start_sampling()
+        fleet.start()
+        fleet.connect()
+        wanted = self._options.users
+        self._wait(lambda live: live.connected >= wanted, total_s=None)
+
+    def _warm_up_and_measure(self) -> None:
+        options, fleet = self._options, self._fleet
+        assert fleet is not None
+        self._control().ask("FREEZE_GC")
+        fleet.freeze_gc()
+        self._pin()
+        start = time.monotonic_ns() + HEAD_START_NS
+        measure = start + round(options.warmup_s * 1e9)
+        end = measure + round(options.duration_s * 1e9)
+        self._facts.window = {"start": start, "measure": measure, "measure_end": end}
+        fleet.begin(start)
+        self._enter("warmup")
+        self._wait(lambda _: time.monotonic_ns() >= measure, total_s=options.warmup_s)
+        self._enter("measure")
+        self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
+        self._facts.server = self._control().ask("STATS").stats or {}
+
+    def _drain(self) -> None:
+        self._enter("drain")
+        fleet = self._fleet
+        assert fleet is not None
+        self._wait(lambda live: live.finished, total_s=None)
+        left = self._control().drain(DRAIN_S)
+        self._facts.drained = not left
+        if left:
+            self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
+        self._facts.window["drain_end"] = time.monotonic_ns()
+        self._unpin()
+
+    def _read_finally(self) -> None:
+        self._enter("final")
+        assert self._fleet is not None
+        self._folder.write_once("final_store", _final_store(self._control()))
+        self._fleet.final_read()
+        self._wait(lambda live: live.final_done, total_s=None)
+        live = self._fleet.poll()
+        self._facts.final = {"asked": live.final_asked, "answered": live.final_answered}
+
+    # --- set-up ---------------------------------------------------------------------------------------------
+
+    def _start_services(self) -> Stack:
+        needs, places = SCHEMES[self._arm.scheme].needs, self._options.places
+        templates = self._templates() if needs else {}
+        stack = bring_up(
+            needs,
+            how=places.services,
+            folder=scratch_dir() / f"readstate-{self._folder.run_id}",
+            mysql_url=places.mysql_url,
+            redis_url=places.redis_url,
+            kafka_bootstrap=places.kafka_bootstrap,
+            mysql_template=templates.get("mysql"),
+            redis_template=templates.get("redis"),
+            allow_wipe=places.allow_wipe,
+            say=self._say,
+        )
+        return self._exit.enter_context(stack)
+
+    def _templates(self) -> dict[str, Path]:
+        """Where the seeded data folder of this population belongs, and the dump of a filled cache."""
+        key = {
+            "seed": self._load.population.seed_sha256(self._load.plan.unread_at_start),
+            "schema": hashlib.sha256(SCHEMA_SQL.read_bytes()).hexdigest(),
+            "model": self._arm.options.get("model", ""),
+        }
+        version = mariadb.version() if mariadb.binary() else ""
+        found = {"mysql": template_path("mysql", version, key)}
+        if self._fills_cache():
+            found["redis"] = template_path("redis", version, key | {"scheme": self._arm.scheme})
+        return found
+
+    def _fills_cache(self) -> bool:
+        """`queue` answers from Redis, so it is always filled; `redis` only for `--cache warm`."""
+        needs = SCHEMES[self._arm.scheme].needs
+        return "kafka" in needs or ("redis" in needs and self._options.cache == "warm")
+
+    def _is_restored(self) -> bool:
+        wanted = {"mysql"} | ({"redis"} if self._fills_cache() else set())
+        return bool(SCHEMES[self._arm.scheme].needs) and wanted <= self._stack.restored
+
+    def _seed_and_keep(self) -> None:
+        """Loads the population through a server of its own; private services keep a copy for the next run."""
+        if not SCHEMES[self._arm.scheme].needs:
+            return  # the control is seeded when it is there to stay
+        with self._start_scheme(for_measuring=False) as processes:
+            self._seed(Control(processes.control_url, self._secret))
+        if self._stack.can_snapshot:
+            self._say("keeping the seeded data for the next run")
+            templates = self._templates()
+            if "redis" in templates:
+                self._stack.snapshot_redis(templates["redis"])
+            self._stack.snapshot_mysql(templates["mysql"])
+
+    def _seed(self, control: Control) -> None:
+        self._say(f"seeding {self._load.population.conversations:,} conversations")
+        began = time.monotonic()
+        control.ask("RESET", timeout_s=120)
+        control.seed(
+            self._load.population.seed_frames(self._load.plan.unread_at_start), warm=self._fills_cache()
+        )
+        control.close()
+        self._facts.seconds["seed"] = time.monotonic() - began
+
+    def _start_scheme(self, *, for_measuring: bool) -> SchemeProcesses:
+        options = dict(self._arm.options) | self._service_options()
+        processes = SchemeProcesses(
+            self._arm.scheme,
+            options,
+            settings={"warm-up": WARM_UP_RECORDS} if for_measuring and self._arm.scheme == "queue" else {},
+            secret=self._secret,
+            logs=self._folder.logs,
+            port=self._options.port,
+            auth=self._options.auth,
+        )
+        if for_measuring:
+            self._exit.enter_context(processes)
+        try:
+            processes.wait_ready()
+        except BaseException:
+            processes.stop()
+            raise
+        if for_measuring and not SCHEMES[self._arm.scheme].needs:
+            self._seed(Control(processes.control_url, self._secret))
+        return processes
+
+    def _service_options(self) -> dict[str, str]:
+        services = self._stack.services
+        found = {}
+        if "mysql" in services:
+            scheme, _, rest = services["mysql"].url.partition("://")
+            found["mysql-url"] = f"{scheme.partition('+')[0]}+{self._options.mysql_driver}://{rest}"
+        if "redis" in services:
+            found["redis-url"] = services["redis"].url
+        if "kafka" in services:
+            found["kafka-bootstrap"] = services["kafka"].url
+        return found
+
+    def _load_config(self, url: str) -> LoadConfig:
+        options = self._options
+        return LoadConfig(
+            url=url,
+            population=self._load.population.options,
+            plan=self._load.plan.options,
+            scenario=options.scenario,
+            workers=options.workers,
+            secret=self._secret if options.auth == "hmac" else None,
+            delivered_window_s=options.delivered_window_s,
+            web=options.web,
+        )
+
+    def _start_sampling(self) -> None:
+        counters = Counters(self._stack.services)
+        self._exit.callback(counters.close)
+        self._sampler = sampler.Sampler(self._components, counters.sample)
+        self._sampler.start()
+
+    def _components(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        if self._fleet is not None:
+            found["generator"] = [pid for pids in self._fleet.pids().values() for pid in pids]
+        if self._processes is not None:
+            found |= self._processes.pids()
+        return found | {name: list(service.pids) for name, service in self._stack.services.items()}
+
+    # --- while it goes on -----------------------------------------------------------------------------------
+
+    def _control(self) -> Control:
+        assert self._processes is not None
+        if not hasattr(self, "_door"):
+            self._door = Control(self._processes.control_url, self._secret)
+            self._exit.callback(self._door.close)
+        return self._door
+
+    def _enter(self, phase: str) -> None:
+        now = time.monotonic()
+        self._facts.seconds[self.phase] = self._facts.seconds.get(self.phase, 0.0) + now - self._phase_began
+        self.phase = phase
+        self._phase_began = now
+
+    def _wait(self, done: Callable[[Live], bool], *, total_s: float | None) -> None:
+        """Until `done`, showing progress and watching that everything lives."""
+        assert self._fleet is not None
+        while True:
+            self._check_alive()
+            live = self._fleet.poll()
+            spent = time.monotonic() - self._phase_began
+            self._show(Progress(self.phase, spent, total_s, live.line()))
+            if done(live):
+                return
+            time.sleep(POLL_S)
+
+    def _check_alive(self) -> None:
+        assert self._processes is not None
+        for text in (*self._processes.alive(), *self._stack.alive()):
+            raise self._death(text.split(" ", 1)[0], text)
+
+    def _death(self, component: str, text: str) -> Ended:
+        start = self._facts.window.get("start")
+        at_s = (time.monotonic_ns() - start) / 1e9 if start else time.monotonic() - self._began
+        message = (
+            f"{text} in {self.phase}, {at_s:.1f} s {'after the load began' if start else 'after the start'}"
+        )
+        self._facts.deaths.append(
+            {"component": component, "at_s": at_s, "phase": self.phase, "message": message}
+        )
+        return Ended("failed", self.phase, message, component)
+
+    def _ended_by(self, why: Exception) -> Ended:
+        """What really happened: a broken connection is often the death of whoever was at its other end."""
+        if isinstance(why, WorkerLost):
+            return self._death("worker", str(why))
+        if self._processes is not None:
+            with contextlib.suppress(ServicesError):
+                time.sleep(POLL_S)
+                try:
+                    self._check_alive()
+                except Ended as death:
+                    return death
+        how = "not_started" if self.phase in ("setup", "connect") else "failed"
+        return Ended(how, self.phase, str(why) or type(why).__name__)
+
+    # --- cores ----------------------------------------------------------------------------------------------
+
+    def _pin(self) -> None:
+        """`auto`: the generator on core 0, everything under test on the others (rulings 40)."""
+        if self._options.pin == "none" or machine.cores() < 2:
+            return
+        under_test = {name: pids for name, pids in self._components().items() if name != "generator"}
+        sampler.pin(self._components()["generator"], {0})
+        for pids in under_test.values():
+            sampler.pin(pids, set(range(1, machine.cores())))
+        self._facts.pinned = (
+            f"generator: core 0 · under test: {machine.cores() - 1} of {machine.cores()} cores"
+        )
+
+    def _unpin(self) -> None:
+        for pids in self._components().values():
+            sampler.pin(pids, set(range(machine.cores())))
+
+    # --- afterwards -----------------------------------------------------------------------------------------
+
+    def put_away(self) -> None:
+        """Stops everything, then writes what was recorded."""
+        self._enter("stopped")
+        files = self._fleet.stop() if self._fleet is not None else []
+        samples = self._sampler.stop() if self._sampler is not None else []
+        try:
+            self._exit.close()
+        finally:
+            self._write(files, samples)
+
+    def _write(self, files: list[Path], samples: list[sampler.Sample]) -> None:
+        for path in files:
+            table, _, worker = path.stem.rpartition("-")
+            self._folder.write_rows(table, int(worker), read_rows(path))
+        if samples:
+            self._folder.write_timeseries(samples)
+        for name, rows in _made_of(self._load.population, self._load.plan).items():
+            self._folder.write_once(name, rows)
+        if self._fleet is not None:
+            shutil.rmtree(self._fleet.folder, ignore_errors=True)
+
+    def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
+        options, arm, load, facts = self._options, self._arm, self._load, self._facts
+        scheme, population = SCHEMES[arm.scheme], load.population
+        rate = load.plan.options.rate_per_s
+        services = {
+            name: {"engine": s["engine"], "version": s["version"], "how": s["how"], "settings": s["settings"]}
+            for name, s in facts.services.items()
+        }
+        queued = arm.options.get("queue-order") == "queue_first"
+        ack = "volatile" if not scheme.needs else "durable"
+        return {
+            "tool": results.TOOL,
+            "tool_version": schemes.__version__,
+            "run_id": self._folder.run_id,
+            "command": options.command,
+            "label": options.label,
+            "started_at": datetime.now(UTC).isoformat()
+            if not hasattr(self, "_started_at")
+            else self._started_at,
+            "ended": dict(ended),
+            "plan_sha256": load.plan.sha256,
+            "run": {
+                "scheme": arm.scheme,
+                "arm": arm.name,
+                "model": arm.options.get("model"),
+                "variant": None,
+                "queue_order": arm.options.get("queue-order"),
+                "scenario": options.scenario,
+                "users": options.users,
+                "people": population.people,
+                "devices_per_person": options.users / population.connected,
+                "intensity": planning.intensity_of_rate(rate, population.connected),
+                "seed": options.seed,
+                "nodes": 1,
+                "mysql_driver": options.mysql_driver if "mysql" in scheme.needs else None,
+                "services": services,
+                "options": dict(arm.options),
+                "promises": list(scheme.promises),
+                "ack": {"send": ack, "read": "queued" if queued else ack},
+                "receipt_members": schemes.protocol.Limits().receipt_members,
+                "workers": options.workers,
+                "history": {"direct": options.history[0], "group": options.history[1]},
+                "cache": options.cache if "redis" in scheme.needs else None,
+                "attention_factor": load.plan.options.attention_factor,
+                "pinned": facts.pinned,
+            },
+            "load": {
+                "send_per_s": rate,
+                "planned": load.plan.count,
+                "connections_asked": options.users,
+                "causes": load.plan.causes(population).__dict__,
+                "delivered_window_s": options.delivered_window_s,
+            },
+            "window": facts.window,
+            "deaths": facts.deaths,
+            "drained": facts.drained,
+            "final": facts.final,
+            "fail_if": list(options.fail_if),
+            "seconds": facts.seconds,
+            "server": facts.server,
+            "commands": facts.commands,
+            "machine": machine.describe(),
+        }
+
+
+def _final_store(control: Control) -> np.ndarray[Any, Any]:
+    rows = [
+        (
+            people.index_of(row.conversation_id),
+            row.user_id - 1,
+            row.read_seq,
+            row.delivered_seq,
+            row.version,
+            row.last_seq,
+        )
+        for row in control.dump("store")
+    ]
+    return np.array(rows, FINAL_STORE)
+
+
+def _made_of(population: people.Population, plan: planning.Plan) -> dict[str, np.ndarray[Any, Any]]:
+    """The tables that say what the run was made of."""
+    conversations, members = [], []
+    for index, seeded in enumerate(population.seed_conversations(plan.unread_at_start)):
+        conversations.append((int(seeded.kind != "direct"), seeded.history))
+        members += [
+            (index, user - 1, read) for user, read in zip(seeded.members, seeded.read_seq, strict=True)
+        ]
+    devices = [(device, person) for device, person in enumerate(population.device_person.tolist())]
+    return {
+        "conversations": np.array(conversations, CONVERSATIONS),
+        "members": np.array(members, MEMBERS),
+        "devices": np.array(devices, DEVICES),
+    }
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Putting away is quick and must not be cut short: a second Ctrl-C waits for its end."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,103 @@
+"""Once a second during a run: CPU, memory and run-queue wait of every component, and the stores' counters.
+
+A thread of the runner's process.  It reads /proc and asks the stores for their counters; what it costs is
+small and part of no component."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+Sample = tuple[int, str, str, float]
+INTERVAL_S: Final = 1.0
+_PROC: Final = Path("/proc")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Sampler:
+    """`components`: name -> process ids, asked anew each time; `counters`: rows (component, metric, value)."""
+
+    def __init__(
+        self,
+        components: Callable[[], Mapping[str, list[int]]],
+        counters: Callable[[], list[tuple[str, str, float]]],
+    ) -> None:
+        self._components = components
+        self._counters = counters
+        self._samples: list[Sample] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> list[Sample]:
+        """Takes a last sample and returns them all."""
+        if self._thread.is_alive():
+            self._stop.set()
+            self._thread.join(10 * INTERVAL_S)
+        return self._samples
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while True:
+            self._sample()
+            if self._stop.is_set():
+                return
+            due = max(due + INTERVAL_S, time.monotonic())
+            self._stop.wait(due - time.monotonic())
+
+    def _sample(self) -> None:
+        now = time.monotonic_ns()
+        for component, pids in self._components().items():
+            for metric, value in usage(pids).items():
+                self._samples.append((now, component, metric, value))
+        times = psutil.cpu_times()
+        busy = times.user + times.nice + times.system + times.irq + times.softirq
+        for metric, value in (("cpu_s", busy), ("steal_s", times.steal), ("load_1m", os.getloadavg()[0])):
+            self._samples.append((now, "machine", metric, value))
+        self._samples += [(now, component, metric, value) for component, metric, value in self._counters()]
+
+
+def usage(pids: list[int]) -> dict[str, float]:
+    """CPU seconds (all threads, and children that have ended), resident bytes and seconds of waiting for a core
+    of some processes together.  Those that have ended count nothing."""
+    total = {"cpu_s": 0.0, "rss_bytes": 0.0, "runqueue_s": 0.0}
+    for pid in pids:
+        try:
+            fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            waited = sum(_waited_ns(task) for task in (_PROC / str(pid) / "task").iterdir())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total["cpu_s"] += sum(int(ticks) for ticks in fields[11:15]) / _TICKS
+        total["rss_bytes"] += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+        total["runqueue_s"] += waited / 1e9
+    return total
+
+
+def _waited_ns(task: Path) -> int:
+    """Nanoseconds spent runnable and not running: second field of schedstat (kernel docs, sched-stats)."""
+    try:
+        return int((task / "schedstat").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0
+
+
+def pin(pids: list[int], cores: set[int]) -> None:
+    """Binds every thread of the processes to these cores; threads started later inherit it."""
+    for pid in pids:
+        try:
+            tasks = [int(task.name) for task in (_PROC / str(pid) / "task").iterdir()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for task in tasks:
+            try:
+                os.sched_setaffinity(task, cores)
+            except ProcessLookupError:
+                continue
