@@ -12,13 +12,13 @@ GUARDS: dict[str, type[Leased | Unguarded]] = {"none": Unguarded, "lease": Lease
 
 
 def build(options: dict[str, str], publisher: Publisher) -> ReadState:
-    """Besides the descriptor's options: `cache-ttl` (seconds), `redis-prefix` (before every key),
-    `redis-exclusive` (`yes`: the database is ours alone and may be flushed)."""
+    """Besides the descriptor's options: `redis-prefix` (before every key), `redis-exclusive` (`yes`: the
+    database is ours alone and may be flushed).  Raises ValueError for a `cache-ttl` that is no time to live."""
     redis = RedisStore(
         options["redis-url"],
         prefix=options.get("redis-prefix", ""),
         exclusive=options.get("redis-exclusive") == "yes",
-        ttl_s=int(options.get("cache-ttl", TTL_S)),
+        ttl_s=_ttl_s(options.get("cache-ttl", str(TTL_S))),
     )
     guard: Guard = GUARDS[options.get("guard", "none")](redis)
     return CacheAside(
@@ -30,3 +30,9 @@ def build(options: dict[str, str], publisher: Publisher) -> ReadState:
         node=int(options.get("node", "0")),
         receipt_members=int(options.get("receipt-members", "200")),
     )
+
+
+def _ttl_s(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ValueError(f"cache-ttl: expected whole seconds from 1 up, got {text!r}")
+    return int(text)

@@ -418,6 +418,15 @@ async def test_a_fill_that_fails_does_not_fail_the_read(make: Make) -> None:
     assert scheme.stats()["cache_fills_failed"] == 1
 
 
+async def test_filled_keys_live_for_the_ttl_that_was_asked_for(make: Make) -> None:
+    scheme = await make(cache_ttl="30")
+    await everything(scheme, ANN)
+    for key in (scheme._redis.rs("g", ANN), scheme._redis.head("g"), scheme._redis.convs(ANN)):
+        assert 25 < await scheme._redis.command(None, "TTL", key) <= 30
+    with pytest.raises(ValueError, match="cache-ttl"):
+        await make(cache_ttl="0", seed=False)
+
+
 async def test_it_does_not_start_without_redis(make: Make) -> None:
     with pytest.raises(Refused, match=r"Redis at 127\.0\.0\.1:1/0"):
         await make(redis_url="redis://127.0.0.1:1/0", seed=False)
