@@ -76,6 +76,7 @@ SCHEMES: dict[str, Scheme] = {
                 "COMMIT done, DEL failed: read that key from MySQL until a retried DEL succeeds, or ignore it"
                 " (the article's)",
             ),
+            "cache-ttl": Option((), "3600", "seconds that a filled key lives"),
         },
         ("durable",),
     ),

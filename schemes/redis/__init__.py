@@ -13,7 +13,7 @@ GUARDS: dict[str, type[Leased | Unguarded]] = {"none": Unguarded, "lease": Lease
 
 def build(options: dict[str, str], publisher: Publisher) -> ReadState:
     """Besides the descriptor's options: `redis-prefix` (before every key), `redis-exclusive` (`yes`: the
-    database is ours alone and may be flushed).  Raises ValueError for a `cache-ttl` that is no time to live."""
+    database is ours alone and may be flushed).  Raises ValueError for what they cannot mean."""
     redis = RedisStore(
         options["redis-url"],
         prefix=options.get("redis-prefix", ""),
