@@ -16,7 +16,7 @@ def build(options: dict[str, str], publisher: Publisher) -> ReadState:
     """Besides the descriptor's options: `topic`, `partitions` (of a topic that is not there yet), `warm-up`
     (records to a throw-away topic before serving), `redis-prefix` and `redis-exclusive` as in `redis`.
 
-    `topic` and `redis-prefix` must be the consumer's `--topic` and `--prefix`."""
+    `topic` and `redis-prefix` must be the consumer's."""
     node = int(options.get("node", "0"))
     redis = RedisStore(
         options["redis-url"],

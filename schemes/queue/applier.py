@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -35,6 +34,7 @@ from schemes.stores.kafka import KafkaUnavailable, Record
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
 from schemes.stores.rows import QueuedMark
+from schemes.stores.times import now_ms
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Applier:
     async def assigned(self, positions: Mapping[int, int]) -> None:
         """What comes first now may have been in hand when another process, or an earlier one, died."""
         if self._recovery is not None:
-            self._recovery.suspect(positions)
+            self._recovery.suspect(positions, now_ms())
 
     async def assert_offsets(self, positions: Mapping[int, int]) -> None:
         """Says again how far the consumer is: Redis forgets it with everything else when it is restarted."""
@@ -146,7 +146,7 @@ class Applier:
         status.batches += 1
         status.applied += done
         status.skipped += events - done
-        status.behind_ms = max(0, round(time.time() * 1000) - min(record.timestamp for record in records))
+        status.behind_ms = max(0, now_ms() - min(record.timestamp for record in records))
 
     # --- queue_first
 

@@ -2,7 +2,7 @@
 
     python -m schemes.queue.consumer --redis-url redis://… --kafka-bootstrap host:port --mysql-url mysql+…
 
-One process serves all partitions; more may join with another `--member`.  SIGTERM and SIGINT finish the
+One process serves all partitions; more may join with another `--node`.  SIGTERM and SIGINT finish the
 batch in hand, commit and leave.  SIGUSR1 collects garbage and freezes what is left, as FREEZE_GC does in a
 server.  What it cannot go on from ends it with exit code 1 and a line that says why: whoever started it
 decides whether it comes back, and nothing is lost if it does."""
@@ -34,6 +34,8 @@ from schemes.stores.redis import RedisStore, RedisUnavailable
 log = logging.getLogger(__name__)
 
 CANNOT_START = 3
+SERVERS_OWN = ("queue-tick", "redis-exclusive", "warm-up")
+"""Options of a server that mean nothing here."""
 HEARTBEAT_S = 0.25
 HEARTBEAT_LIFE_MS = 2000
 REDIS_TIMEOUT_S = 2.0
@@ -45,14 +47,14 @@ class Consumer:
     def __init__(self, options: argparse.Namespace) -> None:
         self.status = Status()
         self._options = options
-        self._redis = RedisStore(options.redis_url, prefix=options.prefix, timeout_s=REDIS_TIMEOUT_S)
+        self._redis = RedisStore(options.redis_url, prefix=options.redis_prefix, timeout_s=REDIS_TIMEOUT_S)
         self._store = _mysql(options) if options.queue_order == "queue_first" else None
         self._dead_letters = DeadLetters(options.kafka_bootstrap, f"{options.topic}-dead")
         self._reader = EventReader(
             options.kafka_bootstrap,
             options.topic,
             group=options.group,
-            member=options.member,
+            member=options.node,
             fetch_min_bytes=options.fetch_min_bytes,
             fetch_max_wait_ms=options.fetch_max_wait_ms,
         )
@@ -99,12 +101,12 @@ class Consumer:
         await self._applier.assigned(positions)
         self.status.ready = True
         log.info("ready: topic %s, next offsets %s", self._options.topic, dict(positions))
-        print(f"consumer {self._options.member} ready: {len(positions)} partitions of {self._options.topic}",
+        print(f"consumer {self._options.node} ready: {len(positions)} partitions of {self._options.topic}",
               file=sys.stderr, flush=True)  # fmt: skip
 
     async def _beat(self) -> None:
         """Tells Redis, and through it the servers, that this consumer lives and how far it is."""
-        key = status_key(self._redis.prefix, self._options.group, self._options.member)
+        key = status_key(self._redis.prefix, self._options.group, self._options.node)
         while True:
             self._observe()
             try:
@@ -147,26 +149,40 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The consumer takes a server's options, so that both are started alike, and some of its own."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(
-        prog="python -m schemes.queue.consumer", description=__doc__.splitlines()[0]
+        prog="python -m schemes.queue.consumer", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--redis-url", default=DEFAULTS["redis-url"])
     parser.add_argument("--kafka-bootstrap", default=DEFAULTS["kafka-bootstrap"])
     parser.add_argument("--mysql-url", default=DEFAULTS["mysql-url"], help="used by queue_first alone")
-    parser.add_argument("--mysql-pool", type=int, default=4)
     parser.add_argument("--model", choices=("flags", "cursor"), default="flags")
     parser.add_argument("--queue-order", choices=("db_first", "queue_first"), default="db_first")
     parser.add_argument("--topic", default=DEFAULTS["topic"])
     parser.add_argument("--partitions", type=int, default=PARTITIONS, help="where the topic is not there yet")
     parser.add_argument("--group", default=DEFAULTS["group"])
-    parser.add_argument("--member", type=int, default=0, help="number of this process in its group")
-    parser.add_argument("--prefix", default="", help="before every key and channel in Redis")
+    parser.add_argument("--node", type=int, default=0, help="number of this process in its group")
+    parser.add_argument("--redis-prefix", default="", help="before every key and channel in Redis")
     parser.add_argument("--receipt-members", type=int, default=Limits().receipt_members)
+    parser.add_argument("--mysql-pool", type=int, default=4)
     parser.add_argument("--fetch-min-bytes", type=int, default=1)
     parser.add_argument("--fetch-max-wait-ms", type=int, default=500)
     parser.add_argument("--health-port", type=int, help="answer /healthz, /readyz, /metrics, /status there")
-    return parser.parse_args(argv)
+    for name in SERVERS_OWN:
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    return parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv))
+
+
+def _spelled_out(argv: Sequence[str]) -> list[str]:
+    """`--set NAME=VALUE`, as servers take it, is `--NAME=VALUE`."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] == "--set":
+            words[-1] = f"--{word}"
+        else:
+            words.append(f"--{word.removeprefix('--set=')}" if word.startswith("--set=") else word)
+    return words
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ all."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from msgspec import Raw
 
@@ -22,7 +23,9 @@ from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore
 from schemes.stores.rows import MemberState, QueuedMark
 
-_CHANGES_MAX = 500
+_CHANGES_MAX: Final = 500
+_CLOCKS_MS: Final = 200
+"""How far the producers' clocks may be from ours."""
 
 
 class Lost:
@@ -50,13 +53,19 @@ class Recovery:
         self._redis = redis
         self._store = store
         self._suspect_below: dict[int, int] = {}
+        self._suspect_until_ms = 0
 
-    def suspect(self, positions: Mapping[int, int]) -> None:
-        """The first batch of each partition from here may have been in hand before."""
+    def suspect(self, positions: Mapping[int, int], now_ms: int) -> None:
+        """What is in the log now may have been in hand before: the first batch of each partition."""
         self._suspect_below = {partition: offset + BATCH_MAX for partition, offset in positions.items()}
+        self._suspect_until_ms = now_ms + _CLOCKS_MS
 
     def suspects(self, records: Iterable[Record]) -> bool:
-        return any(record.offset < self._suspect_below.get(record.partition, 0) for record in records)
+        return any(
+            record.timestamp <= self._suspect_until_ms
+            and record.offset < self._suspect_below.get(record.partition, 0)
+            for record in records
+        )
 
     async def lost(self, marks: Sequence[QueuedMark]) -> list[Lost]:
         """Of everybody whom these marks concern.  Nothing is changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from schemes.ports import Trace
@@ -18,6 +18,7 @@ from schemes.stores.redis import (
     pack_cursors,
     pack_head,
     pack_memberships,
+    unpack_memberships,
 )
 
 _PAGE: Final = 10_000
@@ -41,26 +42,39 @@ class Warming:
                 self._of_user.setdefault(user, []).append(membership)
 
     async def fill(self) -> None:
-        """Nothing may be written meanwhile: what is there is replaced."""
-        redis = self._redis
-        await self._store_all(
-            (redis.convs(user), pack_memberships(own)) for user, own in self._of_user.items()
-        )
-        await self._store_all((redis.cid(user), b"0") for user in self._of_user)
-        names = dict.fromkeys(membership.conversation for own in self._of_user.values() for membership in own)
+        """The cursors of the seeded conversations are replaced: nobody may be writing to them yet.  People
+        who were there before keep their change ids and their other conversations."""
+        names = {membership.conversation for own in self._of_user.values() for membership in own}
+        for users in _chunks(list(self._of_user)):
+            await self._fill_people(users)
         for some in _chunks(list(names)):
-            heads = await self._store.heads(some, Trace())
-            await self._store_all(
-                (redis.head(name), pack_head(Head(head.last_seq, head.last_sent_ms)))
-                for name, head in heads.items()
-            )
-        await self._fill_cursors()
+            await self._fill_heads(some)
+        await self._fill_cursors(names)
         self._of_user.clear()
 
     def forget(self) -> None:
         self._of_user.clear()
 
-    async def _fill_cursors(self) -> None:
+    async def _fill_people(self, users: Sequence[int]) -> None:
+        redis = self._redis
+        known = await redis.fetch([redis.convs(user) for user in users], Trace())
+        commands: list[tuple[object, ...]] = []
+        for user, packed in zip(users, known, strict=True):
+            before = [] if packed is None else unpack_memberships(packed)
+            memberships = {one.conversation: one for one in (*before, *self._of_user[user])}
+            commands.append(("SET", redis.convs(user), pack_memberships(list(memberships.values()))))
+            commands.append(("SET", redis.cid(user), b"0", "NX"))
+        await redis.pipeline(None, commands)
+
+    async def _fill_heads(self, names: Sequence[str]) -> None:
+        heads = await self._store.heads(names, Trace())
+        entries = [
+            (self._redis.head(name), pack_head(Head(head.last_seq, head.last_sent_ms)))
+            for name, head in heads.items()
+        ]
+        await self._redis.fill(entries, None)
+
+    async def _fill_cursors(self, names: Container[str]) -> None:
         after: str | None = ""
         while after is not None:
             rows, after = await self._store.dump(after, _PAGE)
@@ -70,6 +84,7 @@ class Warming:
                     pack_cursors(Cursors(row.read_seq, row.delivered_seq, row.version)),
                 )
                 for row in rows
+                if row.conversation_id in names
             )
 
     async def _store_all(self, entries: Iterable[Entry]) -> None:
