@@ -166,9 +166,8 @@ case $what in
 all)
   install_services
   install_python
-  step "preparing empty data folders" $venv/bin/python -m bench.services || give_up \
-    "The services are installed, but do not work here. The lines above say what came; type the command again" \
-    "when that is mended, or use containers: bench run --services compose"
+  $venv/bin/python -m bench.services || give_up "The services are installed, but do not work here: see above." \
+    "When that is mended, type the command again, or use containers: bench run --services compose"
   ;;
 python) install_python ;;
 *) give_up "tools/setup.sh takes 'all' or 'python', not '$what'." ;;

@@ -1,7 +1,7 @@
 """`python -m bench.services`: makes beforehand what every run copies, for a quick first run.
 
-Part of set-up; exit code 3 if a service is not installed. What is made: an initialised data folder of MariaDB,
-a formatted one of Kafka, and the archive of Kafka's classes.
+Part of set-up; exit code 3 if a service is not installed. It makes an initialised data folder of MariaDB, a
+formatted one of Kafka, and the archive of Kafka's classes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def main() -> int:
         mariadb.empty_data()
         archive = broker.class_archive(broker.installed_version(broker.libraries() or Path()))
         if not archive.is_file():
+            print("setup: starting Kafka once, to archive its classes …", file=sys.stderr)
             publish(archive, _archive_classes)
     except ServicesError as error:
         print(error, file=sys.stderr)
