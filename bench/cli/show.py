@@ -1,0 +1,41 @@
+"""`bench show RUN`: a run's summary, or a comparison's, once more on the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from bench.cli.choosing import BadRun, is_comparison, open_run, out_option, resolve
+from bench.results import ResultsError
+
+
+@click.command(name="show")
+@click.argument("run", default="latest")
+@out_option
+@click.option("--quiet", is_flag=True, help="Say only the VERDICT line.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json or comparison.json.")
+def command(run: str, root: Path, quiet: bool, as_json: bool) -> None:
+    """Show the summary of RUN again.
+
+    RUN is a folder, the beginning of an id, `latest` (the default) or `latest-comparison`.
+    """
+    from bench.report import terminal
+
+    path = resolve(run, root)
+    try:
+        if is_comparison(path):
+            content = json.loads((path / "comparison.json").read_text())
+            manifest = None
+        else:
+            folder = open_run(run, root)
+            content, manifest = folder.summary(), folder.manifest()
+    except (ResultsError, OSError, ValueError) as why:
+        raise BadRun(f"{path} can't be shown: {why}") from why
+    if as_json:
+        click.echo(json.dumps(content, indent=1))
+    elif manifest is None:
+        terminal.show_comparison(content, quiet=quiet)
+    else:
+        terminal.show(content, manifest, quiet=quiet)

@@ -1,0 +1,95 @@
+"""report.html: one file that needs nothing else, readable in the dark, on paper, without scripts.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+from bench.report.document import Chart, Document, Table
+
+
+def page(
+    document: Document, charts: Sequence[Chart], detail: Sequence[Table], provenance: Sequence[str]
+) -> str:
+    """The whole page.  `detail` are tables for after the charts, `provenance` where the figures come from."""
+    style = files("bench.report").joinpath("page.css").read_text()
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{escape(document.title)}</title>",
+            f"<style>\n{style}</style>\n</head>\n<body>\n<main>",
+            _head(document),
+            *(_table(table) for table in document.tables),
+            _list("caveats", "Do not read into this", document.caveats),
+            _contents(charts),
+            *(_chart(chart) for chart in charts),
+            *(_table(table) for table in detail),
+            _list("provenance", "Where this comes from", provenance),
+            f'<p class="last"><code>{escape(document.last)}</code></p>',
+            "</main>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _head(document: Document) -> str:
+    tone = {True: "good", False: "bad", None: "open"}[document.good]
+    return "\n".join(
+        [
+            "<header>",
+            f'<p class="first">{escape(document.first)}</p>',
+            f"<h1>{escape(document.title)}</h1>",
+            *(f'<p class="load">{escape(line)}</p>' for line in document.load),
+            f'<div class="verdict {tone}">',
+            *(f"<p>{escape(line)}</p>" for line in document.verdict),
+            "</div>",
+            *(f'<p class="answer">{escape(line)}</p>' for line in document.answer),
+            "</header>",
+        ]
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.columns)
+    rows = "\n".join(_row(row) for row in table.rows)
+    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    return (
+        f"<section>\n<h2>{escape(table.title)}</h2>\n"
+        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n"
+        f"{note}</section>"
+    )
+
+
+def _row(row: Sequence[str]) -> str:
+    name, *cells = row
+    return (
+        f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
+    )
+
+
+def _contents(charts: Sequence[Chart]) -> str:
+    items = "\n".join(f'<li><a href="#{chart.name}">{escape(chart.heading)}</a></li>' for chart in charts)
+    return f"<nav><h2>Charts</h2>\n<ol>\n{items}\n</ol></nav>" if charts else ""
+
+
+def _chart(chart: Chart) -> str:
+    files_ = ", ".join(f'<a href="{escape(name)}"><code>{escape(name)}</code></a>' for name in chart.files)
+    pictures = f'<a href="charts/{chart.name}.svg">SVG</a>, <a href="charts/{chart.name}.png">PNG</a>'
+    return (
+        f'<section class="chart" id="{chart.name}">\n<h2>{escape(chart.heading)}</h2>\n'
+        f'<figure role="img" aria-label="{escape(chart.title)}">\n{chart.svg}</figure>\n'
+        + (_table(chart.table) if chart.table else "")
+        + f"<details><summary>The rows and the query behind it</summary>\n"
+        f"<p>Rows: {files_}. As a picture: {pictures}. Run in the folder of this page:</p>\n"
+        f"<pre><code>{escape(chart.query)}</code></pre></details>\n</section>"
+    )
+
+
+def _list(kind: str, title: str, lines: Sequence[str]) -> str:
+    items = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
+    return (
+        f'<section class="{kind}"><h2>{escape(title)}</h2>\n<ul>\n{items}\n</ul></section>' if lines else ""
+    )

@@ -1,0 +1,154 @@
+"""Chart 8, where an operation's time goes: mean ms by stage, for all operations and for those around the p99.
+
+The stages of a reply never overlap, so means add up; percentiles of stages would not, and are not drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from bench.report import canvas, figures
+from bench.report.arms import Arm
+from bench.results import Json
+
+STAGES: Final = {
+    "client": ("#c9ced6", "client: meant to be sent → sent"),
+    "network": ("#93a1b0", "network: sockets, kernel, unread at either end"),
+    "wait": ("#e0b354", "wait: the server's locks, pool and loop"),
+    "store": ("#b98d4f", "store: database"),
+    "cache": ("#b5565f", "cache: Redis"),
+    "queue": ("#7e6aa3", "queue: broker"),
+    "other": ("#4a6078", "other: the rest of the server's time"),
+}
+"""Stage of `bench.metrics.operations` -> (colour, what it is), in the order of the bars."""
+ENOUGH: Final = 10
+"""Operations that a mean must rest on."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Mean ms by stage of one operation of one arm, of its `n` answered operations that told their stages;
+    `slow` of those whose response lies in p98.5-p99.5, None when fewer than ENOUGH do."""
+
+    arm: Arm
+    operation: str
+    n: int
+    mean: Mapping[str, float]
+    slow_n: int
+    slow: Mapping[str, float] | None
+
+    @property
+    def total_ms(self) -> float:
+        return sum(self.mean.values())
+
+
+def split(arm: Arm, operation: str, figures_of: Json) -> Split | None:
+    """From an operation's entry in `summary.json`.  None if no reply told its stages."""
+    mean, slow = figures_of["mean_ms"], figures_of["mean_ms_slow"]
+    if mean is None:
+        return None
+    slow_n = 0 if slow is None else slow["n"]
+    return Split(
+        arm,
+        operation,
+        mean["n"],
+        _stages(mean),
+        slow_n,
+        _stages(slow) if slow_n >= ENOUGH else None,
+    )
+
+
+def _stages(entry: Json) -> dict[str, float]:
+    """In the order of the bars.  What rounding to whole µs made negative is 0."""
+    return {name: max(0.0, entry[name]) for name in STAGES}
+
+
+def finding(splits: Sequence[Split]) -> str:
+    """Per arm: the stage that takes most of the first operation's mean."""
+    first = [one for one in splits if one.operation == splits[0].operation] if splits else []
+    if not first:
+        return "Where the time goes is not available: no reply carried stage times"
+    said = [_said(one) for one in first] if len(first) > 1 else [_said(one) for one in splits[:3]]
+    return "Mean time goes to: " + "; ".join(said)
+
+
+def _said(one: Split) -> str:
+    most = max(one.mean, key=lambda name: one.mean[name])
+    share = figures.percent(one.mean[most] / one.total_ms, 2)
+    return f"{one.arm.label} {one.operation} {figures.duration(1000 * one.total_ms)}, {share} {most}"
+
+
+def draw(splits: Sequence[Split], words: canvas.Words) -> canvas.Sheet:
+    """Two panels on one scale: the mean of all, and the mean of the operations around p99."""
+    shown = [name for name in STAGES if any(one.mean.get(name) for one in splits)]
+    key = [Patch(color=STAGES[name][0], label=STAGES[name][1]) for name in shown]
+    groups = len({one.operation for one in splits})
+    figure = canvas.sheet(words, 0.8 + 0.25 * len(splits) + 0.11 * groups, key)
+    mean, tail = figure.subplots(1, 2, sharey=True, sharex=True)
+    longest = max([sum(part.values()) for one in splits for part in (one.mean, one.slow or {})], default=1)
+    rows = _rows(splits)
+    for row, one in zip(rows, splits, strict=True):
+        _bar(mean, row, one.mean)
+        if one.total_ms < 0.5 * longest:
+            _largest(mean, row, one)
+        if one.slow is None:
+            tail.text(0, row, f" too few: {one.n} operations", va="center", fontsize=7, color=canvas.SOFT)
+        else:
+            _bar(tail, row, one.slow)
+    mean.set_yticks(rows, [f"{one.operation}  {one.arm.label}  n {figures.count(one.n)}" for one in splits])
+    for tick, one in zip(mean.get_yticklabels(), splits, strict=True):
+        tick.set_color(one.arm.look.colour)
+    mean.set_ylim(max(rows) + 0.6, -0.6)
+    mean.set_xlim(0, longest * 1.12)
+    mean.set_title("all operations, mean ms")
+    tail.set_title("operations in p98.5–p99.5 of response, mean ms")
+    tail.tick_params(labelleft=False)
+    for axes in (mean, tail):
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("ms")
+    return figure
+
+
+def _rows(splits: Sequence[Split]) -> list[float]:
+    """Positions from the top, a gap between operations."""
+    rows, position = [], 0.0
+    for index, one in enumerate(splits):
+        if index and one.operation != splits[index - 1].operation:
+            position += 0.45
+        rows.append(position)
+        position += 1
+    return rows
+
+
+def _largest(axes: Axes, row: float, one: Split) -> None:
+    """The three largest stages in figures, where the bar leaves room."""
+    largest = sorted(one.mean, key=lambda name: -one.mean[name])[:3]
+    axes.annotate(
+        " · ".join(f"{name} {figures.digits(one.mean[name], 2)}" for name in largest if one.mean[name]),
+        (one.total_ms, row),
+        xytext=(32, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=6.5,
+        color=canvas.SOFT,
+    )
+
+
+def _bar(axes: Axes, row: float, parts: Mapping[str, float]) -> None:
+    left = 0.0
+    for name, ms in parts.items():
+        axes.barh(row, ms, left=left, height=0.74, color=STAGES[name][0], linewidth=0)
+        left += ms
+    axes.annotate(
+        figures.digits(left),
+        (left, row),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        fontweight="bold",
+    )
