@@ -51,7 +51,10 @@ def _load(target: str) -> Build:
 
 async def _serve(name: str, options: dict[str, str], config: ServerConfig, host: str, port: int) -> None:
     server = Server(config)
-    server.scheme = _load(SCHEMES[name].build)(options, server.publisher)
+    try:
+        server.scheme = _load(SCHEMES[name].build)(options, server.publisher)
+    except ValueError as why:  # an option that cannot mean anything
+        raise CannotStart(f"the {name} scheme cannot start: {why}") from None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
