@@ -69,7 +69,8 @@ class Resume(Struct):
 class Hello(Struct, tag_field="type", tag="HELLO", omit_defaults=True):
     """First frame of a connection, within `limits.hello_s`.  Answered by WELCOME.
 
-    With `trace: true` every reply carries `t`, the server's own stage times in microseconds."""
+    With `trace: true` every reply but those to SUB, UNSUB and PING, which the session answers by itself,
+    carries `t`, the server's own stage times in microseconds."""
 
     user_id: str
     device_id: str

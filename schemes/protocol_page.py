@@ -50,15 +50,15 @@ HEAD = """\
 
 {doc}
 
-The WebSocket is at `{p.PATH}`, subprotocol `{p.SUBPROTOCOL}`, default port {p.DEFAULT_PORT}. Unknown fields are
-ignored. Requests may be pipelined; replies match by `reply_to`. `GET /healthz`, `/readyz` and `/metrics` answer
-on the same port.
+The WebSocket is at `{p.PATH}`, subprotocol `{p.SUBPROTOCOL}`, default port {p.DEFAULT_PORT}. Unknown fields
+are ignored. Requests may be pipelined; replies match by `reply_to`. `GET /healthz`, `/readyz` and `/metrics`
+answer on the same port.
 
 A token is `{token}`, never part of a URL.
 """
 NOT_YET = """\
-Not offered yet: {kinds}, `if_version` and `readcount/` keys; they answer `UNSUPPORTED` and are absent from
-`caps`.
+Not offered yet: {kinds}, `if_version` and `readcount/` keys; they answer `UNSUPPORTED` and are absent
+from `caps`.
 """
 
 
@@ -135,10 +135,9 @@ def _notes(struct: Any) -> dict[str, str]:
 
 def _errors() -> list[str]:
     lines = ["## Errors", "", "| code | meaning | retry | definite |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| `{code}` | {error.meaning} | {error.retry} | {'yes' if error.definite else 'no: outcome unknown'} |"
-        for code, error in p.ERRORS.items()
-    ]
+    for code, error in p.ERRORS.items():
+        definite = "yes" if error.definite else "no: outcome unknown"
+        lines.append(f"| `{code}` | {error.meaning} | {error.retry} | {definite} |")
     return [*lines, ""]
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from schemes.server.listener import Server
 
 log = logging.getLogger(__name__)
+TYPE_OF: Final = {frame: str(frame.__struct_config__.tag) for frame in p.ClientFrame.__args__}
 WRITE_BUFFER_BYTES: Final = 64 * 1024
 """Above this the transport is behind, and frames wait in the outbox, where they are counted."""
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_control",
         "_frames",
+        "_gone",
         "_outbox",
         "_outbox_bytes",
         "_parts",
@@ -56,7 +58,7 @@ class Connection(asyncio.Protocol):
         "closing_s",
         "heard_s",
         "session",
-    )  # fmt: skip
+    )
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -73,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._frames: deque[bytes] | None = None
         self._parts: list[bytes] | None = None
         self._reading = True
+        self._gone = False
         self.heard_s = 0.0
         self.closing_s = 0.0
 
@@ -114,6 +117,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(outbox))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
         self._outbox = None
         self._frames = None
         self._server.forget(self, self._ws.close_code if self._ws.close_rcvd or self._ws.close_sent else 1006)
@@ -214,19 +218,23 @@ class Connection(asyncio.Protocol):
             self._finish(call, value)
 
     def _finish(self, call: Call, value: Any) -> None:
+        if self._gone:
+            return  # who asked has left: what else they asked for is not begun any more
         now_ns = time.monotonic_ns()
         opened = not self.session.welcomed
         reply = self.session.answer(call, value, now_ns, time.time())
-        self._server.stats.count(type(call.frame).__name__, "ok", now_ns - call.received_ns, call.trace)
+        self._server.stats.count(TYPE_OF[type(call.frame)], "ok", now_ns - call.received_ns, call.trace)
         if opened:
             self._server.joined(self)
         self.send(text_frame(reply))
         self._next()
 
     def _finish_refused(self, call: Call, why: Refused) -> None:
+        if self._gone:
+            return
         now_ns = time.monotonic_ns()
         reply = self.session.refuse(call, why, now_ns)
-        self._server.stats.count(type(call.frame).__name__, why.code, now_ns - call.received_ns, call.trace)
+        self._server.stats.count(TYPE_OF[type(call.frame)], why.code, now_ns - call.received_ns, call.trace)
         self.send(text_frame(reply))
         if not self.session.welcomed:
             self.close(1013, str(why), retry_ms=why.retry_ms or 1000)

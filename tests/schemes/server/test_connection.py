@@ -21,7 +21,7 @@ from websockets.frames import Opcode
 from schemes import protocol as p
 from tests.contract.arms import Arm
 from tests.contract.client import Client
-from tests.contract.world import World
+from tests.contract.world import SECRET, World
 
 Start = Callable[..., "asyncio.Future[World]"]
 
@@ -70,7 +70,7 @@ async def test_health_readiness_and_metrics(start: Start) -> None:
     assert await get(world, "/readyz") == (200, "ready\n")
     status, text = await get(world, "/metrics")
     assert status == 200
-    assert 'readstate_requests_total{type="State",code="ok"} 1' in text
+    assert 'readstate_requests_total{type="STATE",code="ok"} 1' in text
     assert "readstate_connections 1\n" in text
     assert (await get(world, "/nowhere"))[0] == 404
 
@@ -193,7 +193,7 @@ async def test_a_bug_is_internal_and_that_requests_alone(
     reply = await device.ask("HISTORY", conversation_id="d1", from_seq=1, limit=1)
     assert (reply["code"], "planted" in reply["message"]) == ("INTERNAL", True)
     assert (await device.ask("PING"))["type"] == "PONG"
-    assert world.server.stats.requests["History", "INTERNAL"] == 1
+    assert world.server.stats.requests["HISTORY", "INTERNAL"] == 1
 
 
 async def test_stopping_says_goodbye(start: Start) -> None:
@@ -217,6 +217,31 @@ async def test_a_thousand_abrupt_ends_leave_nobody_in_the_hub(start: Start) -> N
     await asyncio.sleep(0.05)
     assert world.server.hub.connections == 1
     assert (await survivor.ask("PING"))["type"] == "PONG"
+
+
+async def test_who_leaves_during_hello_is_not_in_the_hub(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await start()
+    user = (await world.direct()).users[0]
+    gate = asyncio.Event()
+
+    async def slow(*args: object) -> tuple[int, int]:
+        await gate.wait()
+        return 1, 0
+
+    monkeypatch.setattr(world.server.scheme, "position", slow)
+    stranger = await world.stranger()
+    token = p.make_token(SECRET, user, "d1", 1 << 40)
+    stranger.begin("HELLO", user_id=user, device_id="d1", token=token).add_done_callback(
+        lambda t: t.exception()
+    )
+    await asyncio.sleep(0.05)
+    stranger._socket.transport.abort()
+    await stranger.closed()
+    gate.set()
+    await asyncio.sleep(0.05)
+    assert world.server.hub.connections == 0
 
 
 async def test_a_large_fan_out_lets_others_in_between(start: Start) -> None:
