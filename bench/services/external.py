@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from bench.services import probe
 from bench.services.cache import scratch_dir
 from bench.services.ports import answers
-from bench.services.probe import Facts, MysqlUrl, NotReady, Refused, hidden
-from bench.services.stack import NAMES, Service, ServicesError, Stack
+from bench.services.probe import Facts, MysqlUrl, NotReady, Refused
+from bench.services.stack import NAMES, Service, ServicesError, Stack, hidden
 
 MARK = "readstate_bench_owner"
 
@@ -31,7 +31,7 @@ class ExternalStack(Stack):
         return [
             f"{name} ({service.engine}) at {hidden(service.url)} accepts no connections any more"
             for name, service in self.services.items()
-            if not answers(*_address(name, service.url))
+            if not _answers(name, service.url)
         ]
 
     def stop(self) -> None:
@@ -120,12 +120,11 @@ _CLAIMS: dict[str, Callable[[str, bool], None]] = {
 }
 
 
-def _address(name: str, url: str) -> tuple[str, int]:
+def _answers(name: str, url: str) -> bool:
     if name == "mysql":
-        parsed = MysqlUrl.parse(url)
-        return parsed.host, parsed.port
+        return probe.mysql_answers(url)
     parts = urlsplit(url if "://" in url else f"kafka://{url.partition(',')[0]}")
-    return parts.hostname or "127.0.0.1", parts.port or (6379 if name == "redis" else 9092)
+    return answers(parts.hostname or "127.0.0.1", parts.port or (6379 if name == "redis" else 9092))
 
 
 def _unreachable(name: str, url: str, error: Exception) -> str:

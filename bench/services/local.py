@@ -133,7 +133,8 @@ def start(
     sweep(scratch_dir())
     folder = _make_folder(folder)
     owner = None if detached else _own(folder)
-    say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
+    if needs:
+        say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
     starter = Starter(detached=detached)
     try:
         recipes = [_recipe(name, folder, mysql_template, redis_template) for name in NAMES if name in needs]

@@ -21,6 +21,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from bench.services.stack import hidden
+
 MYSQL_SETTINGS = (
     "innodb_flush_log_at_trx_commit",
     "log_bin",
@@ -109,12 +111,6 @@ class MysqlUrl:
         )
 
 
-def hidden(url: str) -> str:
-    """The URL without its password, for messages and results."""
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
-
-
 @contextlib.contextmanager
 def mysql_errors() -> Iterator[None]:
     """Turns the driver's errors into ours."""
@@ -124,6 +120,15 @@ def mysql_errors() -> Iterator[None]:
         number = error.args[0] if error.args else None
         kind = Refused if number in _DENIED else NotReady
         raise kind(f"{error.args[-1]} (error {number})") from error
+
+
+def mysql_answers(url: str) -> bool:
+    """Signs in and out. Bare TCP connections count as errors, and after a hundred MySQL shuts the host out."""
+    try:
+        with mysql_errors(), MysqlUrl.parse(url).connect():
+            return True
+    except (NotReady, Refused):
+        return False
 
 
 def mysql(url: str) -> Facts:

@@ -46,10 +46,14 @@ class RedisServer:
         return f"redis://127.0.0.1:{ports[0]}/0"
 
     def probe(self, url: str) -> probe.Facts:
-        return probe.redis_server(url)
+        facts = probe.redis_server(url)
+        (self.folder / "dump.rdb").unlink(
+            missing_ok=True
+        )  # loaded; a crash must lose it, as it does a cache's
+        return facts
 
     def snapshot(self, url: str, to: Path) -> None:
         with probe.redis_client(url) as client:
             client.save()
         dump = self.folder / "dump.rdb"
-        publish(to, lambda new: shutil.move(dump, new))  # moved: a restart must not bring this state back
+        publish(to, lambda new: shutil.move(dump, new))  # moved, for the same reason

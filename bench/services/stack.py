@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 NAMES = ("mysql", "redis", "kafka")
 DATABASE = "readstate"
@@ -16,6 +17,12 @@ DATABASE = "readstate"
 
 class ServicesError(Exception):
     """Services could not be started, reached or kept. The message is a paragraph for the user (exit 3)."""
+
+
+def hidden(url: str) -> str:
+    """The URL without its password, for messages and results."""
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,16 @@ class Service:
     def line(self) -> str:
         """For people: one line with everything that explains a latency."""
         settings = " ".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"{self.name}: {self.engine} {self.version} ({self.how}) at {self.url}  {settings}"
+        return f"{self.name}: {self.engine} {self.version} ({self.how}) at {hidden(self.url)}  {settings}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "settings": dict(self.settings), "log": str(self.log) if self.log else None}
+        """For JSON; without the password."""
+        return {
+            **asdict(self),
+            "url": hidden(self.url),
+            "settings": dict(self.settings),
+            "log": str(self.log) if self.log else None,
+        }
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Service:

@@ -73,6 +73,13 @@ def test_a_port_taken_in_the_meantime_is_not_the_end(monkeypatch: pytest.MonkeyP
         assert stack.alive() == []
 
 
+def test_a_scheme_that_needs_nothing_gets_an_empty_stack(tmp_path: Path) -> None:
+    with local.start(frozenset(), folder=tmp_path / "run", say=lambda text: None) as stack:
+        assert stack.services == {}
+        assert stack.alive() == []
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_something_in_it_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with pytest.raises(ServicesError, match="not empty"):

@@ -2,7 +2,8 @@ import pytest
 
 from bench.services import probe
 from bench.services.ports import free_ports
-from bench.services.probe import MysqlUrl, NotReady, hidden
+from bench.services.probe import MysqlUrl, NotReady
+from bench.services.stack import Service, hidden
 
 
 def test_a_mysql_url_with_everything_in_it() -> None:
@@ -30,6 +31,11 @@ def test_something_else_is_refused_with_an_example(url: str) -> None:
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert hidden(url) == shown
+
+
+def test_a_description_for_results_has_no_password() -> None:
+    service = Service("mysql", "MySQL", "8.4", "external", "mysql://me:secret@h/db")
+    assert "secret" not in service.line() + str(service.to_dict())
 
 
 def test_a_closed_port_is_not_ready() -> None:
