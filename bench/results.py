@@ -105,6 +105,12 @@ class Table(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._dtypes)
 
+    def replace(self, column: str, values: Array) -> None:
+        """From now on the column is this: one correction that everyone who holds this table sees."""
+        if column not in self._dtypes or len(values) != self.rows:
+            raise ValueError(f"table {self.name}: {len(values)} values for {self.rows} rows of {column!r}")
+        self._columns[column] = values.astype(self._dtypes[column], copy=False)
+
     def forget(self) -> None:
         """Gives the memory of the columns read so far back."""
         self._columns.clear()

@@ -1,7 +1,7 @@
 """READs as a flow: how many were wanted, acknowledged, and known to others by each second.
 
-The vertical gap between two curves is a backlog, the horizontal one a lag.  Only READs that somebody connected
-had to be told of are counted, so that the curves end together when nothing is lost.
+The vertical gap between two curves is a backlog, the horizontal one a lag.  Only READs that somebody
+connected had to be told of are counted, so that the curves end together when nothing is lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _NEVER = np.iinfo(np.int64).max
 def reads(history: History, lags: Sequence[Lag]) -> Json:
     """Cumulative counts at each whole second from the start of the measured window to the end of the drain.
 
-    applied: the first device that had to be told knows; visible: all of them do.  `lags`: own_device, receipt."""
+    applied: the first device that had to be told knows; visible: all of them do.  `lags`: own_device,
+    receipt."""
     operation = np.concatenate([lag.operation for lag in lags])
     at = history.operations["sent"][operation] + np.concatenate([lag.time for lag in lags])
     at = np.where(np.concatenate([lag.observed for lag in lags]), at, _NEVER)

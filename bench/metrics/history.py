@@ -111,7 +111,7 @@ class History:
         self.folder = folder
         self.manifest: Json = folder.manifest()
         self.run: Json = self.manifest.get("run") or {}
-        self.operations = folder.table("operations")
+        self.operations = _with_outcomes(folder.table("operations"))
         self.items = folder.table("items")
         self.pushes = folder.table("pushes")
         self.connections = folder.table("connections")
@@ -167,6 +167,16 @@ class History:
     def outcome(self, rows: Ints, outcome: Outcome) -> Bools:
         same: Bools = self.operations["outcome"][rows] == outcome
         return same
+
+
+def _with_outcomes(operations: Table) -> Table:
+    """What was sent and has no outcome when the record ends is something that nobody knows."""
+    outcome = operations["outcome"]
+    pending = outcome == Outcome.PENDING
+    if pending.any():
+        ended = np.where(operations["sent"] > 0, Outcome.INFO, Outcome.UNSENT)
+        operations.replace("outcome", np.where(pending, ended, outcome))
+    return operations
 
 
 @dataclass(frozen=True)

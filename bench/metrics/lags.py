@@ -108,7 +108,8 @@ def receipt(history: History, writes: Marks | None = None) -> Lag:
 
 
 def _subscribed(history: History, sent: Ints, which: Ints, device: Ints) -> _Pairs:
-    """The devices' sessions whose SUB was acknowledged before the write was sent, and which were open then."""
+    """The devices' sessions whose SUB was acknowledged before the write was sent, and which were open
+    then."""
     sessions = history.sessions
     asked, session = sessions.of_devices(device)
     at = sent[which[asked]]

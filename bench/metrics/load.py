@@ -1,7 +1,7 @@
 """What was asked of the system and what it was given: offered against achieved load, connections, send lag.
 
-Offered are the plan's operations that were meant for the measured window; achieved are those that were sent in
-it, or had nothing left to say (`already_read`).  Nothing here is about how the system answered.
+Offered are the plan's operations that were meant for the measured window; achieved are those that were sent
+in it, or had nothing left to say (`already_read`).  Nothing here is about how the system answered.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _pushes(history: History) -> dict[str, int]:
 
 
 def _connections(history: History, asked: int | None) -> Json:
-    """Held: subscribed before the measured window and open to its end, reconnecting not counted as holding."""
+    """Held: subscribed before the measured window and open to its end, reconnecting not counted as
+    holding."""
     connections, window = history.connections, history.window
     mine = connections["role"] == 0
     device = connections["device"][mine]
@@ -106,8 +107,7 @@ def _outcomes(history: History, planned: int | None) -> Json:
     operations = history.operations
     rows = (operations["plan"] != NONE) & history.first
     plan, count = np.unique(operations["plan"][rows], return_counts=True)
-    pending = operations["plan"][rows & (operations["outcome"] == Outcome.PENDING)]
-    exactly = int(np.count_nonzero(count == 1)) - int(np.count_nonzero(np.isin(plan[count == 1], pending)))
+    exactly = int(np.count_nonzero(count == 1))
     of = planned if planned is not None else len(plan)
     return {
         "planned": of,

@@ -1,8 +1,8 @@
 """How long operations took and how they ended, and where the time went.
 
-Latency counts from when the plan wanted the operation, service time from when it was sent.  Both hold what was
-answered (ok, and the server's own failures) and what nobody knows, which enters as at least the deadline.
-READ and DELIVERED react to a message: their `intended` already waits for its arrival (rulings 5).
+Latency counts from when the plan wanted the operation, service time from when it was sent.  Both hold what
+was answered (ok, and the server's own failures) and what nobody knows, which enters as at least the
+deadline.  READ and DELIVERED react to a message: their `intended` already waits for its arrival.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 MEASURED: Final = (Op.SEND, Op.READ, Op.DELIVERED, Op.STATE, Op.SYNC, Op.HISTORY, Op.PING)
 """Operations of the load; probes are reported as a lag, connecting as connections."""
 STAGES: Final = ("client", "network", "other", "wait", "store", "cache", "queue")
-"""client: meant to be sent -> sent.  network: service time outside the server.  wait, store, cache, queue: the
-server's own; other: the rest of its time.  They add up to the latency."""
+"""client: meant to be sent -> sent.  network: service time outside the server.  wait, store, cache, queue:
+the server's own; other: the rest of its time.  They add up to the latency."""
 BAND: Final = (0.985, 0.995)
 """The slow ones: latency between these quantiles."""
 
@@ -48,8 +48,8 @@ def timed(history: History, op: Op) -> Timed:
     outcome = operations["outcome"][rows]
     service = (operations["acknowledged"][rows] - operations["sent"][rows]) / 1e3
     service = np.where(outcome == Outcome.INFO, np.maximum(service, DEADLINE_US), service)
-    late = (operations["sent"][rows] - operations["intended"][rows]) / 1e3
-    return Timed(rows, service + late, service, outcome != Outcome.INFO)
+    latency = service + (operations["sent"][rows] - operations["intended"][rows]) / 1e3
+    return Timed(rows, latency, service, outcome != Outcome.INFO)
 
 
 def summarise_all(history: History) -> Json:
@@ -66,12 +66,10 @@ def _summarise(history: History, op: Op) -> Json:
     retried = np.flatnonzero((operations["op"] == op) & history.measured & ~history.first)
     at_least = DEADLINE_US if bool((~took.answered).any()) else None
     return {
-        "count": int(
-            outcome[Outcome.OK] + outcome[Outcome.FAIL] + outcome[Outcome.INFO] + outcome[Outcome.PENDING]
-        ),
+        "count": int(outcome[[Outcome.OK, Outcome.FAIL, Outcome.INFO]].sum()),
         "ok": int(outcome[Outcome.OK]),
         "fail": int(outcome[Outcome.FAIL]),
-        "info": int(outcome[Outcome.INFO] + outcome[Outcome.PENDING]),
+        "info": int(outcome[Outcome.INFO]),
         "unsent": int(outcome[Outcome.UNSENT]),
         "already_read": int(outcome[Outcome.ALREADY_READ]),
         "retries": {"count": len(retried), "ok": int(np.count_nonzero(history.outcome(retried, Outcome.OK)))},
@@ -113,7 +111,8 @@ def slow(latency_us: Floats) -> Ints:
 
 
 def _mean_stages(history: History, took: Timed, which: Ints) -> Json | None:
-    """Mean ms by stage of the answered ones among `which`; None if there is none or the server told nothing."""
+    """Mean ms by stage of the answered ones among `which`; None if there is none or the server told
+    nothing."""
     which = which[took.answered[which]]
     row = took.row[which]
     operations = history.operations

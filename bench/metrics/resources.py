@@ -1,7 +1,7 @@
 """What each component used: CPU, memory, waiting for a CPU, and the stores' own counters.
 
-From `timeseries.parquet`.  A component may be sampled in parts (`generator/0`, `generator/1`): parts are added
-up, and each worker's own CPU is kept, since one busy worker is enough to distort what it measures.
+From `timeseries.parquet`.  A component may be sampled in parts (`generator/0`, `generator/1`): parts are
+added up, and each worker's own CPU is kept, since one busy worker is enough to distort what it measures.
 """
 
 from __future__ import annotations
@@ -19,9 +19,15 @@ Floats = NDArray[np.float64]
 Series = dict[tuple[str, str], tuple[Floats, Floats]]
 """(component, metric) -> (seconds of CLOCK_MONOTONIC, value)."""
 
-GAUGES: Final = frozenset({"rss_bytes", "connections", "lag_events", "lag_ms"})
-OWN: Final = frozenset({"cpu_s", "runqueue_s"}) | GAUGES
-"""Metrics that are not counters of a store."""
+OWN: Final = frozenset({"cpu_s", "runqueue_s", "rss_bytes"})
+"""Metrics that every component has; all others are its own counters and gauges."""
+GAUGES: Final = frozenset(
+    {
+        "connections", "lag_events", "lag_ms", "load_1m",
+        "Threads_connected", "Threads_running", "used_memory", "connected_clients",
+    }
+)  # fmt: skip
+"""Values that go up and down: their highest is told, not their growth."""
 STATEMENTS: Final = (
     "Com_select", "Com_insert", "Com_insert_select", "Com_update", "Com_update_multi", "Com_delete",
     "Com_delete_multi", "Com_replace",
@@ -52,19 +58,17 @@ def summarise_resources(history: History) -> Json:
 
 
 def _component(all_series: Series, name: str, window: Window, messages: int) -> Json:
-    parts = [part for part, _ in all_series if part.partition("/")[0] == name]
-    parts = sorted(set(parts))
+    parts = sorted({part for part, _ in all_series if part.partition("/")[0] == name})
     cpu = [growth(*all_series[part, "cpu_s"]) for part in parts if (part, "cpu_s") in all_series]
     figures: Json = _cpu(cpu, window, messages)
     figures["rss_bytes_max"] = _highest(all_series, parts, "rss_bytes")
     figures["runqueue_share"] = _share(all_series, parts, window)
-    for metric in ("lag_events", "lag_ms"):
-        highest = _highest(all_series, parts, metric)
-        if highest is not None:
-            figures[f"{metric}_max"] = highest
-    counters = _counters(all_series, parts, window)
-    if counters:
-        figures["counters"] = counters
+    for name, values in (
+        ("counters", _counters(all_series, parts, window)),
+        ("gauges_max", _gauges(all_series, parts)),
+    ):
+        if values:
+            figures[name] = values
     return figures
 
 
@@ -114,28 +118,49 @@ def _share(all_series: Series, parts: list[str], window: Window) -> float | None
     return round(sum(_between(*growth(t, value), start, end) for t, value in waited) / window.seconds, 4)
 
 
-def _counters(all_series: Series, parts: list[str], window: Window) -> dict[str, int]:
+def _counters(all_series: Series, parts: list[str], window: Window) -> dict[str, float]:
     """How much each counter of the store itself grew in the measured window."""
     start, end = window.measure / 1e9, window.measure_end / 1e9
     grown: dict[str, float] = {}
     for part, metric in all_series:
-        if part in parts and metric not in OWN:
+        if part in parts and metric not in OWN | GAUGES:
             grown[metric] = grown.get(metric, 0) + _between(*growth(*all_series[part, metric]), start, end)
-    return {metric: round(value) for metric, value in sorted(grown.items())}
+    return {metric: round(value, 3) for metric, value in sorted(grown.items())}
+
+
+def _gauges(all_series: Series, parts: list[str]) -> dict[str, int]:
+    found = sorted({metric for part, metric in all_series if part in parts and metric in GAUGES})
+    highest = {metric: _highest(all_series, parts, metric) for metric in found}
+    return {metric: value for metric, value in highest.items() if value is not None}
 
 
 def by_worker(history: History) -> list[float]:
-    """CPU, in cores, of each part of the generator over the measured window."""
+    """CPU, in cores, of each part of the generator over the measured window.  Sampled as one, all workers are
+    taken to be equally busy."""
     window = history.window
-    if window.seconds <= 0:
+    mine = _of_generator(history, "cpu_s")
+    if window.seconds <= 0 or not mine:
         return []
-    mine = [
-        value
-        for (component, metric), value in sorted(series(history).items())
-        if component.partition("/")[0] == "generator" and metric == "cpu_s"
-    ]
     start, end = window.measure / 1e9, window.measure_end / 1e9
-    return [round(_between(*growth(*one), start, end) / window.seconds, 4) for one in mine]
+    used = [_between(*growth(*one), start, end) / window.seconds for one in mine]
+    workers = int(history.run.get("workers") or 1)
+    if len(used) == 1:
+        used = [used[0] / workers] * workers
+    return [round(cores, 4) for cores in used]
+
+
+def first_rss(history: History) -> int | None:
+    """Bytes that the generator held when sampling began."""
+    mine = _of_generator(history, "rss_bytes")
+    return round(sum(float(value[0]) for _, value in mine)) if mine else None
+
+
+def _of_generator(history: History, metric: str) -> list[tuple[Floats, Floats]]:
+    return [
+        values
+        for (component, name), values in sorted(series(history).items())
+        if component.partition("/")[0] == "generator" and name == metric
+    ]
 
 
 def store_work(resources: Json, operations: Json, states_read: int) -> Json:

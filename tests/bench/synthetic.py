@@ -144,7 +144,9 @@ class World:
 
     def _conversations(self) -> None:
         people, rng = self.knobs.people, self.rng
-        self.members: list[tuple[int, ...]] = [(a, (a + step) % people) for step in (1, 2) for a in range(people)]
+        self.members: list[tuple[int, ...]] = [
+            (a, (a + step) % people) for step in (1, 2) for a in range(people)
+        ]
         self.direct = [True] * len(self.members)
         for _ in range(self.knobs.groups):
             size = int(rng.integers(5, 12))
@@ -419,6 +421,7 @@ class World:
             up_to = self.cursor[conversation, person] + 1
             self.senders[conversation].append(person + 1)
             self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
+            self.cursor[conversation, person + 1] = up_to
             row = self._probe(
                 Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
             )

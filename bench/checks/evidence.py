@@ -1,0 +1,144 @@
+"""From a run's record to what the checks judge: what was acknowledged, what may have happened, what was seen.
+
+An operation may have happened if it was answered or if nobody knows (`info`); an unanswered SEND may have
+become any message up to the last one of its conversation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Messages, Promises, Writes
+from bench.metrics.history import History, items_of, marks
+from bench.record import Op, Outcome, Phase
+
+Ints = NDArray[np.int64]
+
+
+def promises(history: History) -> Promises:
+    acks = history.run.get("ack") or {}
+    promised = history.run.get("promises") or []
+    return Promises("durable" in promised, "convergence" in promised, str(acks.get("read")))
+
+
+def collect(history: History, missing_rows: int) -> Evidence:
+    """`missing_rows`: rows that the record's running counters miss."""
+    store = history.folder.table("final_store")
+    conversation, user, read, delivered, last = (
+        store[name].astype(np.int64)
+        for name in ("conversation", "user", "read_seq", "delivered_seq", "last_seq")
+    )
+    last_seq = np.full(len(history.membership.direct), -1, np.int64)
+    last_seq[conversation] = last
+    sends = _sends(history, last_seq)
+    reads = _marked(history, Op.READ, Op.PROBE_READ)
+    shown, shown_at = _shown(history)
+    return Evidence(
+        reads=_seeded(history) + reads + sends,
+        deliveries=_delivered_seeded(history) + _marked(history, Op.DELIVERED) + (reads + sends).unpromised(),
+        messages=_messages(history, last_seq),
+        store_read=Cursors(conversation, user, read),
+        store_delivered=Cursors(conversation, user, np.maximum(read, delivered)),
+        shown=shown,
+        shown_at=shown_at,
+        unknown=_not_whole(history, missing_rows, len(read)),
+        drained=history.manifest.get("drained") is True,
+    )
+
+
+def _not_whole(history: History, missing_rows: int, cursors: int) -> str:
+    if not cursors:
+        return "the store was not read at the end"
+    if missing_rows:
+        return f"{missing_rows} rows are missing from the record"
+    final = history.manifest.get("final") or {}
+    if (history.manifest.get("ended") or {}).get("how") != "finished":
+        return "the run did not finish"
+    if final.get("answered") != final.get("asked"):
+        return f"only {final.get('answered')} of {final.get('asked')} final reads were answered"
+    return ""
+
+
+def _seeded(history: History) -> Writes:
+    """Where cursors started: as good as acknowledged."""
+    membership = history.membership
+    n = len(membership.user)
+    return Writes(
+        membership.conversation,
+        membership.user,
+        membership.read_seq,
+        np.ones(n, np.int64),
+        np.full(n, NO_OPERATION, np.int64),
+    )
+
+
+def _delivered_seeded(history: History) -> Writes:
+    """A seeded history counts as delivered, or not yet: nobody was told."""
+    membership, seeded = history.membership, _seeded(history)
+    whole = membership.history[membership.conversation]
+    return Writes(seeded.conversation, seeded.user, whole, seeded.acknowledged, seeded.operation).unpromised()
+
+
+def _may(history: History, *ops: Op) -> Ints:
+    """Rows of these operations that happened or may have, retries included."""
+    operations = history.operations
+    happened = np.isin(operations["outcome"], (Outcome.OK, Outcome.INFO))
+    return np.flatnonzero(np.isin(operations["op"], ops) & happened)
+
+
+def _marked(history: History, *ops: Op) -> Writes:
+    found = marks(history, ops[0], _may(history, *ops))
+    ok = found.outcome == Outcome.OK
+    return Writes(
+        found.conversation,
+        found.user,
+        found.up_to,
+        np.where(ok, found.acknowledged, 0),
+        history.operations["op_id"][found.row],
+    )
+
+
+def _sends(history: History, last_seq: Ints) -> Writes:
+    """Sending implies reading up to one's own message."""
+    operations = history.operations
+    rows = _may(history, Op.SEND, Op.PROBE_SEND)
+    conversation = operations["conversation"][rows].astype(np.int64)
+    ok = (operations["outcome"][rows] == Outcome.OK) & (operations["value"][rows] > 0)
+    return Writes(
+        conversation,
+        operations["user"][rows].astype(np.int64),
+        np.where(ok, operations["value"][rows], last_seq[conversation]),
+        np.where(ok, operations["acknowledged"][rows], 0),
+        operations["op_id"][rows],
+    )
+
+
+def _messages(history: History, last_seq: Ints) -> Messages:
+    operations = history.operations
+    rows = _may(history, Op.SEND, Op.PROBE_SEND)
+    size = len(last_seq)
+    conversation = operations["conversation"][rows].astype(np.int64)
+    seq = operations["value"][rows]
+    duplicate = (operations["flags"][rows] & 1) == 1
+    ok = (operations["outcome"][rows] == Outcome.OK) & (seq > 0)
+    highest = history.membership.history.copy()
+    np.maximum.at(highest, conversation[ok], seq[ok])
+    first = operations["attempt"][rows] == 0
+    most = history.membership.history + np.bincount(conversation[first], minlength=size)
+    given = np.sort((conversation[ok & ~duplicate] << 32) | seq[ok & ~duplicate])
+    twice = np.bincount(given[1:][np.diff(given) == 0] >> 32, minlength=size)
+    return Messages(highest, np.maximum(most, highest), last_seq, twice)
+
+
+def _shown(history: History) -> tuple[Cursors, Ints]:
+    """What the fresh connections of the final read were shown of their own cursors."""
+    operations, items = history.operations, history.items
+    final = (operations["op"] == Op.STATE) & (operations["phase"] == Phase.FINAL)
+    index, row = items_of(history, np.flatnonzero(final & (operations["outcome"] == Outcome.OK)))
+    own = items["actor"][index] == operations["user"][row]
+    index, row = index[own], row[own]
+    conversation, user, value = (
+        items[name][index].astype(np.int64) for name in ("conversation", "actor", "value")
+    )
+    return Cursors(conversation, user, value), operations["sent"][row]

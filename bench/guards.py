@@ -1,0 +1,374 @@
+"""May this run be believed?  Every caveat, its threshold and its advice, in one place.  Pure.
+
+A guard looks at the figures of a summary and says `ok`, `warn` (told, changes nothing), `inconclusive` or
+`invalid`; the worst of them is the timing verdict.  Whether promises were kept is another verdict, the
+checks' (rulings 37).  Both, and the conditions of `--fail-if`, decide the exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from bench.expressions import Condition, UndecidedError
+from bench.results import Json
+
+OK, WARN, INCONCLUSIVE, INVALID = "ok", "warn", "inconclusive", "invalid"
+
+EXIT_OK: Final = 0
+EXIT_INTERNAL_ERROR: Final = 1
+EXIT_NOT_STARTED: Final = 3
+EXIT_INVALID: Final = 4
+EXIT_INCONCLUSIVE: Final = 5
+EXIT_THRESHOLD: Final = 10
+EXIT_VIOLATION: Final = 12
+EXIT_INTERRUPTED: Final = 130
+
+HELD_SHARE: Final = 0.99
+ACHIEVED_SHARE: Final = 0.99
+OUTCOME_SHARE: Final = 0.999
+FLOOR_US: Final = 5_000
+GROWTH: Final = 2.0
+GROWTH_US: Final = 1_000
+CPU_WARN: Final = 0.70
+CPU_VOID: Final = 0.90
+STEAL: Final = 0.05
+SAMPLES: Final = 100
+SAMPLES_P99: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What one guard says.  `value` and `threshold` in the figure's own unit; value None: not known."""
+
+    guard: str
+    verdict: str
+    value: float | None
+    threshold: float | None
+    message: str
+    advice: str
+
+
+def _ended(summary: Json) -> Guard:
+    ended = summary["ended"]
+    bad = ended["how"] != "finished"
+    said = f"the run ended in {ended['phase']}: {ended['message'] or ended['how']}" if bad else "it finished"
+    how = INCONCLUSIVE if ended["how"] == "interrupted" else INVALID
+    advice = "What was recorded until then is in the folder; logs/ may say more."
+    return Guard("finished", how if bad else OK, None, None, said, advice)
+
+
+def _alive(summary: Json) -> Guard:
+    deaths = summary["deaths"]
+    told = [f"{d['component']} died at {d['at_s']:.1f} s, in {d['phase']}: {d['message']}" for d in deaths]
+    return Guard(
+        "everything_alive",
+        INVALID if deaths else OK,
+        len(deaths),
+        0,
+        "; ".join(told) or "nothing died",
+        "See its file in logs/ for its last words.",
+    )
+
+
+def _measured(summary: Json) -> Guard:
+    count = sum(figures["count"] for figures in summary["operations"].values())
+    return Guard(
+        "something_measured",
+        OK if count else INVALID,
+        count,
+        1,
+        f"{count} operations were sent in the measured window",
+        "The run ended before it measured, or its plan is empty: raise --rate or --duration.",
+    )
+
+
+def _connections(summary: Json) -> Guard:
+    asked, held = summary["load"]["connections_asked"], summary["load"]["connections_held"]
+    share = held / asked if asked else 0.0
+    return Guard(
+        "connections_held",
+        _by(share < HELD_SHARE, share < 1),
+        held,
+        asked,
+        f"{held} of {asked} connections were held through the measured window; "
+        f"closes: {summary['load']['closes'] or 'none'}",
+        "Fewer users were connected than the title says. See logs/server.log for why sessions were closed.",
+    )
+
+
+def _achieved(summary: Json) -> Guard:
+    worst = summary["load"]["worst_step"]
+    if worst is None:
+        return Guard("offered_achieved", OK, None, ACHIEVED_SHARE, "nothing was offered", "")
+    share = worst["achieved_share"]
+    return Guard(
+        "offered_achieved",
+        _by(share < ACHIEVED_SHARE),
+        share,
+        ACHIEVED_SHARE,
+        f"in the worst 10 s (from {worst['at_s']} s) {worst['achieved']} of {worst['offered']} planned "
+        "operations were sent",
+        "The load was not what the plan says: lower --rate, or give the generator more --workers or cores.",
+    )
+
+
+def _outcomes(summary: Json) -> Guard:
+    share = summary["load"]["outcome_complete_share"]
+    return Guard(
+        "outcomes_complete",
+        _by(share is not None and share < OUTCOME_SHARE),
+        share,
+        OUTCOME_SHARE,
+        f"{summary['load']['with_one_outcome']} of {summary['load']['planned']} planned operations have "
+        "exactly one outcome",
+        "Some planned operations were never carried out or recorded: the generator stood still or lost rows.",
+    )
+
+
+def _record(summary: Json) -> Guard:
+    missing, twice = summary["record"]["missing"], summary["record"]["twice"]
+    return Guard(
+        "record_complete",
+        _by(bool(missing or twice)),
+        missing + twice,
+        0,
+        f"{missing} rows of the record are missing, {twice} are there twice",
+        "Part of what happened is unknown, so that no check can pass. Was the disk or /dev/shm full?",
+    )
+
+
+def _floor(summary: Json) -> Guard:
+    floor = summary["generator"]["resolution_floor_us"]
+    return Guard(
+        "send_lag",
+        _by(floor is not None and floor > FLOOR_US),
+        floor,
+        FLOOR_US,
+        "operations were sent late by a p99 of "
+        + ("an unknown time" if floor is None else f"{floor / 1000:.2f} ms"),
+        "The generator's own delay is in every figure: lower --rate, add --workers, or quiet the machine.",
+    )
+
+
+def _growing(summary: Json) -> Guard:
+    thirds = summary["generator"]["send_lag_p99_by_third_us"]
+    known = None not in thirds
+    first, middle, last = (float(third or 0) if known else 0.0 for third in thirds)
+    grows = first <= middle <= last and last > GROWTH * first and last - first > GROWTH_US
+    return Guard(
+        "send_lag_steady",
+        _by(grows),
+        last - first if known else None,
+        GROWTH_US,
+        f"send lag p99 over the thirds of the window: {', '.join(str(third) for third in thirds)} us",
+        "The generator fell further and further behind: the offered load is above what it can send.",
+    )
+
+
+def _generator_cpu(summary: Json) -> Guard:
+    busiest = max(summary["generator"]["cpu_cores_by_worker"], default=None)
+    used = float(busiest or 0)
+    told = (
+        "its CPU was not sampled" if busiest is None else f"the busiest load worker used {used:.0%} of a core"
+    )
+    return Guard(
+        "generator_cpu",
+        _by(used >= CPU_VOID, used >= CPU_WARN),
+        busiest,
+        CPU_VOID if used >= CPU_VOID else CPU_WARN,
+        told,
+        "A busy generator measures itself: add --workers, or lower --rate.",
+    )
+
+
+def _steal(summary: Json) -> Guard:
+    machine = summary["resources"].get("machine") or {}
+    stolen = (machine.get("counters") or {}).get("steal_s")
+    share = stolen / summary["duration_s"] if stolen is not None and summary["duration_s"] else None
+    return Guard(
+        "cpu_steal",
+        WARN if share is not None and share > STEAL else OK,
+        share,
+        STEAL,
+        "CPU time taken by other machines on this host: "
+        + ("unknown" if share is None else f"{share:.1%} of a core"),
+        "Compare only runs that were made side by side, and repeat them.",
+    )
+
+
+def _internal_errors(summary: Json) -> Guard:
+    count = sum(figures["errors"].get("INTERNAL", 0) for figures in summary["operations"].values())
+    return Guard(
+        "internal_errors",
+        _by(count > 0),
+        count,
+        0,
+        f"{count} operations were answered with INTERNAL",
+        "A bug in the server: see the tracebacks in logs/server.log.",
+    )
+
+
+def _drained(summary: Json) -> Guard:
+    drained = summary["drained"]
+    return Guard(
+        "drained",
+        WARN if drained is False else OK,
+        None if drained is None else float(drained),
+        1,
+        "something was still on its way when the drain ended"
+        if drained is False
+        else "nothing was on its way",
+        "What counts as undelivered may only have been late: the load is above what the scheme can carry.",
+    )
+
+
+def _final_read(summary: Json) -> Guard:
+    checks = summary["consistency"]["checks"]
+    bad = [c for c in checks if c["promised"] and c["verdict"] == "fail"]
+    unknown = [c for c in checks if c["promised"] and c["verdict"] == "unknown"]
+    told = [f"{c['name']}: {c['violations']} of {c['eligible']}" for c in bad]
+    told += [f"{c['name']}: {c['unknown_because']}" for c in unknown]
+    return Guard(
+        "final_read",
+        WARN if bad or unknown else OK,
+        sum(c["violations"] for c in bad),
+        0,
+        "; ".join(told) or "the store holds what was acknowledged",
+        "findings.jsonl has each case, with the operation that shows it.",
+    )
+
+
+def _samples(summary: Json) -> Guard:
+    counts = {
+        name: summary["operations"][name]["latency_us"]["n"]
+        for name in ("SEND", "READ")
+        if name in summary["operations"]
+    }
+    name, n = min(counts.items(), key=lambda pair: pair[1], default=("any operation", 0))
+    verdict = INCONCLUSIVE if n < SAMPLES else WARN if n < SAMPLES_P99 else OK
+    return Guard(
+        "enough_samples",
+        verdict,
+        n,
+        SAMPLES if n < SAMPLES else SAMPLES_P99,
+        f"{n} samples of {name}",
+        f"A p99 needs {SAMPLES} samples to be shown, {SAMPLES_P99} to compare: raise --duration or --rate.",
+    )
+
+
+GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
+    _ended,
+    _alive,
+    _measured,
+    _connections,
+    _achieved,
+    _outcomes,
+    _record,
+    _floor,
+    _growing,
+    _generator_cpu,
+    _steal,
+    _internal_errors,
+    _drained,
+    _final_read,
+    _samples,
+)
+
+
+def _by(invalid: bool, warn: bool = False) -> str:
+    return INVALID if invalid else WARN if warn else OK
+
+
+def look(summary: Json) -> list[Guard]:
+    """What every guard says of these figures."""
+    return [guard(summary) for guard in GUARDS]
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------
+
+
+def verdict(summary: Json, guards: Sequence[Guard], conditions: Sequence[Condition]) -> Json:
+    """`verdict` of `summary.json`: timing (`status`), correctness, what they come to, and every reason.
+
+    `thresholds` has each condition of --fail-if, its value, and whether it held (null: undecided)."""
+    thresholds = [_asked(condition, summary) for condition in conditions]
+    timing = _timing(guards, thresholds)
+    correctness = _correctness(summary)
+    code = exit_code(summary["ended"], timing, correctness, any(t["holds"] for t in thresholds))
+    return {
+        "status": timing,
+        "correctness": correctness,
+        "outcome": _outcome(code),
+        "exit_code": code,
+        "reasons": [*_reasons(guards), *_threshold_reasons(thresholds)],
+        "thresholds": thresholds,
+    }
+
+
+def _timing(guards: Sequence[Guard], thresholds: Sequence[Json]) -> str:
+    said = {guard.verdict for guard in guards}
+    if INVALID in said:
+        return "INVALID"
+    undecided = any(threshold["holds"] is None for threshold in thresholds)
+    return "INCONCLUSIVE" if INCONCLUSIVE in said or undecided else "VALID"
+
+
+def _correctness(summary: Json) -> str:
+    verdicts = {check["verdict"] for check in summary["consistency"]["checks"] if check["promised"]}
+    if "fail" in verdicts:
+        return "FAIL"
+    unread = all(check["unknown_because"] for check in summary["consistency"]["checks"])
+    return "UNKNOWN" if "unknown" in verdicts or unread else "PASS"
+
+
+def exit_code(ended: Json, timing: str, correctness: str, threshold_failed: bool) -> int:
+    """In the order of rulings 37.  (11, a regression, is a comparison's verdict, and follows 5.)"""
+    by_end = {
+        "interrupted": EXIT_INTERRUPTED,
+        "not_started": EXIT_NOT_STARTED,
+        "internal_error": EXIT_INTERNAL_ERROR,
+    }
+    if ended["how"] in by_end:
+        return by_end[ended["how"]]
+    if correctness == "FAIL":
+        return EXIT_VIOLATION
+    if timing == "INVALID":
+        return EXIT_INVALID
+    if timing == "INCONCLUSIVE" or correctness == "UNKNOWN":
+        return EXIT_INCONCLUSIVE
+    return EXIT_THRESHOLD if threshold_failed else EXIT_OK
+
+
+def _outcome(code: int) -> str:
+    return {EXIT_OK: "PASS", EXIT_THRESHOLD: "FAIL", EXIT_VIOLATION: "VIOLATION"}.get(code, "UNKNOWN")
+
+
+def _asked(condition: Condition, summary: Json) -> Json:
+    asked: Json = {"condition": condition.text, "value": None, "holds": None, "message": None}
+    try:
+        asked["holds"] = condition.holds(summary)
+        asked["value"] = condition.value_or_bound(summary)
+    except UndecidedError as why:
+        asked["message"] = str(why)
+    return asked
+
+
+def _reasons(guards: Sequence[Guard]) -> list[dict[str, Any]]:
+    severity = (INVALID, INCONCLUSIVE, WARN)
+    bad = sorted((g for g in guards if g.verdict != OK), key=lambda guard: severity.index(guard.verdict))
+    return [asdict(guard) for guard in bad]
+
+
+def _threshold_reasons(thresholds: Sequence[Json]) -> list[Json]:
+    reasons = []
+    for asked in thresholds:
+        if asked["holds"] is None:
+            message, advice = f"{asked['condition']}: {asked['message']}", "Raise --duration or --rate."
+        elif asked["holds"]:
+            message, advice = f"{asked['condition']} holds: it is {asked['value']:g}", "See --fail-if."
+        else:
+            continue
+        reasons.append({"guard": "fail_if", "message": message, "advice": advice})
+    return reasons

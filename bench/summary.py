@@ -1,0 +1,149 @@
+"""From a result folder to `summary.json`, `summary.csv` and `findings.jsonl`: one pass over what was
+recorded.
+
+Everything here can be computed again from the folder (`bench report RUN`).  Times are whole µs.  The figures
+themselves are made in `bench/metrics/` and `bench/checks/`; whether to believe them in `bench/guards.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from bench import guards
+from bench.checks import evidence, final_read
+from bench.expressions import parse
+from bench.metrics import flow, lags, load, operations, resources
+from bench.metrics.history import History
+from bench.metrics.visible import visible
+from bench.results import Json, RunFolder, write_text
+
+SCHEMA_VERSION: Final = 1
+COLUMNS: Final = ("name", "unit", "value", "n")
+
+
+def summarize(folder: RunFolder) -> Json:
+    """`summary.json` of a run.  Raises ResultsError for a damaged folder, ExpressionError for a bad
+    fail_if."""
+    return _compute(folder)[0]
+
+
+def write(folder: RunFolder) -> Json:
+    """Computes the figures of a run and writes them into its folder; returns the summary."""
+    summary, findings = _compute(folder)
+    folder.write_findings(findings)
+    folder.write_summary(summary)
+    write_text(folder.path / "summary.csv", to_csv(summary))
+    return summary
+
+
+def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
+    history = History(folder)
+    manifest, window = history.manifest, history.window
+    conditions = [parse(text) for text in manifest.get("fail_if") or ()]
+    record = load.holes(history)
+    told = lags.collect(history)
+    used, done = resources.summarise_resources(history), operations.summarise_all(history)
+    judgement = final_read.judge(evidence.collect(history, record["missing"]), evidence.promises(history))
+    summary: Json = {
+        "schema_version": SCHEMA_VERSION,
+        **{name: manifest.get(name) for name in ("tool_version", "run_id", "command", "started_at")},
+        "duration_s": round(window.seconds, 3),
+        "verdict": {},
+        "run": history.run,
+        "load": load.summarise_load(history),
+        "operations": done,
+        "lag": lags.summarise(told, visible(history), str(history.run.get("scheme"))),
+        "consistency": {"checks": [check.to_dict() for check in judgement.checks]},
+        "generator": _generator(history, used),
+        "resources": used,
+        "stores": resources.store_work(used, done, resources.states_read(history)),
+        "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
+        "record": record,
+        "ended": manifest.get("ended") or {"how": "finished", "phase": "", "message": ""},
+        "deaths": manifest.get("deaths") or [],
+        "drained": manifest.get("drained"),
+        "plan_sha256": manifest.get("plan_sha256"),
+    }
+    seen = guards.look(summary)
+    summary["guards"] = [guard.__dict__ for guard in seen]
+    summary["verdict"] = guards.verdict(summary, seen, conditions)
+    return summary, judgement.findings
+
+
+def _generator(history: History, used: Json) -> Json:
+    """`generator`: how late it was, what it used, and what that leaves undecided."""
+    figures, said = used.get("generator") or {}, history.manifest.get("generator") or {}
+    lag = load.send_lag(history)
+    sent = int(np.count_nonzero(history.measured & (history.operations["sent"] > 0)))
+    cores, rss = figures.get("cpu_cores_mean"), figures.get("rss_bytes_max")
+    return {
+        **lag,
+        "resolution_floor_us": _floor_us(lag["send_lag_us"], said),
+        "cpu_cores": cores,
+        "cpu_cores_by_worker": resources.by_worker(history),
+        "cpu_us_per_operation": round(cores * history.window.seconds * 1e6 / sent, 2)
+        if cores and sent
+        else None,
+        "rss_bytes": rss,
+        "bytes_per_user": _bytes_per_user(history, rss),
+        "gc_pauses": said.get("gc_pauses"),
+        "ceiling_per_s": said.get("ceiling_per_s"),
+    }
+
+
+def _floor_us(send_lag: Json, said: Mapping[str, Any]) -> int | None:
+    """f: what the instrument itself adds at p99.  Below 100 samples the largest send lag stands for it."""
+    late = send_lag["p99"] if send_lag["p99"] is not None else send_lag["max"]
+    return None if late is None else late + int(said.get("receive_error_us") or 0)
+
+
+def _bytes_per_user(history: History, rss: int | None) -> int | None:
+    """What the generator grew by from its first sample, per user."""
+    users = history.run.get("users")
+    first = resources.first_rss(history)
+    return round((rss - first) / users) if rss is not None and first is not None and users else None
+
+
+# --- summary.csv ------------------------------------------------------------------------------------------
+
+
+def to_csv(summary: Json) -> str:
+    """One row per figure: name, unit, value, n (samples behind it, where there are any)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_figures(summary))
+    return text.getvalue()
+
+
+def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
+    for field in ("offered_per_s", "achieved_per_s", "messages_per_s", "pushes_per_s"):
+        yield f"load.{field}", "1/s", summary["load"][field], None
+    for field in ("dropped", "late", "already_read", "connections_asked", "connections_held", "reconnects"):
+        yield f"load.{field}", "", summary["load"][field], None
+    for name, operation in summary["operations"].items():
+        for field in ("count", "ok", "fail", "info"):
+            yield f"{name}.{field}", "", operation[field], None
+        yield from _quantiles(f"{name}.latency", operation["latency_us"])
+        yield from _quantiles(f"{name}.service", operation["service_us"])
+    for name, lag in summary["lag"].items():
+        if lag["available"]:
+            yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
+            yield from _quantiles(f"lag.{name}", lag["quantiles"])
+    for check in summary["consistency"]["checks"]:
+        yield f"violations.{check['name']}", "", check["violations"], check["eligible"]
+    yield from _quantiles("generator.send_lag", summary["generator"]["send_lag_us"])
+    for name, used in summary["resources"].items():
+        yield f"{name}.cpu_cores_mean", "cores", used["cpu_cores_mean"], None
+        yield f"{name}.cpu_s_per_1000_messages", "s", used["cpu_s_per_1000_messages"], None
+        yield f"{name}.rss_bytes_max", "bytes", used["rss_bytes_max"], None
+
+
+def _quantiles(name: str, figures: Json) -> Iterator[tuple[str, str, Any, int]]:
+    for field in ("mean", "p50", "p90", "p99", "p999", "max"):
+        yield f"{name}.{field}", "us", figures[field], figures["n"]
