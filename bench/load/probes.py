@@ -1,0 +1,146 @@
+"""Measures how long a read stays invisible on other connections (lag L4): one connection reads, another of the
+same person asks until it shows.
+
+On people and conversations of their own.  A probe's STATEs are not planned; their `argument` is the seq waited
+for, and the first of them whose item has `read_seq >= argument` saw it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.load.device import PROBE, Crowd, Device
+from bench.load.engine import Answer
+from bench.load.pacing import now_ns
+from bench.load.replies import Incoming
+from bench.population import NOBODY, index_of
+from bench.record import NONE, Op
+from schemes.protocol import Mark, Read, Send, State
+
+POLL_NS: Final = 5_000_000
+STEADY_POLLS: Final = 20
+SLOWER: Final = 1.5
+CENSORED_NS: Final = 10_000_000_000
+"""A read that does not show for this long is censored."""
+
+
+class ProbeDevice(Device):
+    """A connection that signs in and no more: no SUB, and what it asks belongs to its pair."""
+
+    __slots__ = ("_device_id", "_pair")
+
+    def __init__(self, crowd: Crowd, person: int, device_id: str, pair: ProbePair) -> None:
+        super().__init__(crowd, NOBODY, person, PROBE)
+        self._device_id = device_id
+        self._pair = pair
+
+    @property
+    def device_id(self) -> str:
+        return self._device_id
+
+    def welcomed(self) -> None:
+        self.signing_in = False
+        self._engine.signed_in()
+
+    def replied(self, row: int, op: int, reply: Incoming, moment: int) -> None:
+        if op == Op.PROBE_SEND:
+            self._pair.sent(row, reply, moment)
+        elif op == Op.PROBE_READ:
+            self._pair.was_read(row, reply, moment)
+        elif op == Op.PROBE_STATE:
+            self._pair.polled(row, reply, moment)
+        else:
+            super().replied(row, op, reply, moment)
+
+    def failed(self, row: int, op: int, answer: Answer) -> None:
+        if op in (Op.PROBE_SEND, Op.PROBE_STATE):
+            self._pair.failed(row, op)
+        elif op != Op.PROBE_READ:
+            super().failed(row, op, answer)
+
+
+class ProbePair:
+    """Two people and their conversation: one sends, the other reads on one connection and asks on another."""
+
+    def __init__(self, crowd: Crowd, number: int) -> None:
+        sender, reader, self._conversation = crowd.population.probe_pair(number)
+        self._engine = crowd.engine
+        self._name = crowd.population.conversation_id(self._conversation)
+        self._sender = ProbeDevice(crowd, sender, "probe-send", self)
+        self._reader = ProbeDevice(crowd, reader, "probe-read", self)
+        self._poller = ProbeDevice(crowd, reader, "probe-poll", self)
+        self._plans: dict[int, int] = {}
+        self._polls: dict[int, tuple[int, int, int]] = {}
+        """By row: (seq waited for, when the READ was acknowledged, polls so far)."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return self._sender, self._reader, self._poller
+
+    def probe(self, due: int, plan: int) -> None:
+        """A message; when it is acknowledged its READ, and when that is, STATE until it shows."""
+        send = Send(self._name, f"probe-{plan}-{due}", "probe")
+        row = self._engine.request(self._sender, Op.PROBE_SEND, send, due, self._conversation, NONE, plan)
+        if row >= 0:
+            self._plans[row] = plan + 1
+        else:
+            self._no_read(plan + 1)
+
+    def sent(self, row: int, reply: Incoming, moment: int) -> None:
+        self._engine.recorder.answered(
+            row, moment, reply.seq, NONE, NONE, NONE, 0, int(reply.duplicate), reply.t
+        )
+        read = Read([Mark(self._name, reply.seq)])
+        plan = self._plans.pop(row)
+        self._engine.request(self._reader, Op.PROBE_READ, read, moment, self._conversation, reply.seq, plan)
+
+    def was_read(self, row: int, reply: Incoming, moment: int) -> None:
+        item = reply.items[0]
+        version = item.version if item.version is not None else NONE
+        unread = item.unread if item.unread is not None else NONE
+        self._engine.recorder.answered(
+            row, moment, item.read_seq, version, NONE, unread, 0, int(bool(item.applied)), reply.t
+        )
+        self._poll(moment, item.read_seq, moment, 0)
+
+    def _poll(self, due: int, seq: int, since: int, polls: int) -> None:
+        state = State(conversations=[self._name], limit=1)
+        row = self._engine.request(self._poller, Op.PROBE_STATE, state, due, self._conversation, seq)
+        if row >= 0:
+            self._polls[row] = (seq, since, polls + 1)
+
+    def polled(self, row: int, reply: Incoming, moment: int) -> None:
+        recorder = self._engine.recorder
+        change_id = reply.change_id if reply.change_id is not None else NONE
+        shown = NONE
+        for index, item in enumerate(reply.conversations):
+            if index_of(item.conversation_id) == self._conversation:
+                shown = item.read_seq
+            recorder.item(
+                row, index, index_of(item.conversation_id), self._poller.person, item.read_seq,
+                item.version if item.version is not None else NONE,
+                item.unread if item.unread is not None else NONE, 0, item.last_seq,
+            )  # fmt: skip
+        recorder.answered(row, moment, change_id, NONE, change_id, NONE, len(reply.conversations), 0, reply.t)
+        seq = self._polls[row][0]
+        if shown < seq:
+            self._again(row)
+        else:
+            del self._polls[row]
+
+    def failed(self, row: int, op: int) -> None:
+        """A SEND that failed has no READ; a STATE that failed is asked again."""
+        if op == Op.PROBE_SEND:
+            self._no_read(self._plans.pop(row))
+        else:
+            self._again(row)
+
+    def _again(self, row: int) -> None:
+        seq, since, polls = self._polls.pop(row)
+        wait = round(POLL_NS * SLOWER ** max(0, polls - STEADY_POLLS))
+        due = max(self._engine.recorder.sent(row) + wait, now_ns())
+        if due < since + CENSORED_NS:
+            self._engine.pacer.at(due, self._poll, seq, since, polls)
+
+    def _no_read(self, plan: int) -> None:
+        self._engine.unsent(self._reader, Op.PROBE_READ, now_ns(), self._conversation, plan=plan)

@@ -1,0 +1,125 @@
+"""One load process from connect to the last row: engine, devices, timeline and what is asked of them.
+
+Locust's part (users, statistics) is `user.py`; who gives the orders is `worker.py`, or `standalone.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import gevent
+import numpy as np
+
+from bench.load.config import LoadConfig
+from bench.load.device import Crowd, Device
+from bench.load.engine import Engine
+from bench.load.final_read import FinalRead
+from bench.load.pacing import now_ns
+from bench.load.timeline import Timeline
+from bench.plan import Plan
+from bench.population import Population
+from bench.record import Phase
+
+PING_EVERY_NS: Final = 50_000_000
+DRAIN_POLL_S: Final = 0.05
+
+
+class LoadProcess:
+    """Worker `worker`: owns devices `worker`, `worker + workers`, ...
+
+    `on_fatal(reason)` is called once if the run cannot go on."""
+
+    def __init__(
+        self,
+        config: LoadConfig,
+        population: Population,
+        plan: Plan,
+        worker: int,
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.population = population
+        self.plan = plan
+        self.worker = worker
+        self.engine = Engine(
+            config.host,
+            config.memory_folder,
+            worker,
+            in_flight=config.in_flight,
+            deadline_s=config.deadline_s,
+            on_fatal=on_fatal,
+        )
+        numbers = list(range(worker, population.devices, config.workers))
+        self.crowd = Crowd(
+            self.engine,
+            population,
+            numbers,
+            secret=config.secret,
+            delivered_window_s=config.delivered_window_s,
+        )
+        self.timeline = Timeline(self.crowd, plan, config.nonce, worker, config.workers)
+        self.crowd.on_message = self.timeline.arrived
+        self.crowd.keep_alive(now_ns(), PING_EVERY_NS)
+        self._unclaimed: Iterator[Device] = iter(self.crowd.devices)
+        self._probes_connected = False
+
+    @property
+    def wanted(self) -> int:
+        """Devices that this process is to connect."""
+        return len(self.crowd.devices)
+
+    def claim(self) -> Device | None:
+        """The next device that no user has yet; None when all are taken."""
+        if not self._probes_connected:
+            self._probes_connected = True
+            for pair in self.timeline.probe_pairs:
+                for device in pair.devices:
+                    device.connect()
+        return next(self._unclaimed, None)
+
+    def freeze_gc(self) -> None:
+        """Collects now, and not again before `stop`: with thousands of sockets one collection takes 100 ms."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def begin(self, t0_ns: int, on_finished: Callable[[], None]) -> None:
+        """The warm-up starts at t0_ns; `on_finished` is called when the measured window is over and no reply is
+        outstanding, or the deadline has passed."""
+        options, enter = self.plan.options, self.engine.phases.enter
+        self.timeline.begin(t0_ns)
+        measure_ns = t0_ns + round(options.warmup_s * 1e9)
+        self.engine.pacer.at(t0_ns, lambda due: enter(Phase.WARMUP, due))
+        self.engine.pacer.at(measure_ns, lambda due: enter(Phase.MEASURE, due))
+        self.engine.pacer.at(self.timeline.end_ns, lambda due: enter(Phase.DRAIN, due))
+        gevent.spawn(self._end, on_finished)
+
+    def _end(self, on_finished: Callable[[], None]) -> None:
+        while now_ns() < self.timeline.end_ns + 10_000_000:
+            gevent.sleep(max(0.001, (self.timeline.end_ns + 10_000_000 - now_ns()) / 1e9))
+        self.timeline.finish()
+        deadline_ns = now_ns() + self.engine.deadline_ns
+        while self.engine.outstanding() and now_ns() < deadline_ns:
+            gevent.sleep(DRAIN_POLL_S)
+        on_finished()
+
+    def final_read(self, on_done: Callable[[int, int], None]) -> None:
+        """Reads everybody's state on fresh connections; `on_done(people read, people not)`."""
+        self.engine.phases.enter(Phase.FINAL, now_ns())
+        population = self.population
+        probes = np.arange(population.people, population.people + 2 * population.options.probe_pairs)
+        people = np.concatenate([np.arange(population.connected), probes])
+        own = people[people % self.config.workers == self.worker]
+        FinalRead(self.crowd, own.tolist(), on_done).start()
+
+    def stop(self) -> None:
+        """Closes every connection and the files."""
+        for device in self.crowd.devices:
+            device.close()
+        for pair in self.timeline.probe_pairs:
+            for device in pair.devices:
+                device.close()
+        self.engine.stop()
+        gc.enable()

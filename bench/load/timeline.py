@@ -1,0 +1,144 @@
+"""Carries out one worker's part of the plan: its devices' sends, reads and openings, and its probes.
+
+A scenario merges the parts that it wants into one stream of steps (`scenarios/steady_chat.py`); a read joins in
+when its message has arrived.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from bench.load.device import Crowd, Device
+from bench.load.pacing import Step
+from bench.load.probes import ProbePair
+from bench.plan import Plan
+from bench.population import Ints
+from bench.record import Op
+
+_WAITING, _DUE, _DONE = 0, 1, 2
+
+
+class Timeline:
+    """Worker `worker` of `workers`; times count from `t0_ns`, which is set when the run begins."""
+
+    def __init__(self, crowd: Crowd, plan: Plan, nonce: str, worker: int, workers: int) -> None:
+        self._crowd = crowd
+        self._plan = plan
+        self._suffix: Final = f"-{nonce}"
+        self._worker, self._workers = worker, workers
+        self._bodies = {int(size): "x" * int(size) for size in np.unique(plan.sends["body"])}
+        self._read_start = plan.reads_of_sends().data
+        self._read_device = np.ascontiguousarray(plan.reads["device"]).data
+        self._read_at = np.ascontiguousarray(plan.reads["at"]).data
+        self._read_conversation = np.ascontiguousarray(plan.reads["conversation"]).data
+        self._read_progress = bytearray(len(plan.reads))
+        self._end_ns = 0
+        self.t0_ns = 0
+        self.probe_pairs = [
+            ProbePair(crowd, pair) for pair in range(worker, crowd.population.options.probe_pairs, workers)
+        ] if plan.options.probes else []  # fmt: skip
+
+    def begin(self, t0_ns: int) -> None:
+        """The warm-up starts at this time of CLOCK_MONOTONIC."""
+        self.t0_ns = t0_ns
+        self._end_ns = t0_ns + round(self._plan.options.duration_s * 1e9)
+
+    @property
+    def end_ns(self) -> int:
+        """When the measured window ends."""
+        return self._end_ns
+
+    def planned_at(self) -> Ints:
+        """When this worker's planned operations are due, ascending, in ns after t0."""
+        plan = self._plan
+        parts = [
+            plan.sends["at"][self._own(plan.sends["device"])],
+            plan.reads["at"][self._own(plan.reads["device"])],
+        ]
+        parts += 2 * [plan.openings["at"][self._own(plan.openings["device"])]]
+        parts += 2 * [plan.probes["at"][self._own(plan.probes["pair"])]]
+        at: Ints = np.sort(np.concatenate(parts))
+        return at
+
+    def _own(self, owner: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> Ints:
+        return np.flatnonzero(owner % self._workers == self._worker)
+
+    # --- streams of steps -------------------------------------------------------------------------------------
+
+    def sends(self) -> Iterator[Step]:
+        """Every planned SEND."""
+        table = self._plan.sends
+        for row in self._own(table["device"]).tolist():
+            yield self.t0_ns + int(table["at"][row]), self._send, (row,)
+
+    def seeded_reads(self) -> Iterator[Step]:
+        """The reads of messages that were seeded unread; the others follow from messages that arrive."""
+        seeded = self._plan.reads[: self._read_start[0]]
+        own = self._own(seeded["device"])
+        for row in own[np.argsort(seeded["at"][own], kind="stable")].tolist():
+            self._read_progress[row] = _DUE
+            device = self._crowd.device(int(seeded["device"][row]))
+            yield self.t0_ns + int(seeded["at"][row]), self._read, (row, device, 0)
+
+    def openings(self) -> Iterator[Step]:
+        """Somebody opens the app: the most recent conversations, and what changed."""
+        table = self._plan.openings
+        for row in self._own(table["device"]).tolist():
+            yield self.t0_ns + int(table["at"][row]), self._open, (row,)
+
+    def probes(self) -> Iterator[Step]:
+        """How long a read stays invisible elsewhere (lag L4)."""
+        table = self._plan.probes
+        for row in self._own(table["pair"]).tolist():
+            pair = self.probe_pairs[int(table["pair"][row]) // self._workers]
+            yield self.t0_ns + int(table["at"][row]), pair.probe, (self._plan.first_probe + 2 * row,)
+
+    # --- steps --------------------------------------------------------------------------------------------------
+
+    def _send(self, due: int, row: int) -> None:
+        send = self._plan.sends[row]
+        device = self._crowd.device(int(send["device"]))
+        body = self._bodies[int(send["body"])]
+        device.send(int(send["conversation"]), f"p{row}{self._suffix}", body, due, row)
+
+    def _open(self, due: int, row: int) -> None:
+        device = self._crowd.device(int(self._plan.openings["device"][row]))
+        number = self._plan.first_opening + 2 * row
+        device.state(due=due, plan=number)
+        device.sync(due=due, plan=number + 1)
+
+    def arrived(
+        self, device: Device, client_msg_id: str, _cell: int, _conversation: int, moment: int
+    ) -> None:
+        """A message reached a device: if its owner is to read it here, they will when they look, or now if they
+        have been looking for it."""
+        if not client_msg_id.endswith(self._suffix) or moment >= self._end_ns:
+            return
+        send = int(client_msg_id[1 : -len(self._suffix)])
+        first, last = self._read_start[send], self._read_start[send + 1]
+        row = bisect_left(self._read_device, device.number, first, last)
+        if row == last or self._read_device[row] != device.number or self._read_progress[row] != _WAITING:
+            return
+        self._read_progress[row] = _DUE
+        due = self.t0_ns + self._read_at[row]
+        if moment > due:
+            self._read(moment, row, device, (moment - due) // 1000)
+        else:
+            self._crowd.engine.pacer.at(due, self._read, row, device, 0)
+
+    def _read(self, due: int, row: int, device: Device, dependency_us: int) -> None:
+        self._read_progress[row] = _DONE
+        device.read(self._read_conversation[row], due, self._plan.first_read + row, dependency_us)
+
+    def finish(self) -> None:
+        """Records the reads whose message never came as not sent."""
+        own = self._own(self._plan.reads["device"])
+        progress = np.frombuffer(self._read_progress, np.uint8)
+        for row in own[progress[own] != _DONE].tolist():
+            device = self._crowd.device(self._read_device[row])
+            due, conversation = self.t0_ns + self._read_at[row], self._read_conversation[row]
+            self._crowd.engine.unsent(device, Op.READ, due, conversation, plan=self._plan.first_read + row)
