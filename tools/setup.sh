@@ -82,8 +82,8 @@ restore_policy() {
 }
 
 apt() { # apt package…
-  has apt-get || give_up "Missing: $*. This machine has no apt-get. Install a MariaDB or MySQL server, redis-server," \
-    "a Java runtime (17 or newer) and Maven with its own package manager and type the command again."
+  has apt-get || give_up "Missing: $*. This machine has no apt-get. Install Docker with its compose plug-in, or a MariaDB" \
+    "or MySQL server, redis-server, a Java runtime (17 or newer) and Maven, and type the command again."
   [ "$(id -u)" = 0 ] || has sudo || give_up "Missing: $*. Installing them needs root, and there is no sudo." \
     "As root, type:  apt-get update && apt-get install -y --no-install-recommends $*"
   forbid_starting
@@ -103,6 +103,10 @@ missing_packages() {
   has redis-server || has valkey-server || echo redis-server
   has java || echo default-jre-headless
   kafka_is_there || has mvn || echo maven
+}
+
+containers_will_do() {
+  [ -n "$(missing_packages)" ] && ! has apt-get && docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1
 }
 
 install_services() {
@@ -164,6 +168,11 @@ trap 'exit 143' TERM HUP
 mkdir -p "$cache"
 case $what in
 all)
+  if containers_will_do; then
+    say "no apt-get here, but Docker: runs will use containers (docker-compose.yml)"
+    install_python
+    exit 0
+  fi
   install_services
   install_python
   $venv/bin/python -m bench.services || give_up "The services are installed, but do not work here: see above." \

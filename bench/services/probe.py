@@ -123,7 +123,7 @@ def mysql_errors() -> Iterator[None]:
 
 
 def mysql_answers(url: str) -> bool:
-    """Signs in and out. Bare TCP connections count as errors, and after a hundred MySQL shuts the host out."""
+    """Signs in and out. A bare connection counts as an error, after a hundred MySQL shuts the host out."""
     try:
         with mysql_errors(), MysqlUrl.parse(url).connect():
             return True
