@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.check import FINDINGS_MAX, Check
+from bench.metrics.ragged import distinct
 from bench.results import Json
 
 Ints = NDArray[np.int64]
@@ -132,7 +133,7 @@ class _Keys:
     """Small numbers for all (conversation, user) that occur anywhere."""
 
     def __init__(self, *parts: Cursors | Writes) -> None:
-        self._keys = np.unique(np.concatenate([(p.conversation << 32) | p.user for p in parts]))
+        self._keys = distinct(np.concatenate([(p.conversation << 32) | p.user for p in parts]))
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -153,7 +154,7 @@ def _within(kept: _Kept, writes: Writes, held: Cursors) -> tuple[Check, list[Jso
     np.maximum.at(floor, of_write[promised], writes.value[promised])
     np.maximum.at(ceiling, of_write, writes.value)
     final[keys.of(held)] = held.value
-    told = np.unique(of_write[promised & (writes.operation != NO_OPERATION)])
+    told = distinct(of_write[promised & (writes.operation != NO_OPERATION)])
     phantom = (final > ceiling) & (not kept.unknown)
     wrong = np.flatnonzero((final < floor) | phantom)
     by = np.maximum(floor - final, final - ceiling)[wrong]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics.ragged import Groups
+from bench.metrics.ragged import Groups, distinct
 from bench.record import Op, Outcome, Phase
 from bench.results import Json, RunFolder, Table
 
@@ -24,6 +24,8 @@ APPLIED: Final = 1
 DEADLINE_US: Final = 5_000_000
 """After this long without a reply nobody knows (protocol 3.2, rulings 19)."""
 RECEIPT_MEMBERS: Final = 200
+_SESSION: Final = (1 << 24) - 1
+"""A session is its worker << 24 | its number in it."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,20 @@ class Sessions:
         self.subscribed: Ints = connections["subscribed"][kept]
         closed = connections["closed"][kept]
         self.closed: Ints = np.where(closed == 0, max(end, int(closed.max(initial=0))), closed)
-        self.known: Ints = np.unique(self.session)
+        known = distinct(self.session)
+        self.count = len(known)
+        self._width = int((known & _SESSION).max(initial=0)) + 1
+        self._number: Ints = np.full((int(known.max(initial=0) >> 24) + 1) * self._width, -1, np.int64)
+        self._number[(known >> 24) * self._width + (known & _SESSION)] = np.arange(self.count)
         self._devices = int(self.device.max(initial=-1)) + 1
         self._of_device = Groups(self.device, self._devices)
 
     def number(self, session: NDArray[Any]) -> Ints:
         """Small numbers for session ids; -1 for those that are no subscribed session of a device."""
-        if not len(self.known):
-            return np.full(len(session), -1, np.int64)
-        place = np.minimum(np.searchsorted(self.known, session), len(self.known) - 1)
-        return np.where(self.known[place] == session, place, -1)
+        worker, own = session.astype(np.int64) >> 24, session.astype(np.int64) & _SESSION
+        place = worker * self._width + own
+        known = (own < self._width) & (place < len(self._number))
+        return np.where(known, self._number[np.where(known, place, 0)], -1)
 
     def of_devices(self, device: Ints) -> tuple[Ints, Ints]:
         """(which question, row of the session) for each session of each asked device."""

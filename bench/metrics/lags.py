@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.history import DEADLINE_US, History, Marks, marks
+from bench.metrics.ragged import distinct
 from bench.metrics.receivers import effective, told
 from bench.metrics.survival import Curve, kaplan_meier
 from bench.metrics.visible import Visible
@@ -91,20 +92,18 @@ class _Pairs:
     session: Ints
 
 
-def own_device(history: History, writes: Marks | None = None) -> Lag:
-    """L2."""
-    writes = effective(history) if writes is None else writes
+def own_device(history: History, writes: Marks, pushes: Covering) -> Lag:
+    """L2 of the effective READs."""
     which, device = history.membership.devices_of(writes.user)
     other = device != writes.device[which]
-    return _pushed(history, writes, _subscribed(history, writes.sent, which[other], device[other]))
+    return _pushed(history, writes, pushes, _subscribed(history, writes.sent, which[other], device[other]))
 
 
-def receipt(history: History, writes: Marks | None = None) -> Lag:
-    """L3."""
-    writes = effective(history) if writes is None else writes
+def receipt(history: History, writes: Marks, pushes: Covering) -> Lag:
+    """L3 of the effective READs."""
     which, person = told(history, writes)
     asked, device = history.membership.devices_of(person)
-    return _pushed(history, writes, _subscribed(history, writes.sent, which[asked], device))
+    return _pushed(history, writes, pushes, _subscribed(history, writes.sent, which[asked], device))
 
 
 def _subscribed(history: History, sent: Ints, which: Ints, device: Ints) -> _Pairs:
@@ -117,33 +116,34 @@ def _subscribed(history: History, sent: Ints, which: Ints, device: Ints) -> _Pai
     return _Pairs(which[asked][eligible], session[eligible])
 
 
-def _pushed(history: History, writes: Marks, pairs: _Pairs) -> Lag:
+def _pushed(history: History, writes: Marks, pushes: Covering, pairs: _Pairs) -> Lag:
     """When the first UPDATE that covers each write came to each session."""
-    pushes = _Covering(history)
     received = pushes.first(
         history.sessions.session[pairs.session],
         writes.conversation[pairs.write],
         writes.user[pairs.write],
         writes.up_to[pairs.write],
     )
-    return _lag(history, writes.take(pairs.write), pairs.session, received)
+    return _lag(history, writes, pairs, received)
 
 
-def _lag(history: History, writes: Marks, session: Ints, received: Ints) -> Lag:
+def _lag(history: History, writes: Marks, pairs: _Pairs, received: Ints) -> Lag:
     """`received` 0: no covering push.  What came after the drain is no observation of this run."""
     end = history.window.drain_end
-    closed = history.sessions.closed[session]
+    sent = writes.sent[pairs.write]
+    answered = writes.outcome[pairs.write] == Outcome.OK
+    deadline = sent + DEADLINE_US * 1_000
+    closed = history.sessions.closed[pairs.session]
     until = np.minimum(closed, end)
-    answered = writes.outcome == Outcome.OK
-    until = np.where(answered, until, np.minimum(until, writes.sent + DEADLINE_US * 1_000))
+    until = np.where(answered, until, np.minimum(until, deadline))
     observed = (received > 0) & (received <= end)
-    at = np.where(observed, received, np.maximum(until, writes.sent))
-    acknowledged = np.where(answered, writes.acknowledged, writes.sent + DEADLINE_US * 1_000)
+    at = np.where(observed, received, np.maximum(until, sent))
+    acknowledged = np.where(answered, writes.acknowledged[pairs.write], deadline)
     outlived = (closed >= end) & answered
-    return Lag(at - writes.sent, at - acknowledged, observed, outlived, writes.row)
+    return Lag(at - sent, at - acknowledged, observed, outlived, writes.row[pairs.write])
 
 
-class _Covering:
+class Covering:
     """UPDATE read/ pushes, as running maxima per (session, conversation, whose cursor)."""
 
     def __init__(self, history: History) -> None:
@@ -196,7 +196,7 @@ def message(history: History) -> Lag:
     other = sessions.session[pairs.session] != sends.session[pairs.write]
     pairs = _Pairs(pairs.write[other], pairs.session[other])
     received = _messages_received(history, sends, pairs)
-    return _lag(history, sends.take(pairs.write), pairs.session, received)
+    return _lag(history, sends, pairs, received)
 
 
 def _messages_received(history: History, sends: Marks, pairs: _Pairs) -> Ints:
@@ -205,12 +205,12 @@ def _messages_received(history: History, sends: Marks, pairs: _Pairs) -> Ints:
     rows = np.flatnonzero(pushes["kind"] == PushKind.MESSAGE)
     bits = int(max(pushes["value"][rows].max(initial=0), sends.up_to.max(initial=0))).bit_length()
     asked = (sends.conversation << bits) | sends.up_to
-    messages = np.unique(asked)
+    messages = distinct(asked)
     key = _pack(
         messages,
         (pushes["conversation"][rows].astype(np.int64) << bits) | pushes["value"][rows].astype(np.int64),
         sessions.number(pushes["session"][rows]),
-        len(sessions.known),
+        sessions.count,
     )
     key, received = key[key >= 0], pushes["received"][rows][key >= 0]
     if not len(key):
@@ -218,7 +218,7 @@ def _messages_received(history: History, sends: Marks, pairs: _Pairs) -> Ints:
     order = np.lexsort((received, key))
     key, received = key[order], received[order]
     session = sessions.number(sessions.session[pairs.session])
-    wanted = _pack(messages, asked[pairs.write], session, len(sessions.known))
+    wanted = _pack(messages, asked[pairs.write], session, sessions.count)
     place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
     return np.where(key[place] == wanted, received[place], 0)
 
@@ -237,11 +237,11 @@ def _pack(messages: Ints, message: Ints, session: Ints, sessions: int) -> Ints:
 
 def collect(history: History) -> dict[str, Lag]:
     """All lags that are told of by replies and pushes, by name."""
-    writes = effective(history)
+    writes, pushes = effective(history), Covering(history)
     return {
         "ack": ack(history),
-        "own_device": own_device(history, writes),
-        "receipt": receipt(history, writes),
+        "own_device": own_device(history, writes, pushes),
+        "receipt": receipt(history, writes, pushes),
         "message": message(history),
     }
 

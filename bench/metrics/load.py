@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.metrics.history import History
 from bench.metrics.quantiles import summarise
+from bench.metrics.ragged import distinct
 from bench.record import NONE, Op, Outcome, PushKind
 from bench.results import Json
 
@@ -144,7 +145,10 @@ def holes(history: History) -> Json:
     op_id = history.operations["op_id"]
     worker, number = op_id >> 40, op_id & ((1 << 40) - 1)
     missing = 0
-    for one in np.unique(worker):
+    twice = 0
+    for one in distinct(worker):
         mine = number[worker == one]
-        missing += int(mine.max()) + 1 - len(np.unique(mine))
-    return {"rows": len(op_id), "missing": missing, "twice": len(op_id) - len(np.unique(op_id))}
+        different = len(distinct(mine))
+        missing += int(mine.max()) + 1 - different
+        twice += len(mine) - different
+    return {"rows": len(op_id), "missing": missing, "twice": twice}

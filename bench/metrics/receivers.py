@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.history import History, Marks, marks
-from bench.metrics.ragged import last_before, spread
+from bench.metrics.ragged import distinct, last_before, spread
 from bench.record import Op, Outcome, PushKind
 
 Ints = NDArray[np.int64]
@@ -57,7 +57,7 @@ def _senders_covered(history: History, writes: Marks) -> tuple[Ints, Ints]:
     sender = _Senders(history).of(writes.conversation[which], seq)
     told = (sender >= 0) & (sender != writes.user[which])
     people = history.membership.people + 1
-    pair = np.unique(which[told] * people + sender[told])
+    pair = distinct(which[told] * people + sender[told])
     return pair // people, pair % people
 
 
@@ -121,7 +121,7 @@ class _Senders:
         operations = history.operations
         sends = np.flatnonzero(operations["op"] == Op.SEND)
         unanswered = sends[operations["outcome"][sends] == Outcome.INFO]
-        pushed = _messages_in(history, np.unique(operations["conversation"][unanswered]))
+        pushed = _messages_in(history, distinct(operations["conversation"][unanswered]))
         known = sends[operations["value"][sends] > 0]
         pushes = history.pushes
         seq = np.concatenate([operations["value"][known], pushes["value"][pushed]]).astype(np.int64)

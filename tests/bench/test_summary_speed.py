@@ -1,4 +1,4 @@
-"""How long the summary of a long run takes: ten minutes of 10,000 users, 3 million operations, 6 million
+"""How long the summary of a long run takes: about as much as ten minutes of 10,000 users record."""
 pushes."""
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MEMORY_MAX_KIB = 3_000_000
 @pytest.mark.speed
 def test_a_long_run_is_summarised_in_15_seconds(tmp_path: Path) -> None:
     small, world = build(
-        tmp_path, people=400, groups=40, send_per_s=150, measure_s=60, probes=0, lost_pushes=1e-3
+        tmp_path, people=400, groups=40, send_per_s=250, measure_s=100, probes=0, lost_pushes=1e-3
     )
-    large = tiled(small, world, tmp_path, times=33)
-    assert large.table("operations").rows > 2_000_000
+    large = tiled(small, world, tmp_path, times=24)
+    assert large.table("operations").rows > 2_900_000
     began = time.perf_counter()
     figures = summary.summarize(large)
     took = time.perf_counter() - began
@@ -37,7 +37,7 @@ def test_a_long_run_is_summarised_in_15_seconds(tmp_path: Path) -> None:
         f"{large.table('operations').rows} operations, {large.table('pushes').rows} pushes: "
         f"{took:.1f} s, peak {peak >> 10} MiB"
     )
-    assert figures["lag"]["receipt"]["count"] == 33 * summary.summarize(small)["lag"]["receipt"]["count"]
+    assert figures["lag"]["receipt"]["count"] == 24 * summary.summarize(small)["lag"]["receipt"]["count"]
     assert took < SECONDS_MAX
     assert peak < MEMORY_MAX_KIB
 
