@@ -161,7 +161,12 @@ class Plan:
         op[self.first_opening + 1 : self.first_probe : 2] = Op.SYNC
         op[self.first_probe :: 2] = Op.PROBE_SEND
         op[self.first_probe + 1 :: 2] = Op.PROBE_READ
-        at = [self.sends["at"], self.reads["at"], np.repeat(self.openings["at"], 2), np.repeat(self.probes["at"], 2)]
+        at = [
+            self.sends["at"],
+            self.reads["at"],
+            np.repeat(self.openings["at"], 2),
+            np.repeat(self.probes["at"], 2),
+        ]
         return op, np.concatenate(at)
 
     def reads_of_sends(self) -> Ints:
@@ -170,7 +175,9 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Writes `plan.npz`, from which `load` gives the same plan.  Raises OSError."""
-        options = np.array([np.nan if value is None else float(value) for value in asdict(self.options).values()])
+        options = np.array(
+            [np.nan if value is None else float(value) for value in asdict(self.options).values()]
+        )
         with path.open("wb") as file:
             np.savez(file, options=options, **self._arrays())  # type: ignore[arg-type]
 
@@ -187,7 +194,9 @@ class Plan:
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         tables = {name: getattr(self, name) for name in ("sends", "reads", "openings", "probes")}
-        unread = {f"unread_{name}": getattr(self.unread_at_start, name) for name in Unread.__dataclass_fields__}
+        unread = {
+            f"unread_{name}": getattr(self.unread_at_start, name) for name in Unread.__dataclass_fields__
+        }
         return tables | unread
 
 
@@ -248,7 +257,9 @@ def _talk(population: Population, options: PlanOptions, rng: np.random.Generator
     sender = np.empty(len(at), np.int64)
     conversation[~grouped], sender[~grouped] = _direct_talk(population, activity, int((~grouped).sum()), rng)
     per_slice = round(options.rate_per_s * SLICE_S * options.group_share)
-    conversation[grouped], sender[grouped] = _group_talk(population, activity, int(grouped.sum()), per_slice, rng)
+    conversation[grouped], sender[grouped] = _group_talk(
+        population, activity, int(grouped.sum()), per_slice, rng
+    )
     return _Talk(at, conversation, sender, _device_of(population, sender, rng), _bodies(len(at), rng))
 
 
@@ -306,7 +317,9 @@ def _direct_talk(
     closeness = np.where(population.of_person < population.direct, 1.0, 0.0)
     closeness /= 1.0 + _ranks_within(population.of_person_start, rng)
     start = population.of_person_start
-    conversation = population.of_person[_pick(closeness, start[starter], start[starter + 1], rng.random(count))]
+    conversation = population.of_person[
+        _pick(closeness, start[starter], start[starter + 1], rng.random(count))
+    ]
     conversation = conversation.astype(np.int64)
     pair = population.member[population.member_start[conversation][:, None] + np.arange(2)].astype(np.int64)
     other = np.where(pair[:, 0] == starter, pair[:, 1], pair[:, 0])
@@ -330,7 +343,9 @@ def _ranks_within(starts: Ints, rng: np.random.Generator) -> Ints:
 def _alternating(conversation: Ints, rng: np.random.Generator) -> Flags:
     """Whether the second of the two speaks: within each conversation the speaker changes with probability 0.7."""
     order = np.argsort(conversation, kind="stable")
-    fresh = np.concatenate([[True], np.diff(conversation[order]) != 0]) if len(order) else np.zeros(0, np.bool_)
+    fresh = (
+        np.concatenate([[True], np.diff(conversation[order]) != 0]) if len(order) else np.zeros(0, np.bool_)
+    )
     turns = rng.random(len(order)) < np.where(fresh, 0.5, ALTERNATING)
     total = np.cumsum(turns)
     before = np.maximum.accumulate(np.where(fresh, total - turns, 0))

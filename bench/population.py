@@ -133,7 +133,11 @@ class Population:
         Nobody may be behind their own last message, so the sender of the last one is put where the
         arithmetic history ends; everyone else can then have at least that one message unread."""
         behind = _rows_by_conversation(unread)
-        last = {} if unread is None else dict(zip(unread.last_conversation.tolist(), unread.last_sender.tolist()))
+        last = (
+            {}
+            if unread is None
+            else dict(zip(unread.last_conversation.tolist(), unread.last_sender.tolist()))
+        )
         bounds = self.member_start.tolist()
         members = (self.member.astype(np.int64) + 1).tolist()
         for index in range(self.conversations):

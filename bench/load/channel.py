@@ -6,10 +6,10 @@ is gone, `receive` says so by EOFError, and a load process ends itself.  No locu
 
 from __future__ import annotations
 
+import _socket  # the C type: in a child, gevent's own class would wait in the event loop
 import ctypes
 import os
 import signal
-import socket
 import sys
 from typing import Any, Final
 
@@ -21,10 +21,11 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Channel:
-    """One end.  `receive` never blocks; `send` does when the other end does not read, which it always does."""
+    """One end, made from its descriptor.  `receive` never blocks; `send` would when the other end did not read,
+    but it does."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self.socket = end
+    def __init__(self, descriptor: int) -> None:
+        self.socket = _socket.socket(fileno=descriptor)
         self._received = b""
 
     def fileno(self) -> int:
@@ -37,7 +38,7 @@ class Channel:
     def receive(self) -> list[dict[str, Any]]:
         """What has come since the last call.  Raises EOFError when the other end is gone."""
         try:
-            while data := self.socket.recv(65536, socket.MSG_DONTWAIT):
+            while data := self.socket.recv(65536, _socket.MSG_DONTWAIT):
                 self._received += data
         except BlockingIOError:
             return self._lines()
@@ -71,7 +72,7 @@ def inherited() -> Channel:
     its parent does."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
-    return Channel(socket.socket(fileno=int(sys.argv[1])))
+    return Channel(int(sys.argv[1]))
 
 
 def leave(code: int = 0) -> None:

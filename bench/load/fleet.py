@@ -64,9 +64,10 @@ class _Child:
     ) -> None:
         ours, theirs = socket.socketpair()
         self.worker = worker
-        self.channel = Channel(ours)
+        self.channel = Channel(ours.detach())
         self.events: dict[str, dict[str, Any]] = {}
         self.report = Report()
+        self.port = 0
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
@@ -102,6 +103,8 @@ class _Child:
             if name == "live":
                 self.report = msgspec.convert(message["report"], Report, strict=False)
             self.events[name] = message
+            if name == "ready":
+                self.port = message.get("port", 0)
 
     def lost(self, reason: str) -> WorkerLost:
         return WorkerLost(self.worker, self.process.pid, time.monotonic_ns(), reason)
@@ -142,12 +145,12 @@ class Fleet:
         self.config.memory_folder.mkdir(parents=True, exist_ok=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._master = self._child("bench.load.master", -1, {})
-        port = self._wait([self._master], "ready", START_TIMEOUT_S)[0]["port"]
         self._workers = [
-            self._child("bench.load.worker", number, {"worker": number, "master_port": port})
+            self._child("bench.load.worker", number, {"worker": number})
             for number in range(self.config.workers)
         ]
-        self._wait(self._workers, "ready", START_TIMEOUT_S)
+        self._wait([self._master, *self._workers], "ready", START_TIMEOUT_S)
+        self._tell({"do": "join", "port": self._master.port})
         self._wait([self._master], "workers", START_TIMEOUT_S)
         if self.config.web_port is not None:
             self._say(f"Locust's page: http://127.0.0.1:{self.config.web_port}")

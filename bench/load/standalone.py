@@ -17,7 +17,7 @@ import gevent
 from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from bench.load.config import LoadConfig
@@ -26,13 +26,26 @@ from bench.load.process import LoadProcess
 from bench.load.statistics import Statistics
 from bench.plan import Plan, PlanOptions, intensity_of_rate, make
 from bench.population import Population, PopulationOptions, Unread, build
-from schemes.protocol import CONTROL_PATH, ControlReply, ControlRequest, decode_control_reply, encode
+from schemes.protocol import (
+    CONTROL_PATH,
+    SUBPROTOCOL,
+    ControlReply,
+    ControlRequest,
+    decode_control_reply,
+    encode,
+)
 
 SECRET_VARIABLE: Final = "READSTATE_SECRET"
 DEVELOPMENT_SECRET: Final = "development"
 DEFAULT_DURATION_S: Final = 60.0
 LEAD_NS: Final = 200_000_000
 CONTROL_TIMEOUT_S: Final = 120.0
+_CONTROL_CONNECTION: Final[dict[str, Any]] = {
+    "subprotocols": [SUBPROTOCOL],
+    "compression": None,
+    "max_size": None,
+    "open_timeout": 5,
+}
 
 
 def install() -> None:
@@ -124,13 +137,13 @@ def seed(host: str, secret: str, population: Population, unread: Unread) -> None
     """Wipes the server and loads the population.  Raises ControlClosed."""
     url = host.rstrip("/").removesuffix("/ws") + CONTROL_PATH
     try:
-        with connect(url, compression=None, max_size=None, open_timeout=5) as socket:
+        with connect(url, **_CONTROL_CONNECTION) as socket:
             _ask(socket, ControlRequest("AUTH", secret=secret))
             _ask(socket, ControlRequest("RESET"))
             for batch in population.seed_frames(unread):
                 _ask(socket, ControlRequest("SEED", conversations=batch))
             _ask(socket, ControlRequest("SEED", done=True))
-    except (OSError, InvalidHandshake) as error:
+    except (OSError, WebSocketException) as error:
         raise ControlClosed(
             f"{url} does not open ({error}). The population is seeded through it: start the server with "
             f"--control, e.g. `python -m schemes memory --port 8080 --control`, and give its secret in "

@@ -1,6 +1,6 @@
 """A Locust worker process: `python -m bench.load.worker FD`.  It does what it is told over the channel.
 
-Started by `fleet.py` only.  Orders: freeze, begin, final, stop; events: ready, live (once a second), frozen,
+Started by `fleet.py` only.  Orders: join (Locust's master), freeze, begin, final, stop; events: ready, live (once a second), frozen,
 finished, final, stopped, fatal.
 """
 
@@ -35,8 +35,9 @@ log = logging.getLogger(__name__)
 class Worker:
     """Glue between the channel, Locust and the load."""
 
-    def __init__(self, channel: Channel, config: LoadConfig, number: int, master_port: int) -> None:
+    def __init__(self, channel: Channel, config: LoadConfig, number: int) -> None:
         self._channel = channel
+        self._number = number
         self._users = scenario_users(config.scenario)
         self._environment = Environment(user_classes=self._users, host=config.host)
         population = build(config.population)
@@ -44,10 +45,7 @@ class Worker:
         self._load = LoadProcess(config, population, plan, number, self._fatal)
         self._environment.load = self._load  # type: ignore[attr-defined]
         self._statistics = Statistics(self._load, self._environment)
-        # Locust hands out users in the order of its workers' ids: with ours in order too, worker i of W gets as
-        # many users as it owns devices.
-        runners.uuid4 = lambda: UUID(int=number)
-        self._runner = self._environment.create_worker_runner("127.0.0.1", master_port)
+        self._runner: Any = None
         self._watcher = get_hub().loop.io(channel.fileno(), 1)
         self._watcher.start(self._orders)
         gevent.spawn(self._report)
@@ -56,12 +54,22 @@ class Worker:
     def _orders(self) -> None:
         try:
             for order in self._channel.receive():
-                getattr(self, f"_do_{order.pop('do')}")(**order)
+                gevent.spawn(self._carry_out, order)
         except EOFError:
             leave(1)  # the runner is gone
-        except Exception as error:  # noqa: BLE001  rim of the process: it cannot be told anything any more
+
+    def _carry_out(self, order: dict[str, Any]) -> None:
+        try:
+            getattr(self, f"_do_{order.pop('do')}")(**order)
+        except Exception as error:  # noqa: BLE001  rim of the process: the runner must hear why
             log.critical("order failed", exc_info=error)
             self._fatal(repr(error))
+
+    def _do_join(self, port: int) -> None:
+        # Locust hands out users in the order of its workers' ids: with ours in order too, worker i of W gets as
+        # many users as it owns devices.
+        runners.uuid4 = lambda: UUID(int=self._number)
+        self._runner = self._environment.create_worker_runner("127.0.0.1", port)
 
     def _do_freeze(self) -> None:
         self._load.freeze_gc()
@@ -113,7 +121,7 @@ def main() -> None:
     first = channel.receive_one()
     try:
         config = msgspec.convert(first["config"], LoadConfig)
-        Worker(channel, config, first["worker"], first["master_port"])
+        Worker(channel, config, first["worker"])
     except Exception as error:  # noqa: BLE001  rim of the process: the runner must hear why
         log.critical("cannot start", exc_info=error)
         channel.send({"event": "fatal", "reason": repr(error)})
