@@ -43,7 +43,8 @@ def defaults_of(command: str, known: Iterable[str], folder: Path) -> dict[str, A
         if key not in options:
             nearest = difflib.get_close_matches(key, options, n=1)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(f"{path}: [{command}] has no option {key!r}.{hint} See `bench {command} --help`.")
+            more = f"See `bench {command} --help`."
+            raise ConfigError(f"{path}: [{command}] has no option {key!r}.{hint} {more}")
     return {key.replace("-", "_"): value for key, value in table.items()}
 
 

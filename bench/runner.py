@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from bench import machine, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError
-from bench.load.fleet import Fleet, FleetError, Live, LoadConfig, WorkerLost, read_rows
+from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
 from bench.options import Arm, RunOptions
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
 from bench.services import ServicesError, Stack, bring_up, mariadb
@@ -34,6 +35,10 @@ from bench.services.server import SchemeProcesses
 from schemes import SCHEMES
 
 SCHEMA_SQL: Final = Path(schemes.__file__).parent / "stores" / "schema.sql"
+SCENARIOS: Final = Path(schemes.__file__).parent.parent / "scenarios"
+MEMORY: Final = Path("/dev/shm")
+"""Rows are recorded into memory; they outlive the process that writes them."""
+WEB_PORT: Final = 8089
 POLL_S: Final = 0.25
 DRAIN_S: Final = 30.0
 HEAD_START_NS: Final = 500_000_000
@@ -126,6 +131,10 @@ def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> R
         ended = {"how": why.how, "phase": why.phase, "message": str(why)}
     except KeyboardInterrupt:
         ended = {"how": "interrupted", "phase": attempt.phase, "message": "interrupted from outside (Ctrl-C)"}
+    except Exception as bug:  # noqa: BLE001  the rim of a run: exit code 1, what was recorded is kept
+        (folder.logs / "harness.log").write_text(traceback.format_exc())
+        message = f"a bug of the harness, {type(bug).__name__}: {bug}; see {folder.logs / 'harness.log'}"
+        ended = {"how": "internal_error", "phase": attempt.phase, "message": message}
     finally:
         with _uninterrupted():
             attempt.put_away()
@@ -154,6 +163,9 @@ class _Attempt:
         self._sampler: sampler.Sampler | None = None
         self._stack: Stack
         self._processes: SchemeProcesses | None = None
+        self._memory = MEMORY / f"readstate-{folder.run_id}"
+        self._started_at = datetime.now(UTC).isoformat()
+        self._door: Control | None = None
         self.phase = "setup"
 
     # --- the story ------------------------------------------------------------------------------------------
@@ -165,7 +177,7 @@ class _Attempt:
             self._warm_up_and_measure()
             self._drain()
             self._read_finally()
-        except (ServicesError, FleetError, ControlError, OSError) as why:
+        except (ServicesError, WorkerLost, ControlError, OSError) as why:
             raise self._ended_by(why) from why
 
     def _set_up(self) -> None:
@@ -179,13 +191,12 @@ class _Attempt:
     def _connect(self) -> None:
         self._enter("connect")
         assert self._processes is not None
-        fleet = self._fleet = Fleet(self._load_config(self._processes.url), self._folder.path, say=self._say)
-        self._exit.callback(fleet.stop)
+        config = self._load_config(self._processes.url)
+        fleet = self._fleet = Fleet(config, self._folder.logs, self._say)
         self._start_sampling()
         fleet.start()
         fleet.connect()
-        wanted = self._options.users
-        self._wait(lambda live: live.connected >= wanted, total_s=None)
+        self._wait(lambda live: live.connected >= live.wanted, total_s=None)
 
     def _warm_up_and_measure(self) -> None:
         options, fleet = self._options, self._fleet
@@ -220,10 +231,10 @@ class _Attempt:
         self._enter("final")
         assert self._fleet is not None
         self._folder.write_once("final_store", _final_store(self._control()))
-        self._fleet.final_read()
-        self._wait(lambda live: live.final_done, total_s=None)
-        live = self._fleet.poll()
-        self._facts.final = {"asked": live.final_asked, "answered": live.final_answered}
+        self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
+        answered, failed = self._fleet.final_read()
+        self._facts.final = {"asked": answered + failed, "answered": answered}
+        self._check_alive()
 
     # --- set-up ---------------------------------------------------------------------------------------------
 
@@ -325,15 +336,21 @@ class _Attempt:
 
     def _load_config(self, url: str) -> LoadConfig:
         options = self._options
+        self._memory.mkdir(parents=True)
+        plan_file = self._memory / "plan.npz"
+        self._load.plan.save(plan_file)
         return LoadConfig(
-            url=url,
+            host=url,
+            scenario=str(SCENARIOS / f"{options.scenario}.py"),
+            memory=str(self._memory),
+            plan_file=str(plan_file),
             population=self._load.population.options,
             plan=self._load.plan.options,
-            scenario=options.scenario,
-            workers=options.workers,
+            nonce=self._secret[:6],
             secret=self._secret if options.auth == "hmac" else None,
+            workers=options.workers,
             delivered_window_s=options.delivered_window_s,
-            web=options.web,
+            web_port=WEB_PORT if options.web else None,
         )
 
     def _start_sampling(self) -> None:
@@ -354,7 +371,7 @@ class _Attempt:
 
     def _control(self) -> Control:
         assert self._processes is not None
-        if not hasattr(self, "_door"):
+        if self._door is None:
             self._door = Control(self._processes.control_url, self._secret)
             self._exit.callback(self._door.close)
         return self._door
@@ -372,7 +389,7 @@ class _Attempt:
             self._check_alive()
             live = self._fleet.poll()
             spent = time.monotonic() - self._phase_began
-            self._show(Progress(self.phase, spent, total_s, live.line()))
+            self._show(Progress(self.phase, spent, total_s, _describe(live)))
             if done(live):
                 return
             time.sleep(POLL_S)
@@ -432,10 +449,11 @@ class _Attempt:
         self._enter("stopped")
         files = self._fleet.stop() if self._fleet is not None else []
         samples = self._sampler.stop() if self._sampler is not None else []
+        self._exit.close()
         try:
-            self._exit.close()
-        finally:
             self._write(files, samples)
+        finally:
+            shutil.rmtree(self._memory, ignore_errors=True)
 
     def _write(self, files: list[Path], samples: list[sampler.Sample]) -> None:
         for path in files:
@@ -445,8 +463,6 @@ class _Attempt:
             self._folder.write_timeseries(samples)
         for name, rows in _made_of(self._load.population, self._load.plan).items():
             self._folder.write_once(name, rows)
-        if self._fleet is not None:
-            shutil.rmtree(self._fleet.folder, ignore_errors=True)
 
     def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
         options, arm, load, facts = self._options, self._arm, self._load, self._facts
@@ -464,9 +480,7 @@ class _Attempt:
             "run_id": self._folder.run_id,
             "command": options.command,
             "label": options.label,
-            "started_at": datetime.now(UTC).isoformat()
-            if not hasattr(self, "_started_at")
-            else self._started_at,
+            "started_at": self._started_at,
             "ended": dict(ended),
             "plan_sha256": load.plan.sha256,
             "run": {
@@ -498,7 +512,7 @@ class _Attempt:
                 "send_per_s": rate,
                 "planned": load.plan.count,
                 "connections_asked": options.users,
-                "causes": load.plan.causes(population).__dict__,
+                "causes": vars(planning.causes(population, load.plan)),
                 "delivered_window_s": options.delivered_window_s,
             },
             "window": facts.window,
@@ -511,6 +525,23 @@ class _Attempt:
             "commands": facts.commands,
             "machine": machine.describe(),
         }
+
+
+def _describe(live: Live) -> str:
+    """The live figures of the progress line."""
+    parts = [f"{live.connected:,}/{live.wanted:,} connected"]
+    if live.sent_per_s:
+        parts.append(f"{live.sent_per_s:,.0f} op/s, {live.pushes_per_s:,.0f} pushes/s")
+    for op in ("SEND", "READ", "STATE"):
+        if op in live.latency_us:
+            p50, p99 = live.latency_us[op]
+            parts.append(f"{op} {p50 / 1000:.1f}|{p99 / 1000:.1f} ms")
+    bad = sum(
+        n for counts in live.outcomes.values() for name, n in counts.items() if name in ("FAIL", "INFO")
+    )
+    if bad:
+        parts.append(f"{bad} failed or unknown")
+    return " · ".join(parts)
 
 
 def _final_store(control: Control) -> np.ndarray[Any, Any]:

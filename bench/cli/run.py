@@ -6,22 +6,29 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from bench.cli import no_such
-from bench.options import ALL, PRESETS, BadOptions, Places, RunOptions
+from bench.options import ALL, PRESETS, Arm, BadOptions, Places, RunOptions
+from bench.results import RunFolder
 from schemes import SCHEMES, Option
 
-EXIT_CANNOT_START = 3
+if TYPE_CHECKING:
+    from bench.cli.progress import Line
+
+EXIT_CANNOT_START: Final = 3
+EXIT_INTERRUPTED: Final = 130
+PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
+"""Of several runs' exit codes the first of these is the command's (rulings 37)."""
 UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "ms": 0.001}
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType[float]):
     """`30s`, `10m`, `1.5h`, or a number of seconds."""
 
     name = "time"
@@ -33,7 +40,7 @@ class Seconds(click.ParamType):
         return float(found[1]) * UNITS_S[found[2] or ""]
 
 
-class Name(click.ParamType):
+class Name(click.ParamType[str]):
     """One of the things that there are; suggests the nearest."""
 
     def __init__(self, what: str, known: Callable[[], tuple[str, ...]]) -> None:
@@ -62,7 +69,8 @@ def _history(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if found is None or not 1 <= int(found[1]) <= 10_000 or not 1 <= int(found[2]) <= 10_000:
         raise click.BadParameter(
-            f"expected messages per direct chat and per group, like 5/20, got {text!r}", param_hint="--history"
+            f"expected messages per direct chat and per group, like 5/20, got {text!r}",
+            param_hint="--history",
         )
     return int(found[1]), int(found[2])
 
@@ -109,22 +117,59 @@ class _Configured(click.Command):
 )
 @click.option("--scenario", default="steady_chat", show_default=True, type=Name("scenario", scenarios))
 @click.option("--users", type=int, help="Connected devices, one WebSocket each.  [default: 2000]")
-@click.option("--people", type=int, help="People who own the devices, offline ones included.  [default: 2 per 3]")
+@click.option(
+    "--people", type=int, help="People who own the devices, offline ones included.  [default: 2 per 3]"
+)
 @click.option("--rate", type=float, help="SEND per second of all users together.  [default: 100]")
 @click.option("--intensity", type=float, help="The same as a multiple of these people's natural traffic.")
 @click.option("--duration", type=Seconds(), help="Measured time.  [default: 60s]")
-@click.option("--warmup", type=Seconds(), default="15s", show_default=True, help="Load before that; kept, not counted.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="; ".join(f"{n}: {p.help}" for n, p in PRESETS.items()))
+@click.option(
+    "--warmup", type=Seconds(), default="15s", show_default=True, help="Load before that; kept, not counted."
+)
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), help="; ".join(f"{n}: {p.help}" for n, p in PRESETS.items())
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed is the same plan.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
-@click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Runs per arm, arms rotated.")
-@click.option("--history", default="5/20", show_default=True, help="Seeded messages per direct chat / per group.")
-@click.option("--reads-per-mark", type=float, help="STATE reads per READ.  [default: natural, 23 openings per 42 sends]")
-@click.option("--delivered-window", type=Seconds(), default="1s", show_default=True, help="DELIVERED is batched for this long.")
-@click.option("--cache", type=click.Choice(["cold", "warm"]), default="cold", show_default=True, help="Redis before the run (redis).")
-@click.option("--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True)
-@click.option("--pin", type=click.Choice(["auto", "none"]), default="auto", show_default=True, help="auto: generator on core 0, what is tested on the others.")
-@click.option("--services", type=click.Choice(["auto", "local", "compose", "external"]), default="auto", show_default=True)
+@click.option(
+    "--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Runs per arm, arms rotated."
+)
+@click.option(
+    "--history", default="5/20", show_default=True, help="Seeded messages per direct chat / per group."
+)
+@click.option(
+    "--reads-per-mark", type=float, help="STATE reads per READ.  [default: natural, 23 openings per 42 sends]"
+)
+@click.option(
+    "--delivered-window",
+    type=Seconds(),
+    default="1s",
+    show_default=True,
+    help="DELIVERED is batched for this long.",
+)
+@click.option(
+    "--cache",
+    type=click.Choice(["cold", "warm"]),
+    default="cold",
+    show_default=True,
+    help="Redis before the run (redis).",
+)
+@click.option(
+    "--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True
+)
+@click.option(
+    "--pin",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="auto: generator on core 0, what is tested on the others.",
+)
+@click.option(
+    "--services",
+    type=click.Choice(["auto", "local", "compose", "external"]),
+    default="auto",
+    show_default=True,
+)
 @click.option("--mysql-url", help="mysql://user:password@host:3306/database  [env BENCH_MYSQL_URL]")
 @click.option("--redis-url", help="redis://host:6379/0  [env BENCH_REDIS_URL]")
 @click.option("--kafka-bootstrap", help="host:9092  [env BENCH_KAFKA_BOOTSTRAP]")
@@ -133,11 +178,20 @@ class _Configured(click.Command):
 @click.option("--auth", type=click.Choice(["hmac", "off"]), default="hmac", show_default=True)
 @click.option("--web", is_flag=True, help="Locust's own page while it runs, on http://127.0.0.1:8089.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
-@click.option("--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".')
+@click.option(
+    "--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".'
+)
 @click.option("--label", default="", help="A note for the manifest.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True
+)
 @click.option("--quiet", is_flag=True, help="No progress, only the verdict line.")
-@click.option("--json", "as_json", is_flag=True, help="summary.json (or comparison.json) on stdout instead of the tables.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="summary.json (or comparison.json) on stdout instead of the tables.",
+)
 def command(**given: Any) -> None:
     """Start what a scheme needs, load it, and say how fast, how many, how far behind, how busy.
 
@@ -176,7 +230,9 @@ def _options(given: dict[str, Any]) -> RunOptions:
         people=given["people"],
         rate_per_s=given["rate"],
         intensity=given["intensity"],
-        duration_s=given["duration"] if given["duration"] is not None else (preset.duration_s if preset else 60.0),
+        duration_s=given["duration"]
+        if given["duration"] is not None
+        else (preset.duration_s if preset else 60.0),
         warmup_s=given["warmup"],
         seed=given["seed"],
         workers=given["workers"],
@@ -194,7 +250,11 @@ def _options(given: dict[str, Any]) -> RunOptions:
         label=given["label"],
         out=given["out"],
         places=Places(
-            given["services"], given["mysql_url"], given["redis_url"], given["kafka_bootstrap"], given["allow_wipe"]
+            given["services"],
+            given["mysql_url"],
+            given["redis_url"],
+            given["kafka_bootstrap"],
+            given["allow_wipe"],
         ),
         command=" ".join(["bench", *sys.argv[1:]]),
     )
@@ -205,16 +265,22 @@ def _options(given: dict[str, Any]) -> RunOptions:
 def _describe(options: RunOptions) -> None:
     """What `--dry-run` prints: the arms, the plan, and nothing started."""
     from bench.options import arms
+    from bench.plan import causes
     from bench.runner import Load
 
     names = [arm.name for arm in arms(options)]
     load = Load.of(options)
-    causes = load.plan.causes(load.population)
+    caused = causes(load.population, load.plan)
     click.echo(f"runs       {options.repeat} x {', '.join(names)}")
-    click.echo(f"people     {load.population.people:,}, {options.users:,} devices, {load.population.conversations:,} conversations")
+    click.echo(
+        f"people     {load.population.people:,} with {options.users:,} devices, "
+        f"{load.population.conversations:,} conversations"
+    )
     click.echo(f"plan       {load.plan.count:,} operations, sha256 {load.plan.sha256}")
     click.echo(f"time       {options.warmup_s:g} s warm-up, {options.duration_s:g} s measured")
-    click.echo("one message causes  " + ", ".join(f"{name} {value:.2f}" for name, value in vars(causes).items()))
+    click.echo(
+        "one message causes  " + ", ".join(f"{name} {value:.2f}" for name, value in vars(caused).items())
+    )
 
 
 def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
@@ -228,23 +294,86 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     machine.make_room(options.users)
     signal.signal(signal.SIGTERM, _interrupt)
     line = Line(quiet=quiet)
-    folders = []
+    summaries: list[tuple[RunFolder, dict[str, Any]]] = []
     try:
         with run_lock(options.command):
             line.say("making the plan")
             load = runner.Load.of(options)
-            for block in range(options.repeat):
-                turn = block % len(chosen)
-                for arm in (*chosen[turn:], *chosen[:turn]):
-                    line.prefix = f"{arm.name}  " if len(chosen) > 1 else ""
-                    folder = runner.run(arm, load, options, say=line.say, show=line.show)
-                    line.clear()
-                    folders.append(folder)
-                    if _report(folder, line, quiet=quiet, as_json=as_json, alone=len(chosen) * options.repeat == 1) == 130:
-                        break
+            for arm in _in_turn(chosen, options.repeat):
+                line.prefix = f"{arm.name}  " if len(chosen) > 1 else ""
+                folder = runner.run(arm, load, options, say=line.say, show=line.show)
+                line.clear()
+                summaries.append((folder, _report(folder, line)))
+                if folder.manifest()["ended"]["how"] == "interrupted":
+                    break
     except ServicesError as why:
         _fail(str(why))
-    return _conclude(folders, options, quiet=quiet, as_json=as_json)
+    except KeyboardInterrupt:
+        line.clear()
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    return _conclude(summaries, options, quiet=quiet, as_json=as_json)
+
+
+def _in_turn(chosen: list[Arm], repeat: int) -> Iterator[Arm]:
+    """Every arm once per block, each block beginning with the next one, so that none is always first."""
+    for block in range(repeat):
+        turn = block % len(chosen)
+        yield from (*chosen[turn:], *chosen[:turn])
+
+
+def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
+    """Figures, charts and page of one run; `latest` points at it."""
+    from bench import report
+    from bench.results import LATEST, point
+
+    line.say(f"writing the report of {folder.path}")
+    report.make(folder)
+    point(folder.path.parent, LATEST, folder.path)
+    summary: dict[str, Any] = folder.summary()
+    return summary
+
+
+def _conclude(
+    summaries: list[tuple[RunFolder, dict[str, Any]]], options: RunOptions, *, quiet: bool, as_json: bool
+) -> int:
+    """Shows the run, or the comparison of several; the exit code is that of the worst."""
+    from datetime import UTC, datetime
+
+    from bench import report
+    from bench.report import terminal
+    from bench.results import LATEST_COMPARISON, create_comparison, point
+
+    codes = {int(summary["verdict"]["exit_code"]) for _, summary in summaries}
+    compared = [folder for folder, summary in summaries if summary["operations"]]
+    if len(summaries) == 1 or len(compared) < 2:
+        for folder, summary in summaries:
+            _show(summary, folder, quiet=quiet, as_json=as_json)
+    else:
+        out = create_comparison(options.out, now=datetime.now(UTC))
+        comparison = report.compare_runs(compared, out)
+        point(options.out, LATEST_COMPARISON, out)
+        if as_json:
+            click.echo(json.dumps(comparison, indent=1, default=str))
+        else:
+            _say_where(out, quiet=quiet)
+            terminal.show_comparison(comparison, quiet=quiet)
+    return next(code for code in PRECEDENCE if code in codes)
+
+
+def _show(summary: dict[str, Any], folder: RunFolder, *, quiet: bool, as_json: bool) -> None:
+    from bench.report import terminal
+
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+    else:
+        _say_where(folder.path, quiet=quiet)
+        terminal.show(summary, folder.manifest(), quiet=quiet)
+
+
+def _say_where(path: Path, *, quiet: bool) -> None:
+    if not quiet:
+        click.echo(f"report: {path / 'report.html'}", err=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
