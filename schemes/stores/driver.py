@@ -9,7 +9,7 @@ import asyncio
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import unquote, urlsplit
 
 CONNECT_TIMEOUT_S: Final = 1.0
@@ -127,7 +127,7 @@ class Session:
             await self._cursor.execute(sql, args)
             found: Sequence[tuple[Any, ...]] = await self._cursor.fetchall()
         except self._failures as why:
-            raise translate(why) from why
+            _raise(why)
         return found
 
     async def write(self, sql: str, args: Sequence[Any] = ()) -> int:
@@ -135,7 +135,7 @@ class Session:
         try:
             await self._cursor.execute(sql, args)
         except self._failures as why:
-            raise translate(why) from why
+            _raise(why)
         return int(self._cursor.rowcount)
 
     @property
@@ -169,7 +169,7 @@ async def connect(target: Target, *, database: bool = True) -> Session:
             session = Session(connection, await connection.cursor(), failures)
             await _prepare(session)
     except failures as why:
-        raise translate(why) from why
+        _raise(why)
     return session
 
 
@@ -185,6 +185,14 @@ def _failures(driver: str) -> tuple[type[BaseException], ...]:
     """What either driver raises for trouble; RuntimeError is uvloop's word for a closed transport."""
     errors = importlib.import_module("asyncmy.errors" if driver == "asyncmy" else "pymysql.err")
     return (errors.MySQLError, OSError, EOFError, RuntimeError)
+
+
+def _raise(why: BaseException) -> NoReturn:
+    """Raises what a driver's error means, from that error."""
+    meaning = translate(why)
+    if meaning is why:
+        raise why
+    raise meaning from why
 
 
 def translate(why: BaseException) -> BaseException:
