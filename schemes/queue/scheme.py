@@ -74,27 +74,30 @@ class Queue(Database):
         self._cached = CachedState(redis, store, log.topic)
         self._warming = Warming(redis, store)
         self._fallbacks = 0
+        self._leaving = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
         """Raises Refused("UNAVAILABLE") that says which of the three services cannot be used."""
-        await super().start()
         try:
+            await super().start()
+            self._leaving.push_async_callback(super().close)
+            self._leaving.push_async_callback(self._redis.close)
             await self._redis.start()
             if self._warm_up_events:
                 await warm_up(self._bootstrap, f"{self._log.topic}-warm-up", self._warm_up_events)
             await self._log.start()
+            self._leaving.push_async_callback(self._log.close)
             await self._take_offsets(await self._log.put_everywhere(events.MARKER))
+            await self._bus.start()
+            self._leaving.push_async_callback(self._bus.close)
+            await self._lag.start()
+            self._leaving.push_async_callback(self._lag.close)
         except (RedisUnavailable, KafkaUnavailable) as why:
+            await self.close()
             raise Refused("UNAVAILABLE", str(why)) from why
-        await self._bus.start()
-        await self._lag.start()
 
     async def close(self) -> None:
-        await self._log.close()
-        await self._lag.close()
-        await self._bus.close()
-        await self._redis.close()
-        await super().close()
+        await self._leaving.aclose()
 
     # --- mutations --------------------------------------------------------------------------------------
 
