@@ -1,16 +1,16 @@
 """The whole timeline of a run, computed before it starts: (population, options) -> tables.  Pure.
 
-A SEND, an opening and a probe happen at their planned time.  A READ reacts: it is planned at `send + attention`,
-on a device drawn for it, and is carried out then or when the message has arrived there, if later (rulings 5).
+A SEND, an opening and a probe happen at their planned time.  A READ reacts: it is planned at `send +
+attention`, on a device drawn for it, and is carried out then or when the message has arrived there, if later.
 DELIVERED is not planned: devices confirm what arrives.
 
 *In equilibrium from the first second*: sends are drawn from long before 0 too; those are not carried out, but
 what they leave unread is seeded (`unread_at_start`), and the reads of it that are due later are planned.
 *Stratified, not a lottery*: within each second the number of sends is fixed, and targets and attention are
-drawn by strata, so that every 10 s carry the same load as far as their number allows (rulings 7).
+drawn by strata, so that every 10 s carry the same load as far as their number allows.
 
-Times are nanoseconds after the start of the warm-up.  A planned operation's `plan` number, by which records name
-it, is its row in the sequence sends, reads, openings (STATE, SYNC), probes (SEND, READ).
+Times are nanoseconds after the start of the warm-up.  A planned operation's `plan` number, by which records
+name it, is its row in the sequence sends, reads, openings (STATE, SYNC), probes (SEND, READ).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bench.population import Indexes, Ints, Population, Unread
+from bench.population import Ints, Population, Unread
 from bench.record import Op
 
 Rows = npt.NDArray[np.void]
@@ -47,12 +47,12 @@ LATER_MEDIAN_S: Final = 60.0
 MUCH_LATER_MEDIAN_S: Final = 300.0
 SIGMA: Final = 1.0
 FULL_DURATION_S: Final = 600.0
-"""Both medians shrink with a shorter run (rulings 6)."""
+"""Both medians shrink with a shorter run."""
 HORIZON_MEDIANS: Final = 10
 """How long before 0 sends are drawn, in the longest median: 0.2 % of all attention is longer."""
 STRATA: Final = 16
 PROBE_SHARE: Final = 0.01
-"""Of all operations (rulings 36)."""
+"""Of all operations."""
 OPERATIONS_PER_PROBE: Final = 4
 """SEND, READ and two STATE."""
 
@@ -109,7 +109,8 @@ class Causes:
     receipts: float
     """UPDATE `read/` frames to peers and senders."""
     pushes: float
-    """All frames: MESSAGE, `read/` to peers, senders and own other devices, `delivered/` to the direct peer."""
+    """All frames: MESSAGE, `read/` to peers, senders and own other devices, `delivered/` to the direct
+    peer."""
     rows: float
     """Rows of message_read_status in the flags model: one for each receiver."""
 
@@ -153,7 +154,8 @@ class Plan:
         return digest.hexdigest()
 
     def operations(self) -> tuple[npt.NDArray[np.uint8], Ints]:
-        """(op, at), indexed by plan number.  A probe's READ is planned at its SEND's time: it waits for it."""
+        """(op, at), indexed by plan number.  A probe's READ is planned at its SEND's time: it waits for
+        it."""
         op = np.empty(self.count, np.uint8)
         op[: self.first_read] = Op.SEND
         op[self.first_read : self.first_opening] = Op.READ
@@ -266,8 +268,8 @@ def _talk(population: Population, options: PlanOptions, rng: np.random.Generator
 def _arrivals(
     rate_per_s: float, from_s: float, to_s: float, aligned_s: float, rng: np.random.Generator
 ) -> Ints:
-    """Times in ns, ascending.  Each second (counted from the end of the warm-up) has the same number, at times
-    drawn at random: a Poisson process, given its counts."""
+    """Times in ns, ascending.  Each second (counted from the end of the warm-up) has the same number, at
+    times drawn at random: a Poisson process, given its counts."""
     low, high = int(np.floor(from_s - aligned_s)), int(np.ceil(to_s - aligned_s))
     seconds = np.arange(low, high + 1)
     counts = np.diff(np.floor(seconds * rate_per_s + rng.random()).astype(np.int64))
@@ -287,9 +289,10 @@ def _every(count: int, share: float, rng: np.random.Generator) -> Flags:
 
 
 def _skewed(count: int, ranks: int, rng: np.random.Generator) -> Floats:
-    """Zipf-Mandelbrot weights in random order: 1 / (rank + ranks / 100), so that the busiest hundredth does much
-    and nobody owns it (0.3 % for the first of 6,667)."""
-    return 1.0 / (rng.permutation(count) + 1 + max(5.0, ranks / 100))
+    """Zipf-Mandelbrot weights in random order: 1 / (rank + ranks / 100), so that the busiest hundredth does
+    much and nobody owns it (0.3 % for the first of 6,667)."""
+    ranked: Floats = 1.0 / (rng.permutation(count).astype(np.float64) + 1 + max(5.0, ranks / 100))
+    return ranked
 
 
 def _stratified(count: int, rng: np.random.Generator, block: int = STRATA) -> Floats:
@@ -305,7 +308,8 @@ def _pick(weights: Floats, low: Ints, high: Ints, uniform: Floats) -> Ints:
     """For each draw a row of [low, high), by weight."""
     total = np.concatenate([np.zeros(1), np.cumsum(weights)])
     target = total[low] + uniform * (total[high] - total[low])
-    return np.clip(np.searchsorted(total, target, side="right") - 1, low, high - 1)
+    rows: Ints = np.clip(np.searchsorted(total, target, side="right") - 1, low, high - 1)
+    return rows
 
 
 def _direct_talk(
@@ -317,10 +321,8 @@ def _direct_talk(
     closeness = np.where(population.of_person < population.direct, 1.0, 0.0)
     closeness /= 1.0 + _ranks_within(population.of_person_start, rng)
     start = population.of_person_start
-    conversation = population.of_person[
-        _pick(closeness, start[starter], start[starter + 1], rng.random(count))
-    ]
-    conversation = conversation.astype(np.int64)
+    row = _pick(closeness, start[starter], start[starter + 1], rng.random(count))
+    conversation: Ints = population.of_person[row].astype(np.int64)
     pair = population.member[population.member_start[conversation][:, None] + np.arange(2)].astype(np.int64)
     other = np.where(pair[:, 0] == starter, pair[:, 1], pair[:, 0])
     second = _alternating(conversation, rng)
@@ -341,7 +343,8 @@ def _ranks_within(starts: Ints, rng: np.random.Generator) -> Ints:
 
 
 def _alternating(conversation: Ints, rng: np.random.Generator) -> Flags:
-    """Whether the second of the two speaks: within each conversation the speaker changes with probability 0.7."""
+    """Whether the second of the two speaks: within each conversation the speaker changes with probability
+    0.7."""
     order = np.argsort(conversation, kind="stable")
     fresh = (
         np.concatenate([[True], np.diff(conversation[order]) != 0]) if len(order) else np.zeros(0, np.bool_)
@@ -467,8 +470,8 @@ def _receivers(population: Population, talk: _Talk) -> tuple[Ints, Ints]:
 
 
 def attention_ns(uniform: Floats, factor: float) -> Ints:
-    """How long until somebody looks, for uniform draws: 50 % about 1 s, 35 % and 15 % lognormal, their medians
-    multiplied by `factor`."""
+    """How long until somebody looks, for uniform draws: 50 % about 1 s, 35 % and 15 % lognormal, their
+    medians multiplied by `factor`."""
     grid = (np.arange(4096) + 0.5) / 4096
     normal = np.array([NormalDist().inv_cdf(float(p)) for p in grid])
     seconds = FOCUSED_S[0] + uniform / FOCUSED * (FOCUSED_S[1] - FOCUSED_S[0])
@@ -539,4 +542,5 @@ def causes(population: Population, plan: Plan) -> Causes:
 def _told(population: Population, plan: Plan, marks: Rows) -> Ints:
     """Devices that each mark's receipt goes to: those of the sender of the message that it answers."""
     sender_devices = np.append(population.device_counts[population.device_person[plan.sends["device"]]], 1)
-    return sender_devices[marks["send"]]
+    told: Ints = sender_devices[marks["send"]]
+    return told

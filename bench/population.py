@@ -4,11 +4,11 @@ Everything is a numpy array indexed by person, device or conversation; those ind
 (`bench/record.py`), and `user_id`, `device_id` and `conversation_id` are their names on the wire.
 
 People connect whole or not at all: the first `connected` people own exactly `devices` devices, the others are
-offline members.  After them come the probe people and, after all other conversations, their conversations
-(rulings 36): they take no part in the traffic.
+offline members.  After them come the probe people and, after all other conversations, their conversations:
+they take no part in the traffic.
 
-When anything happens is the plan's business (`bench/plan.py`); it also says who has an unread message when the
-run begins, which `seed_frames` turns into what SEED is told.
+When anything happens is the plan's business (`bench/plan.py`); it also says who has an unread message when
+the run begins, which `seed_frames` turns into what SEED is told.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ NOBODY: Final = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class PopulationOptions:
-    """What a population is made from.  `people` counts connected and offline ones; None: the connected only."""
+    """What a population is made from.  `people` counts connected and offline ones; None: the connected
+    only."""
 
     devices: int
     people: int | None = None
@@ -133,11 +134,10 @@ class Population:
         Nobody may be behind their own last message, so the sender of the last one is put where the
         arithmetic history ends; everyone else can then have at least that one message unread."""
         behind = _rows_by_conversation(unread)
-        last = (
-            {}
-            if unread is None
-            else dict(zip(unread.last_conversation.tolist(), unread.last_sender.tolist()))
-        )
+        last: dict[int, int] = {}
+        if unread is not None:
+            senders = unread.last_sender.tolist()
+            last.update(zip(unread.last_conversation.tolist(), senders, strict=True))
         bounds = self.member_start.tolist()
         members = (self.member.astype(np.int64) + 1).tolist()
         for index in range(self.conversations):
@@ -153,7 +153,8 @@ class Population:
             yield SeedConversation(f"{kind[0]}{index + 1}", kind, numbers, history, read_seq)
 
     def seed_frames(self, unread: Unread | None = None) -> Iterator[list[SeedConversation]]:
-        """The same in batches of at most SEED_FRAME_BYTES when encoded; the sender marks the last one done."""
+        """The same in batches of at most SEED_FRAME_BYTES when encoded; the sender marks the last one
+        done."""
         batch: list[SeedConversation] = []
         size = 2
         for conversation in self.seed_conversations(unread):
@@ -241,7 +242,8 @@ def build(options: PopulationOptions) -> Population:
 
 
 def connected_people(devices: int) -> int:
-    """How many people own this many devices.  Raises ValueError below 2: a person alone has nobody to talk to."""
+    """How many people own this many devices.  Raises ValueError below 2: a person alone has nobody to talk
+    to."""
     if devices < 2:
         raise ValueError(f"a conversation needs at least 2 users, got {devices}")
     return max(2, round(devices / DEVICES_PER_PERSON))
@@ -285,8 +287,8 @@ def _turned(circle: Ints, distances: Ints) -> Ints:
 
 
 def _groups(people: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """(sizes, members one group after the other).  Five times everyone is dealt out into groups, so everyone is
-    in five and in no group twice.  Two people make no group."""
+    """(sizes, members one group after the other).  Five times everyone is dealt out into groups, so everyone
+    is in five and in no group twice.  Two people make no group."""
     if people < 3:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     rounds = [_group_sizes(people, rng) for _ in range(GROUPS_PER_PERSON)]

@@ -1,8 +1,8 @@
 """How long does a read take to be acknowledged, and to show elsewhere, in ordinary chat?
 
-People talk to their partners (90 %) and in small groups (10 %), receive, confirm what arrived, read it when they
-look (half at once, the rest within minutes), and now and then open the app.  The numbers behind it are in
-`bench/plan.py`.
+People talk to their partners (90 %) and in small groups (10 %), receive, confirm what arrived, read it when
+they look (half at once, the rest within minutes), and now and then open the app.  The numbers behind it are
+in `bench/plan.py`.
 
     bench run --scenario steady_chat --scheme redis --users 10000
     locust -f scenarios/steady_chat.py --headless -u 100 --host ws://127.0.0.1:8080 -t 20s

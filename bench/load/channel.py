@@ -1,7 +1,7 @@
 """How the runner and a load process talk: JSON lines over a socket pair that the child inherits.
 
-Orders go one way, `{"do": "begin", "t0_ns": 1}`; events come back, `{"event": "live", ...}`.  When the other end
-is gone, `receive` says so by EOFError, and a load process ends itself.  No locust here.
+Orders go one way, `{"do": "begin", "t0_ns": 1}`; events come back, `{"event": "live", ...}`.  When the other
+end is gone, `receive` says so by EOFError, and a load process ends itself.  No locust here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Channel:
-    """One end, made from its descriptor.  `receive` never blocks; `send` would when the other end did not read,
-    but it does."""
+    """One end, made from its descriptor.  `receive` never blocks; `send` would when the other end did not
+    read, but it does."""
 
     def __init__(self, descriptor: int) -> None:
         self.socket = _socket.socket(fileno=descriptor)

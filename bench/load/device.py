@@ -1,7 +1,8 @@
 """What a client does on its connection: sign in, subscribe, catch up, confirm, notice holes, come back.
 
-A device keeps next to nothing of its own; what is per conversation lies in arrays that all devices of a process
-share (`Crowd`).  When somebody sends or reads is not decided here (`timeline.py`, or a scenario's tasks).
+A device keeps next to nothing of its own; what is per conversation lies in arrays that all devices of a
+process share (`Crowd`).  When somebody sends or reads is not decided here (`timeline.py`, or a scenario's
+tasks).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ TOKEN_LIFE_S: Final = 24 * 3600
 SIGN_IN_PAGE: Final = 100
 OPENING_PAGE: Final = 20
 HOLE_NS: Final = 1_000_000_000
-"""A hole in a conversation is a gap only after this (rulings 13)."""
+"""A hole in a conversation is a gap only after this."""
 BACKOFF_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
 BATCH: Final = 100
@@ -56,8 +57,8 @@ class Crowd:
     """What the devices of one process share: the population, what each has seen, and their options.
 
     `seen` and `marked` have one cell for each (device, conversation): the highest seq that arrived there, and
-    the highest that is known, or was asked, to be read.  `on_message(device, client_msg_id, cell, conversation,
-    received_ns)` is told of each message that is not the person's own."""
+    the highest that is known, or was asked, to be read.  `on_message(device, client_msg_id, cell,
+    conversation, received_ns)` is told of each message that is not the person's own."""
 
     def __init__(
         self,
@@ -208,7 +209,7 @@ class Device:
             self._send(send, plan, conversation, 0, 1)
         self._crowd.on_ready(self)
 
-    # --- asking -----------------------------------------------------------------------------------------------
+    # --- asking -----------------------------------------------------------------------------------------
 
     def send(self, conversation: int, client_msg_id: str, body: str, due: int = 0, plan: int = NONE) -> int:
         """A new message; retried once under the same client_msg_id if nobody knows what became of it."""
@@ -248,7 +249,7 @@ class Device:
         since = max(0, self._change_id)
         return self._engine.request(self, Op.SYNC, Sync(since_change_id=since), due, NOBODY, since, plan)
 
-    # --- what comes back --------------------------------------------------------------------------------------
+    # --- what comes back --------------------------------------------------------------------------------
 
     def replied(self, row: int, op: int, reply: Incoming, moment: int) -> None:
         """An acknowledgement: recorded, and what follows from it."""
@@ -388,7 +389,7 @@ class Device:
     def _plain(self, row: int, reply: Incoming, moment: int) -> None:
         self._engine.recorder.answered(row, moment, NONE, NONE, NONE, NONE, 0, 0, reply.t)
 
-    # --- what is pushed -----------------------------------------------------------------------------------------
+    # --- what is pushed ---------------------------------------------------------------------------------
 
     def pushed(self, message: Incoming, session: int, moment: int) -> None:
         """A push: recorded, and what follows from it."""
@@ -450,7 +451,7 @@ class Device:
         if cell >= 0 and seq > self._crowd.marked[cell]:
             self._crowd.marked[cell] = seq
 
-    # --- what was seen ------------------------------------------------------------------------------------------
+    # --- what was seen ----------------------------------------------------------------------------------
 
     def cell(self, conversation: int) -> int:
         """Where `seen` and `marked` keep this conversation, -1 if it is none of the person's."""
@@ -481,7 +482,7 @@ class Device:
             name, first = self._crowd.population.conversation_id(conversation), min(missing)
             self._engine.request(self, Op.HISTORY, History(name, first), 0, conversation, first)
 
-    # --- confirming ---------------------------------------------------------------------------------------------
+    # --- confirming -------------------------------------------------------------------------------------
 
     def _to_confirm(self, conversation: int, seq: int, moment: int) -> None:
         if self._confirm is None:

@@ -3,8 +3,8 @@
 It connects, writes requests, matches replies to their rows, ends what gets no reply, and records all of it.
 What a client *does* (sign in, confirm, catch up) is `device.py`; when it does it is the plan or a task.
 
-Callbacks run in the hub: they may not block, and nothing may escape from them, or gevent stops the watcher for
-good.  A reply finds its row because the request's id is the row's number.
+Callbacks run in the hub: they may not block, and nothing may escape from them, or gevent stops the watcher
+for good.  A reply finds its row because the request's id is the row's number.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 import numpy as np
 from gevent import get_hub
 from websockets.uri import parse_uri
 
 from bench.load.framing import ABNORMAL, Frames, Handshake, close_frame, text_frame
 from bench.load.pacing import Pacer, now_ns
-from bench.load.recorder import RecordFull, Recorder
+from bench.load.recorder import Recorder, RecordFull
 from bench.load.replies import Incoming, decode
 from bench.population import NOBODY
 from bench.record import ERROR_CODES, NONE, Op, Outcome, Phase
@@ -130,7 +130,7 @@ class Engine:
         self._sweeper = self.hub.loop.timer(SWEEP_S, SWEEP_S)
         self._sweeper.start(self._sweep)
 
-    # --- connecting: at most `in_flight` at a time are signing in, so that no accept backlog is overrun --------
+    # --- connecting: at most `in_flight` at a time are signing in, so that no accept backlog is overrun -
 
     def connect(self, device: Device, intended_ns: int = 0) -> None:
         """Opens a connection when its turn comes; the device hears `opened` or `lost`."""
@@ -238,7 +238,7 @@ class Engine:
                 self._upgraded(connection, data, moment)
         except BlockingIOError:
             pass  # it was writable, there is nothing to read
-        except Exception as error:  # noqa: BLE001  rim of the event loop: the connection ends, the others go on
+        except Exception as error:  # noqa: BLE001  rim of the event loop: this connection ends, others go on
             if not isinstance(error, OSError):
                 self.guard(error)
             self._lose(connection, ABNORMAL, repr(error))
@@ -295,8 +295,8 @@ class Engine:
         attempt: int = 0,
         dependency_us: int = 0,
     ) -> int:
-        """Sends one request, intended for `due` (now, if 0).  Its row, or -1 when it could not be sent (which is
-        a row too)."""
+        """Sends one request, intended for `due` (now, if 0).  Its row, or -1 when it could not be sent (which
+        is a row too)."""
         recorder, connection = self.recorder, device.connection
         if connection is None or connection.handshake is not None:
             self.unsent(device, op, due or now_ns(), conversation, argument, plan, attempt, dependency_us)
@@ -360,7 +360,7 @@ class Engine:
         if not connection.out:
             self._watch(connection, READABLE)
 
-    # --- what gets no reply -----------------------------------------------------------------------------------
+    # --- what gets no reply -----------------------------------------------------------------------------
 
     def _sweep(self) -> None:
         try:

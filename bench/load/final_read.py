@@ -1,4 +1,4 @@
-"""The final read (rulings 34): one fresh connection for each person asks for all of their state, and closes."""
+"""The final read: one fresh connection for each person asks for all of their state, and closes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The load as the runner sees it: Locust's master and its workers, processes of their own.  No locust in here.
+"""The load as the runner sees it: Locust's master and its workers, processes of their own.
+
+No locust in here.
 
     fleet = Fleet(config, folder, say)
     fleet.start(); fleet.connect()
@@ -7,9 +9,9 @@
     while not fleet.poll().finished: ...
     fleet.final_read(); paths = fleet.stop()
 
-Every call raises WorkerLost when one of the processes has died or cannot go on; what it recorded until then is
-whole (`paths`, `read_rows`).  `stop` may be called at any time and more than once, and leaves nothing running.
-The children die with the thread that started them.
+Every call raises WorkerLost when one of the processes has died or cannot go on; what it recorded until then
+is whole (`paths`, `read_rows`).  `stop` may be called at any time and more than once, and leaves nothing
+running. The children die with the thread that started them.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ FREEZE_TIMEOUT_S: Final = 30.0
 FINAL_TIMEOUT_S: Final = 120.0
 
 
-class WorkerLost(Exception):  # noqa: N818  it says what happened
+class WorkerLost(Exception):
     """A load process died unasked, or said that it cannot go on.
 
     `worker` is its number, -1 for Locust's master; `at_ns` (CLOCK_MONOTONIC) is when that was noticed."""
@@ -138,7 +140,7 @@ class Fleet:
         self._before: tuple[int, int, int] = (0, 0, 0)
         self._rates = (0.0, 0.0)
 
-    # --- the life of a run ----------------------------------------------------------------------------------------
+    # --- the life of a run ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Starts the processes and waits until all are ready.  Raises WorkerLost, TimeoutError, OSError."""
@@ -166,8 +168,8 @@ class Fleet:
         self._wait(self._workers, "frozen", FREEZE_TIMEOUT_S)
 
     def begin(self, t0_ns: int) -> None:
-        """The warm-up starts at t0_ns (CLOCK_MONOTONIC), the measured window after it; both end by themselves,
-        and when no reply is outstanding any more `poll().finished` is true."""
+        """The warm-up starts at t0_ns (CLOCK_MONOTONIC), the measured window after it; both end by
+        themselves, and when no reply is outstanding any more `poll().finished` is true."""
         self._tell({"do": "begin", "t0_ns": t0_ns})
 
     def final_read(self, timeout_s: float = FINAL_TIMEOUT_S) -> tuple[int, int]:
@@ -192,7 +194,7 @@ class Fleet:
         self._workers, self._master = [], None
         return self.paths()
 
-    # --- watching it ------------------------------------------------------------------------------------------------
+    # --- watching it ------------------------------------------------------------------------------------
 
     def poll(self, wait_s: float = 0.0) -> Live:
         """What the workers said last; waits up to wait_s for news.  Raises WorkerLost."""
@@ -212,7 +214,7 @@ class Fleet:
         """The files of rows, `<table>-<worker>.rows`, also of workers that were lost."""
         return sorted(path for table in TABLES for path in self.config.memory_folder.glob(f"{table}-*.rows"))
 
-    # --- inside -----------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------------
 
     def _children(self) -> list[_Child]:
         return [child for child in [self._master, *self._workers] if child is not None]

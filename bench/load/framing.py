@@ -1,7 +1,7 @@
 """WebSocket frames of a client: the complete text frame by hand, everything else by websockets' own core.
 
-A reply or a push is nearly always one whole, unfragmented text frame; cutting it out of the stream here costs a
-tenth of what the library needs.  Pings, closes, fragments and everything illegal go through the library's
+A reply or a push is nearly always one whole, unfragmented text frame; cutting it out of the stream here costs
+a tenth of what the library needs.  Pings, closes, fragments and everything illegal go through the library's
 Sans-I/O `ClientProtocol`, and a fuzz test holds both ways together byte for byte.  No I/O.
 """
 
@@ -100,17 +100,10 @@ class Frames:
         messages: list[bytes] = []
         position, available = 0, len(data)
         while available - position > 1:
-            size = data[position + 1]
-            head = position + 2
+            size, head = data[position + 1], position + 2
             if size > 125:
-                if size > 127:  # masked, which a server may not do
-                    self._rare(data[position:], messages)
-                    return messages
-                head += 2 if size == 126 else 8
-                if available < head:
-                    break
-                size = int.from_bytes(data[position + 2 : head], "big")
-                if size > FRAME_BYTES_MAX:
+                head, size = _long(data, position)
+                if size < 0:
                     self._rare(data[position:head], messages)
                     return messages
             end = head + size
@@ -151,6 +144,19 @@ class Frames:
             if event.fin:
                 messages.append(b"".join(self._parts))
                 self._parts = None
+
+
+def _long(data: bytes, position: int) -> tuple[int, int]:
+    """(where the payload starts, its size) of a frame with an extended length; -1 for what a server may not
+    send (a mask, more than FRAME_BYTES_MAX): the library refuses it by its head alone."""
+    size = data[position + 1]
+    if size > 127:
+        return position + 2, -1
+    head = position + (4 if size == 126 else 10)
+    if len(data) < head:
+        return head, 0
+    size = int.from_bytes(data[position + 2 : head], "big")
+    return head, size if size <= FRAME_BYTES_MAX else -1
 
 
 _ANYWHERE = WebSocketURI(False, "localhost", 80, "/", "", None, None)

@@ -27,7 +27,7 @@ class Master:
 
     def __init__(self, channel: Channel, config: LoadConfig) -> None:
         self._channel = channel
-        self._environment = Environment(user_classes=scenario_users(config.scenario), host=config.host)
+        self._environment = Environment(user_classes=[*scenario_users(config.scenario)], host=config.host)
         self._runner = self._environment.create_master_runner("127.0.0.1", 0)
         if config.web_port is not None:
             self._environment.create_web_ui("127.0.0.1", config.web_port)
@@ -63,7 +63,7 @@ def main() -> None:
     first = channel.receive_one()
     try:
         Master(channel, msgspec.convert(first["config"], LoadConfig))
-    except Exception as error:  # noqa: BLE001  rim of the process: the runner must hear why
+    except Exception as error:  # rim of the process: the runner must hear why
         log.critical("cannot start", exc_info=error)
         channel.send({"event": "fatal", "reason": repr(error)})
         leave(1)

@@ -1,7 +1,7 @@
 """When things are due: one heap and one timerfd for the whole process.
 
-libev's own timers round up to whole milliseconds; a timerfd is 0.03 ms late.  Wake-ups are a quantum apart, so
-that one of them serves many users; a backlog is worked off in slices between which sockets are read.
+libev's own timers round up to whole milliseconds; a timerfd is 0.03 ms late.  Wake-ups are a quantum apart,
+so that one of them serves many users; a backlog is worked off in slices between which sockets are read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
@@ -75,10 +76,8 @@ class Pacer:
         _libc.timerfd_settime(self._timer, _TFD_TIMER_ABSTIME, self._setting_address, None)
 
     def _wake(self) -> None:
-        try:
+        with suppress(BlockingIOError):  # armed anew in the meantime: nothing has expired, look anyway
             os.read(self._timer, 8)
-        except BlockingIOError:
-            pass  # armed anew in the meantime: nothing has expired, look anyway
         heap, done = self._heap, 0
         moment = self._woke = now_ns()
         self._working = True

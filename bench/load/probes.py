@@ -1,8 +1,8 @@
-"""Measures how long a read stays invisible on other connections (lag L4): one connection reads, another of the
-same person asks until it shows.
+"""Measures how long a read stays invisible on other connections (lag L4): one connection reads, another of
+the same person asks until it shows.
 
-On people and conversations of their own.  A probe's STATEs are not planned; their `argument` is the seq waited
-for, and the first of them whose item has `read_seq >= argument` saw it.
+On people and conversations of their own.  A probe's STATEs are not planned; their `argument` is the seq
+waited for, and the first of them whose item has `read_seq >= argument` saw it.
 """
 
 from __future__ import annotations

@@ -80,14 +80,15 @@ class LoadProcess:
         return next(self._unclaimed, None)
 
     def freeze_gc(self) -> None:
-        """Collects now, and not again before `stop`: with thousands of sockets one collection takes 100 ms."""
+        """Collects now, and not again before `stop`: with thousands of sockets one collection takes 100
+        ms."""
         gc.collect()
         gc.freeze()
         gc.disable()
 
     def begin(self, t0_ns: int, on_finished: Callable[[], None]) -> None:
-        """The warm-up starts at t0_ns; `on_finished` is called when the measured window is over and no reply is
-        outstanding, or the deadline has passed."""
+        """The warm-up starts at t0_ns; `on_finished` is called when the measured window is over and no reply
+        is outstanding, or the deadline has passed."""
         options, enter = self.plan.options, self.engine.phases.enter
         self.timeline.begin(t0_ns)
         measure_ns = t0_ns + round(options.warmup_s * 1e9)

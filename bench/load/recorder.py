@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bench.population import NOBODY
 from bench.load.replies import Stages
+from bench.population import NOBODY
 from bench.record import NONE, TABLES, Outcome
 
 HEADER_BYTES: Final = 4096
@@ -51,13 +51,13 @@ CONNECTION_BYTES: Final = TABLES["connections"].itemsize
 _OFFSETS: Final[dict[str, dict[str, int]]] = {
     table: {name: place[1] for name, place in (dtype.fields or {}).items()} for table, dtype in TABLES.items()
 }
-_SENT, _ACKNOWLEDGED, _VALUE, _SESSION, _CONVERSATION, _UNREAD, _SERVER, _ITEMS, _OP, _OUTCOME, _ERROR, _FLAGS = (
+_SENT, _ACKNOWLEDGED, _VALUE, _SESSION, _CONVERSATION = (
+    _OFFSETS["operations"][name] for name in ("sent", "acknowledged", "value", "session", "conversation")
+)
+_UNREAD, _SERVER, _ITEMS, _OP, _OUTCOME, _ERROR, _FLAGS = (
     _OFFSETS["operations"][name]
-    for name in (
-        "sent", "acknowledged", "value", "session", "conversation", "unread", "server_us", "items", "op",
-        "outcome", "error", "flags",
-    )
-)  # fmt: skip
+    for name in ("unread", "server_us", "items", "op", "outcome", "error", "flags")
+)
 
 
 class RecordFull(Exception):
@@ -122,7 +122,8 @@ class Recorder:
         self.connections = Table(self.paths["connections"], CONNECTION_BYTES)
 
     def keep_ahead(self) -> None:
-        """Call it often enough that half a segment (8,192 rows) is not filled in between.  Raises RecordFull."""
+        """Call it often enough that half a segment (8,192 rows) is not filled in between.  Raises
+        RecordFull."""
         for table in (self.operations, self.items, self.pushes, self.connections):
             table.keep_ahead()
 
@@ -163,7 +164,8 @@ class Recorder:
         return row
 
     def end(self, row: int, at: int, outcome: int, error: int = 0) -> None:
-        """How it ended without an answer that says anything; `at` is when the reply was read, 0 if none came."""
+        """How it ended without an answer that says anything; `at` is when the reply was read, 0 if none
+        came."""
         segment, offset = (
             self.operations.segments[row >> SEGMENT_BITS],
             (row & SEGMENT_MASK) * OPERATION_BYTES,
@@ -184,8 +186,8 @@ class Recorder:
         flags: int,
         stages: Stages | None,
     ) -> None:
-        """It was acknowledged at `at`, and this is what the reply says.  `flags` bit 0: duplicate (SEND), applied
-        (READ, DELIVERED)."""
+        """It was acknowledged at `at`, and this is what the reply says.  `flags` bit 0: duplicate (SEND),
+        applied (READ, DELIVERED)."""
         segment, offset = (
             self.operations.segments[row >> SEGMENT_BITS],
             (row & SEGMENT_MASK) * OPERATION_BYTES,
@@ -313,8 +315,9 @@ class Recorder:
 
 
 def read_rows(path: Path) -> npt.NDArray[Any]:
-    """The rows of one file, as far as its counter says; also while it is being written, or after its writer was
-    killed.  The array lies over the file.  Raises OSError, or ValueError for a file that is no such table."""
+    """The rows of one file, as far as its counter says; also while it is being written, or after its writer
+    was killed.  The array lies over the file.  Raises OSError, or ValueError for a file that is no such
+    table."""
     name = path.name.rpartition("-")[0]
     if name not in TABLES:
         raise ValueError(f"{path}: expected a name like operations-0.rows")

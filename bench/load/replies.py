@@ -23,8 +23,8 @@ class Stages(Struct, gc=False):
 
 
 class Item(Struct, gc=False):
-    """One item of a READ's or DELIVERED's answer, one conversation of a STATE, one change of a SYNC, one message
-    of a HISTORY."""
+    """One item of a READ's or DELIVERED's answer, one conversation of a STATE, one change of a SYNC, one
+    message of a HISTORY."""
 
     conversation_id: str = ""
     applied: bool | None = None

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import gevent
 from locust import events
-from locust.env import Environment
 from locust.runners import LocalRunner
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
@@ -50,9 +49,10 @@ _CONTROL_CONNECTION: Final[dict[str, Any]] = {
 
 def install() -> None:
     """Makes the scenario file that calls this a complete Locust file."""
-    events.init_command_line_parser.add_listener(_options)
-    events.test_start.add_listener(_start)
-    events.test_stop.add_listener(_stop)
+    hooks: Any = events  # untyped in Locust
+    hooks.init_command_line_parser.add_listener(_options)
+    hooks.test_start.add_listener(_start)
+    hooks.test_stop.add_listener(_stop)
 
 
 def _options(parser: Any) -> None:
@@ -64,7 +64,7 @@ def _options(parser: Any) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of people, conversations and the plan")
 
 
-def _start(environment: Environment, **_: Any) -> None:
+def _start(environment: Any, **_: Any) -> None:
     if not isinstance(environment.runner, LocalRunner) or hasattr(environment, "load"):
         return
     options = environment.parsed_options
@@ -91,19 +91,19 @@ def _start(environment: Environment, **_: Any) -> None:
     _run(environment, config, population, plan)
 
 
-def _run(environment: Environment, config: LoadConfig, population: Population, plan: Plan) -> None:
+def _run(environment: Any, config: LoadConfig, population: Population, plan: Plan) -> None:
     load = LoadProcess(config, population, plan, 0, lambda _reason: environment.runner.quit())
-    environment.load = load  # type: ignore[attr-defined]
+    environment.load = load
     intensity = intensity_of_rate(plan.options.rate_per_s, population.connected)
     print(
-        f"{population.devices} devices of {population.connected} people, {plan.options.rate_per_s:g} SEND/s = "
-        f"{intensity:.1f} times their natural traffic; latency counts from when it was planned"
+        f"{population.devices} devices of {population.connected} people, {plan.options.rate_per_s:g} SEND/s: "
+        f"{intensity:.1f} times their natural traffic"
     )
     gevent.spawn(_conduct, environment, load)
     gevent.spawn(_report, environment, Statistics(load, environment))
 
 
-def _conduct(environment: Environment, load: LoadProcess) -> None:
+def _conduct(environment: Any, load: LoadProcess) -> None:
     while load.crowd.ready < load.wanted:
         gevent.sleep(0.01)
     load.freeze_gc()
@@ -115,21 +115,21 @@ def _conduct(environment: Environment, load: LoadProcess) -> None:
         user_greenlet.args[0].begin(t0_ns)
 
 
-def _report(environment: Environment, statistics: Statistics) -> None:
+def _report(environment: Any, statistics: Statistics) -> None:
     while hasattr(environment, "load"):
         gevent.sleep(1.0)
         statistics.report()
 
 
-def _stop(environment: Environment, **_: Any) -> None:
+def _stop(environment: Any, **_: Any) -> None:
     load = getattr(environment, "load", None)
     if isinstance(environment.runner, LocalRunner) and load is not None:
-        del environment.load  # type: ignore[attr-defined]
+        del environment.load
         load.stop()
         shutil.rmtree(load.config.memory_folder)
 
 
-class ControlClosed(Exception):  # noqa: N818  it says what is wrong
+class ControlClosed(Exception):
     """The server's own door does not open; the message says what to do."""
 
 
@@ -145,9 +145,9 @@ def seed(host: str, secret: str, population: Population, unread: Unread) -> None
             _ask(socket, ControlRequest("SEED", done=True))
     except (OSError, WebSocketException) as error:
         raise ControlClosed(
-            f"{url} does not open ({error}). The population is seeded through it: start the server with "
-            f"--control, e.g. `python -m schemes memory --port 8080 --control`, and give its secret in "
-            f"{SECRET_VARIABLE} (default: {DEVELOPMENT_SECRET!r})"
+            f"{url} does not open ({error}). The population is seeded through it: start the server with its "
+            f"door and this secret, e.g. `{SECRET_VARIABLE}={DEVELOPMENT_SECRET} python -m schemes memory "
+            f"--port 8080 --control`; here it is {SECRET_VARIABLE} too (default: {DEVELOPMENT_SECRET})"
         ) from error
 
 
@@ -155,7 +155,5 @@ def _ask(socket: Any, request: ControlRequest) -> ControlReply:
     socket.send(encode(request).decode())
     reply = decode_control_reply(socket.recv(timeout=CONTROL_TIMEOUT_S))
     if reply.code:
-        raise ControlClosed(
-            f"{request.type} was refused: {reply.code} {reply.message}. The secret comes from {SECRET_VARIABLE}"
-        )
+        raise ControlClosed(f"{request.type} was refused: {reply.code} {reply.message}")
     return reply

@@ -1,7 +1,7 @@
 """Carries out one worker's part of the plan: its devices' sends, reads and openings, and its probes.
 
-A scenario merges the parts that it wants into one stream of steps (`scenarios/steady_chat.py`); a read joins in
-when its message has arrived.
+A scenario merges the parts that it wants into one stream of steps (`scenarios/steady_chat.py`); a read joins
+in when its message has arrived.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Timeline:
     def _own(self, owner: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> Ints:
         return np.flatnonzero(owner % self._workers == self._worker)
 
-    # --- streams of steps -------------------------------------------------------------------------------------
+    # --- streams of steps -------------------------------------------------------------------------------
 
     def sends(self) -> Iterator[Step]:
         """Every planned SEND."""
@@ -97,7 +97,7 @@ class Timeline:
             pair = self.probe_pairs[int(table["pair"][row]) // self._workers]
             yield self.t0_ns + int(table["at"][row]), pair.probe, (self._plan.first_probe + 2 * row,)
 
-    # --- steps --------------------------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------------
 
     def _send(self, due: int, row: int) -> None:
         send = self._plan.sends[row]
@@ -114,8 +114,8 @@ class Timeline:
     def arrived(
         self, device: Device, client_msg_id: str, _cell: int, _conversation: int, moment: int
     ) -> None:
-        """A message reached a device: if its owner is to read it here, they will when they look, or now if they
-        have been looking for it."""
+        """A message reached a device: if its owner is to read it here, they will when they look, or now if
+        they have been looking for it."""
         if not client_msg_id.endswith(self._suffix) or moment >= self._end_ns:
             return
         send = int(client_msg_id[1 : -len(self._suffix)])

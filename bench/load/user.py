@@ -3,8 +3,8 @@
 A scenario is a plain Locust file with a subclass of `ChatUser`.  What its users do comes from one of
 
 - `timeline`, for heavy traffic that is planned: steps in order of time, which need no greenlet at all;
-- `@task` methods, written as if they blocked, started at the times that `arrivals` says; a task occupies a pooled
-  greenlet only while it runs, and the next one does not wait for it (open loop).
+- `@task` methods, written as if they blocked, started at the times that `arrivals` says; a task occupies a
+pooled greenlet only while it runs, and the next one does not wait for it (open loop).
 
 Receiving, confirming and catching up go on by themselves (`device.py`).
 """
@@ -65,7 +65,8 @@ class Rng:
 
 
 class NotSentError(Exception):
-    """The user is not connected now, or there was nothing new to read: the row is written, no reply will come."""
+    """The user is not connected now, or there was nothing new to read: the row is written, no reply will
+    come."""
 
 
 class Client:
@@ -119,7 +120,7 @@ class Client:
         return self._user.load.engine.tasks.wait_for(row)
 
 
-class ChatUser(User):  # type: ignore[misc]
+class ChatUser(User):
     """One device of one person.  `conversations` are indexes in the population."""
 
     abstract = True
@@ -148,7 +149,7 @@ class ChatUser(User):  # type: ignore[misc]
         person = device.person if device is not None else len(start)
         return population.of_person[start[person] : start[person + 1]]
 
-    # --- what Locust calls --------------------------------------------------------------------------------------
+    # --- what Locust calls ------------------------------------------------------------------------------
 
     def start(self, group: Any) -> gevent.Greenlet:
         """Claims a device and connects it.  Locust counts greenlets, so it gets one that is never started."""
@@ -165,10 +166,11 @@ class ChatUser(User):  # type: ignore[misc]
         """Closes the connection; nothing of this user runs afterwards."""
         if self.device is not None:
             self.device.close()
-        self._greenlet.kill(block=False)
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
         return True
 
-    # --- tasks ----------------------------------------------------------------------------------------------------
+    # --- tasks ------------------------------------------------------------------------------------------
 
     def begin(self, t0_ns: int) -> None:
         """The load starts at this time."""

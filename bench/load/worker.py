@@ -1,7 +1,7 @@
 """A Locust worker process: `python -m bench.load.worker FD`.  It does what it is told over the channel.
 
-Started by `fleet.py` only.  Orders: join (Locust's master), freeze, begin, final, stop; events: ready, live (once a second), frozen,
-finished, final, stopped, fatal.
+Started by `fleet.py` only.  Orders: join (Locust's master), freeze, begin, final, stop; events: ready, live
+(once a second), frozen, finished, final, stopped, fatal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Worker:
         self._channel = channel
         self._number = number
         self._users = scenario_users(config.scenario)
-        self._environment = Environment(user_classes=self._users, host=config.host)
+        self._environment = Environment(user_classes=[*self._users], host=config.host)
         population = build(config.population)
         plan = Plan.load(Path(config.plan_file))
         self._load = LoadProcess(config, population, plan, number, self._fatal)
@@ -61,14 +61,15 @@ class Worker:
     def _carry_out(self, order: dict[str, Any]) -> None:
         try:
             getattr(self, f"_do_{order.pop('do')}")(**order)
-        except Exception as error:  # noqa: BLE001  rim of the process: the runner must hear why
+        except Exception as error:  # rim of the process: the runner must hear why
             log.critical("order failed", exc_info=error)
             self._fatal(repr(error))
 
     def _do_join(self, port: int) -> None:
-        # Locust hands out users in the order of its workers' ids: with ours in order too, worker i of W gets as
-        # many users as it owns devices.
-        runners.uuid4 = lambda: UUID(int=self._number)
+        # Locust hands out users in the order of its workers' ids: with ours in order too, worker i of W gets
+        # as many users as it owns devices.
+        locust_runners: Any = runners
+        locust_runners.uuid4 = lambda: UUID(int=self._number)
         self._runner = self._environment.create_worker_runner("127.0.0.1", port)
 
     def _do_freeze(self) -> None:
@@ -122,7 +123,7 @@ def main() -> None:
     try:
         config = msgspec.convert(first["config"], LoadConfig)
         Worker(channel, config, first["worker"])
-    except Exception as error:  # noqa: BLE001  rim of the process: the runner must hear why
+    except Exception as error:  # rim of the process: the runner must hear why
         log.critical("cannot start", exc_info=error)
         channel.send({"event": "fatal", "reason": repr(error)})
         leave(1)
