@@ -1,0 +1,94 @@
+"""From results to what people read: terminal, Markdown, HTML and charts.
+
+`make` writes everything of one run into its folder, `compare_runs` a comparison into a folder of its own.  The
+figures are `bench/summary.py`'s and `bench/compare.py`'s; here is only what a chart needs besides.  This package
+alone imports matplotlib, and only when something is drawn: importing it is cheap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.results import Json, RunFolder, write_text
+
+if TYPE_CHECKING:
+    from bench.report.canvas import Pictures
+    from bench.report.document import Chart, Document, Table
+
+
+def make(folder: RunFolder) -> None:
+    """summary.json, .csv and .md, findings.jsonl, report.html and charts/ of a run, from what it recorded.
+
+    Charts for which nothing was recorded are left out.  Raises ResultsError for a damaged folder."""
+    from bench import summary as figures
+    from bench.report import arms, wording
+    from bench.report.charts import Setting, charts
+    from bench.report.run_report import detail_tables, provenance, run_document
+    from bench.report.sources import chart_data
+
+    summary, manifest = figures.write(folder), folder.manifest()
+    data = [chart_data(folder, arms.arms([summary["run"]])[0], summary)]
+    setting = Setting(
+        wording.subtitle([summary], [manifest]), summary["generator"]["resolution_floor_us"], ["."]
+    )
+    drawn = charts(data, setting)
+    _write(folder.path, run_document(summary, manifest), drawn, detail_tables(summary), provenance(manifest))
+
+
+def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool = False) -> Json:
+    """comparison.json, summary.md, report.html and charts/ in `out`, of runs that have a summary.
+
+    Returns what is in comparison.json.  Raises `bench.compare.UnlikeError` for runs that had not the same to
+    do, unless allowed, and ResultsError for a run without a readable summary."""
+    from bench import compare
+    from bench.report import arms, comparison
+    from bench.report.charts import Setting, charts
+    from bench.report.sources import chart_data
+
+    runs = [compare.Run(folder.run_id, folder.summary(), folder.manifest()) for folder in folders]
+    ordered = sorted(zip(runs, folders, strict=True), key=lambda pair: arms.rank(pair[0].summary["run"]))
+    runs = [run for run, _ in ordered]
+    compared = compare.arms(runs)
+    named = arms.arms([arm.middle.summary["run"] for arm in compared])
+    content = compare.compare(compared, [arm.label for arm in named], allow_unlike=allow_unlike)
+    by_id = {folder.run_id: folder for folder in folders}
+    shown = [by_id[arm.middle.run_id] for arm in compared]
+    data = [
+        chart_data(folder, look, arm.middle.summary)
+        for folder, look, arm in zip(shown, named, compared, strict=True)
+    ]
+    setting = Setting(
+        comparison.subtitle(content), content["resolution_floor_us"], [_seen_from(out, f) for f in shown]
+    )
+    write_text(out / "comparison.json", compare.to_json(content))
+    _write(
+        out,
+        comparison.comparison_document(content),
+        charts(data, setting),
+        comparison.detail_tables(content),
+        comparison.provenance(content),
+    )
+    return content
+
+
+def _seen_from(page: Path, folder: RunFolder) -> str:
+    return os.path.relpath(folder.path, page)
+
+
+def _write(
+    path: Path,
+    document: Document,
+    drawn: Iterable[tuple[Chart, Pictures]],
+    detail: Sequence[Table],
+    provenance: Sequence[str],
+) -> None:
+    from bench.report import html, markdown
+
+    charts = []
+    for chart, pictures in drawn:
+        pictures.save(path / "charts", chart.name)
+        charts.append(chart)
+    write_text(path / "summary.md", markdown.markdown(document, charts, detail))
+    write_text(path / "report.html", html.page(document, charts, detail, provenance))

@@ -27,8 +27,8 @@ Floats = npt.NDArray[np.float64]
 class Flow:
     """Counts at `seconds` since the measured window began.
 
-    Of the READs intended in it of which somebody had to be told.  `told`: every device that had to be told has
-    been.  `waiting_*[i]`: the most that waited at once between bins[i] and bins[i + 1]."""
+    Of the READs intended in it of which somebody had to be told.  `told`: every device that had to be told
+    has been.  `waiting_*[i]`: the most that waited at once between bins[i] and bins[i + 1]."""
 
     arm: Arm
     seconds: Floats

@@ -104,7 +104,7 @@ def finding(maps: Sequence[HeatMap]) -> str:
 
 
 def _tops(one: HeatMap) -> tuple[Floats, Floats]:
-    """Second and slowest answer (upper edge, µs) of each column of the window; 0 where nothing was answered."""
+    """Second and slowest answer (upper edge, µs; 0: none) of each column of the measured window."""
     inside = np.flatnonzero((one.seconds[:-1] >= 0) & (one.seconds[:-1] < one.phases.measured))
     return one.seconds[inside], np.array([_top(one, j) for j in inside.tolist()])
 
@@ -165,7 +165,7 @@ def _panel(axes: Axes, one: HeatMap, norm: LogNorm, low: float, high: float) -> 
     axes.set_ylim(low, high * 2.2)
     axes.set_xlim(one.seconds[0], one.seconds[-1])
     canvas.log_ms(axes.yaxis)
-    axes.set_title(f"{one.arm.label} · {one.operation}   {_sample(one)}")
+    axes.set_title(f"{one.arm.label} · {one.operation} · {_sample(one)}")
     axes.title.set_fontsize(9)
     axes.title.set_color(one.arm.look.colour)
     lost = np.flatnonzero(one.info)
@@ -179,4 +179,4 @@ def _panel(axes: Axes, one: HeatMap, norm: LogNorm, low: float, high: float) -> 
 
 
 def _sample(one: HeatMap) -> str:
-    return f"n {figures.count(one.n)}, unanswered {figures.count(int(one.info.sum()))}"
+    return f"n {figures.count(one.n)} · unanswered {figures.count(int(one.info.sum()))}"

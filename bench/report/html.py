@@ -22,7 +22,9 @@ def page(
             f"<title>{escape(document.title)}</title>",
             f"<style>\n{style}</style>\n</head>\n<body>\n<main>",
             _head(document),
+            '<div class="tables">',
             *(_table(table) for table in document.tables),
+            "</div>",
             _list("caveats", "Do not read into this", document.caveats),
             _contents(charts),
             *(_chart(chart) for chart in charts),
@@ -53,7 +55,7 @@ def _head(document: Document) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.columns)
-    rows = "\n".join(_row(row) for row in table.rows)
+    rows = "\n".join(_row(row, table.columns) for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (
         f"<section>\n<h2>{escape(table.title)}</h2>\n"
@@ -63,11 +65,14 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(row: Sequence[str]) -> str:
+def _row(row: Sequence[str], columns: Sequence[str]) -> str:
+    """Cells below a nameless heading are remarks, and stand left."""
     name, *cells = row
-    return (
-        f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
+    values = "".join(
+        f"<td{'' if column else ' class=remark'}>{escape(cell)}</td>"
+        for cell, column in zip(cells, columns[1:], strict=True)
     )
+    return f'<tr><th scope="row">{escape(name)}</th>{values}</tr>'
 
 
 def _contents(charts: Sequence[Chart]) -> str:

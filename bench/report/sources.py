@@ -20,7 +20,7 @@ from bench.record import Op, Outcome
 from bench.report import cpu, flow, heatmap, spectrum, stages, visibility
 from bench.report.arms import Arm
 from bench.report.phases import Event, Phases
-from bench.results import RunFolder
+from bench.results import Json, RunFolder
 
 SHOWN: Final = (Op.READ, Op.SEND, Op.STATE, Op.SYNC)
 """Operations that have a panel, in their order."""
@@ -42,12 +42,12 @@ class ChartData:
     splits: tuple[stages.Split, ...]
 
 
-def chart_data(folder: RunFolder, arm: Arm) -> ChartData:
+def chart_data(folder: RunFolder, arm: Arm, summary: Json) -> ChartData:
     """Raises ResultsError for a damaged table."""
     history = History(folder)
     phases, events = _phases(history), _events(history)
     measured = lags.collect(history)
-    operations = folder.summary()["operations"]
+    operations = summary["operations"]
     splits = [stages.split(arm, op.name, operations[op.name]) for op in SHOWN if op.name in operations]
     return ChartData(
         arm,
@@ -115,7 +115,7 @@ def _flow(
     phases: Phases,
     events: Sequence[Event],
 ) -> flow.Flow:
-    """Of the READs of which somebody had to be told who was there to the end, or was told before they left."""
+    """Of READs of which somebody had to be told who was there to the end, or was told before leaving."""
     operations, begin = history.operations, history.window.measure
     pairs = (measured["own_device"], measured["receipt"])
     known = np.concatenate([lag.observed | lag.outlived for lag in pairs])

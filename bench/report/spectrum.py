@@ -164,7 +164,7 @@ def _panel(
     axes.set_xticks([], minor=True)
     axes.set_xlim(1.9, furthest * 1.1)
     canvas.log_ms(axes.yaxis)
-    axes.set_title(f"{operation}   {_sample(curves)}")
+    axes.set_title(f"{operation} · {_sample(curves)}")
     axes.title.set_fontsize(9)
     axes.tick_params(labelbottom=True, labelleft=True)
     if floor_us:
@@ -180,7 +180,7 @@ def _sample(curves: Sequence[Curve]) -> str:
         else f"{figures.count(smallest)}–{figures.count(largest)}"
     )
     info = sum(one.info for one in curves)
-    return f"n {n}, unanswered {figures.count(info)}"
+    return f"n {n} · unanswered {figures.count(info)}"
 
 
 def _draw_curve(axes: Axes, one: Curve, *, alone: bool) -> list[canvas.Label]:
@@ -214,13 +214,13 @@ def _shade_floor(axes: Axes, floor_us: float) -> None:
     edge = 5 * floor_us / 1000
     axes.axhspan(1e-6, edge, color=canvas.SHADE, zorder=0, linewidth=0)
     axes.annotate(
-        f"below 5 × resolution ({figures.digits(edge, 2)} ms)",
+        f"shaded: below 5 × resolution, {figures.digits(edge, 2)} ms",
         (1.0, edge),
         xycoords=("axes fraction", "data"),
-        xytext=(-3, -3),
+        xytext=(-3, 2),
         textcoords="offset points",
         ha="right",
-        va="top",
+        va="bottom",
         fontsize=7,
         color=canvas.SOFT,
     )

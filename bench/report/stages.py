@@ -99,7 +99,7 @@ def draw(splits: Sequence[Split], words: canvas.Words) -> canvas.Sheet:
             tail.text(0, row, f" too few: {one.n} operations", va="center", fontsize=7, color=canvas.SOFT)
         else:
             _bar(tail, row, one.slow)
-    mean.set_yticks(rows, [f"{one.operation}  {one.arm.label}  n {figures.count(one.n)}" for one in splits])
+    mean.set_yticks(rows, [f"{one.operation} · {one.arm.label} · n {figures.count(one.n)}" for one in splits])
     for tick, one in zip(mean.get_yticklabels(), splits, strict=True):
         tick.set_color(one.arm.look.colour)
     mean.set_ylim(max(rows) + 0.6, -0.6)

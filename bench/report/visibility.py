@@ -29,8 +29,8 @@ LAGS: Final = {
 }
 """Lags that have a panel, in their order; name in `summary.lag` -> title."""
 TICKS_MAX: Final = 200
-STEPS_MAX: Final = 2_000
-TABLE_MS: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
+STEPS_MAX: Final = 400
+TABLE_MS: Final = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -92,8 +92,8 @@ def hidden(arm: Arm, name: str, lag: Lag) -> Hidden:
 def hidden_visible(arm: Arm, seen: Visible) -> Hidden:
     """Turnbull's curve of the polled lag.
 
-    Between two polls the data say nothing: `low` and `high` put an interval's mass at its earlier and its later
-    end, `share` spreads it evenly; they are bounds of the polling, not of the sample."""
+    Between two polls the data say nothing: `low` and `high` put an interval's mass at its earlier and its
+    later end, `share` spreads it evenly; they are bounds of the polling, not of the sample."""
     if not len(seen.left):
         return nothing(arm, "visible", "no probe was answered in the measured window")
     intervals = seen.intervals()
@@ -194,7 +194,7 @@ def _said(one: Hidden, *, alone: bool) -> str:
     if deepest is None:
         return f"{who}too few samples ({one.n}){lost}"
     when = reached(one, deepest)
-    seen = figures.percent(1 - deepest)
+    seen = f"{100 * (1 - deepest):g} %"
     if when is None:
         return f"{who}never {seen} visible{lost}"
     return (

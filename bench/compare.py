@@ -1,0 +1,345 @@
+"""Runs beside each other: which may be compared, each figure by arm, which arms a figure tells apart.  Pure.
+
+An arm is a scheme with its options; runs of one arm are its blocks.  A figure of several blocks is the middle
+block's (the lower of two), with the range; it is never averaged.  A figure does not separate two arms
+
+- when it is a time, and both lie below 5 f or they differ by less than 2 f, f being the resolution,
+- when the ranges of their blocks overlap,
+- where an arm has one block, so that nobody knows its noise, when they differ by less than NOISE.
+
+The same load for every arm compares curves, not throughput (rulings 9): that ranking needs each arm's own
+capacity.  No ranking is given unless every run's timing is VALID and the runs had the same to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.expressions import errors
+from bench.results import TOOL, Json
+
+SCHEMA_VERSION: Final = 1
+FLOORS: Final = 5
+"""Below so many resolution floors two times are not separated."""
+NOISE: Final = 0.05
+BLOCKS_FOR_INTERVAL: Final = 6
+PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
+"""Exit codes, the worst first (rulings 37)."""
+IDENTITY: Final = ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
+"""What makes two runs runs of one arm."""
+PYTHON: Final = ("server", "consumer")
+STORES: Final = ("mysql", "redis")
+BROKER: Final = ("kafka",)
+
+
+class UnlikeError(Exception):
+    """The runs had not the same to do, or not on the same kind of machine."""
+
+
+@dataclass(frozen=True)
+class Run:
+    run_id: str
+    summary: Json
+    manifest: Json
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one scheme with its options, in the order given."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def middle(self) -> Run:
+        """The block whose READ p99 is the middle one: the one that charts show."""
+        read_p99 = _time("READ", "p99")
+        known = [run for run in self.runs if read_p99(run) is not None] or list(self.runs)
+        ordered = sorted(known, key=lambda run: read_p99(run) or 0)
+        return ordered[(len(ordered) - 1) // 2]
+
+
+def arms(runs: Sequence[Run]) -> list[Arm]:
+    """Groups the runs.  If all are of one arm, each stands for itself: an A/A comparison."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_identity(run.summary["run"]), []).append(run)
+    if len(groups) == 1:
+        return [Arm((run,)) for run in runs]
+    return [Arm(tuple(group)) for group in groups.values()]
+
+
+def _identity(run: Json) -> str:
+    named = {
+        name: run.get(name) for name in ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
+    }
+    return json.dumps(named, sort_keys=True)
+
+
+def differences(runs: Sequence[Run]) -> list[str]:
+    """Why these runs are unlike, a sentence each; empty if they may be compared."""
+    asked: Mapping[str, Callable[[Run], Any]] = {
+        "plan_sha256 (users, rate, duration, seed)": lambda run: _short(run.manifest.get("plan_sha256")),
+        "scenario": lambda run: run.summary["run"].get("scenario"),
+        "machine class": lambda run: (run.manifest.get("machine") or {}).get("class"),
+    }
+    found = []
+    for name, of in asked.items():
+        values = {run.run_id: of(run) for run in runs}
+        if len(set(values.values())) > 1:
+            told = ", ".join(f"{value} in {run_id}" for run_id, value in values.items())
+            found.append(f"{name} differs: {told}")
+    return found
+
+
+def _short(sha: Any) -> str:
+    return str(sha)[:12]
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a run.  `unit` us, s, bytes, share, count or number; `of` None: not known."""
+
+    name: str
+    unit: str
+    of: Callable[[Run], float | None]
+
+
+def _quantiles(run: Run, *path: str) -> Json:
+    found: Any = run.summary
+    for step in path:
+        found = (found or {}).get(step)
+    return found or {}
+
+
+def _time(operation: str, level: str) -> Callable[[Run], float | None]:
+    return lambda run: _quantiles(run, "operations", operation, "latency_us").get(level)
+
+
+def _lag(name: str, level: str) -> Callable[[Run], float | None]:
+    return lambda run: _quantiles(run, "lag", name, "quantiles").get(level)
+
+
+def _undelivered(run: Run) -> float | None:
+    known = [run.summary["lag"].get(name) or {} for name in ("own_device", "receipt", "message")]
+    told = [entry["undelivered"] for entry in known if entry.get("available")]
+    return float(sum(told)) if told else None
+
+
+def _stale_at_end(run: Run) -> float | None:
+    for check in run.summary["consistency"]["checks"]:
+        if check["name"] == "stale_at_end" and check["verdict"] != "unknown":
+            return float(check["violations"])
+    return None
+
+
+def _cpu(components: Sequence[str]) -> Callable[[Run], float | None]:
+    """CPU-s per 1,000 messages, the drain in it; None if none of them was sampled."""
+
+    def of(run: Run) -> float | None:
+        used = [run.summary["resources"].get(name) or {} for name in components]
+        known = [
+            one["cpu_s_per_1000_messages"] for one in used if one.get("cpu_s_per_1000_messages") is not None
+        ]
+        return float(sum(known)) if known else None
+
+    return of
+
+
+def _memory(run: Run) -> float | None:
+    used = [run.summary["resources"].get(name) or {} for name in (*PYTHON, *STORES, *BROKER)]
+    known = [one["rss_bytes_max"] for one in used if one.get("rss_bytes_max") is not None]
+    return float(sum(known)) if known else None
+
+
+def _processes(run: Run) -> float | None:
+    under_test = set(run.summary["resources"]) & {*PYTHON, *STORES, *BROKER}
+    return float(len(under_test)) if under_test else None
+
+
+def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], float | None]:
+    """How much the component's own counters grew per acknowledged SEND; 0 where it is not used."""
+
+    def of(run: Run) -> float | None:
+        messages = _quantiles(run, "operations", "SEND").get("ok")
+        used = run.summary["resources"].get(component)
+        if not messages:
+            return None
+        if used is None:
+            return 0.0
+        grown = used.get("counters") or {}
+        known = [grown[name] for name in counters if name in grown]
+        return sum(known) / messages if known else None
+
+    return of
+
+
+ROWS_WRITTEN: Final = ("Innodb_rows_inserted", "Innodb_rows_updated")
+FIGURES: Final = (
+    *(
+        Figure(f"{operation}.{level}", "us", _time(operation, level))
+        for operation in ("READ", "STATE", "SEND", "SYNC")
+        for level in ("p50", "p99", "p999")
+    ),
+    *(
+        Figure(f"lag.{name}.{level}", "us", _lag(name, level))
+        for name in ("receipt", "own_device", "visible", "message")
+        for level in ("p50", "p99")
+    ),
+    Figure("pushes_undelivered", "count", _undelivered),
+    Figure("stale_at_end", "count", _stale_at_end),
+    Figure("errors", "share", lambda run: errors(run.summary)),
+    Figure("messages_per_s", "number", lambda run: run.summary["load"].get("messages_per_s")),
+    Figure("cpu_s_per_1000_messages", "s", _cpu((*PYTHON, *STORES, *BROKER))),
+    Figure("cpu_s_per_1000_messages.python", "s", _cpu(PYTHON)),
+    Figure("cpu_s_per_1000_messages.stores", "s", _cpu(STORES)),
+    Figure("cpu_s_per_1000_messages.broker", "s", _cpu(BROKER)),
+    Figure(
+        "rows_written_per_message",
+        "number",
+        _per_message("mysql", ("Innodb_rows_inserted", "Innodb_rows_updated")),
+    ),
+    Figure("commits_per_message", "number", _per_message("mysql", ("Com_commit",))),
+    Figure("mysql_statements_per_message", "number", _per_message("mysql", ("Questions",))),
+    Figure("redis_commands_per_message", "number", _per_message("redis", ("total_commands_processed",))),
+    Figure("cache_hit_ratio", "share", lambda run: (run.summary.get("stores") or {}).get("cache_hit_ratio")),
+    Figure("processes", "count", _processes),
+    Figure("memory_bytes", "bytes", _memory),
+)
+
+
+# --- the comparison -----------------------------------------------------------------------------------------
+
+
+def compare(compared: Sequence[Arm], labels: Sequence[str], *, allow_unlike: bool = False) -> Json:
+    """What `comparison.json` holds.  `labels` names the arms.
+
+    Raises UnlikeError unless all runs had the same to do, or `allow_unlike`."""
+    runs = [run for arm in compared for run in arm.runs]
+    unlike = differences(runs)
+    if unlike and not allow_unlike:
+        raise UnlikeError(f"These runs are not alike: {'; '.join(unlike)}.")
+    floor = _floor_us(runs)
+    rows = [_row(figure, compared, labels, floor) for figure in FIGURES]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": TOOL,
+        "unlike": unlike,
+        "verdict": _verdict(runs),
+        "resolution_floor_us": floor,
+        "arms": [_arm(arm, label) for arm, label in zip(compared, labels, strict=True)],
+        "figures": [row for row in rows if any(value is not None for value in row["values"].values())],
+    }
+
+
+def _floor_us(runs: Sequence[Run]) -> float | None:
+    """The coarsest resolution among the runs."""
+    known = [run.summary["generator"].get("resolution_floor_us") for run in runs]
+    return max((floor for floor in known if floor is not None), default=None)
+
+
+def _verdict(runs: Sequence[Run]) -> Json:
+    """The worst of all runs', and every run's reasons."""
+    verdicts = [run.summary["verdict"] for run in runs]
+    codes = [verdict["exit_code"] for verdict in verdicts]
+    return {
+        "status": _worst([verdict["status"] for verdict in verdicts], ("INVALID", "INCONCLUSIVE", "VALID")),
+        "correctness": _worst([verdict["correctness"] for verdict in verdicts], ("FAIL", "UNKNOWN", "PASS")),
+        "exit_code": next((code for code in PRECEDENCE if code in codes), max(codes)),
+        "reasons": [
+            {"run_id": run.run_id, **reason} for run in runs for reason in run.summary["verdict"]["reasons"]
+        ],
+    }
+
+
+def _worst(seen: Sequence[str], order: Sequence[str]) -> str:
+    return next(word for word in order if word in seen)
+
+
+OF_SUMMARY: Final = ("run", "load", "operations", "lag", "verdict", "ended")
+OF_MANIFEST: Final = ("run", "load", "window", "plan_sha256", "label")
+
+
+def _arm(arm: Arm, label: str) -> Json:
+    """An arm with what tables and headings need of its middle block."""
+    run = arm.middle
+    return {
+        "label": label,
+        "run_ids": [each.run_id for each in arm.runs],
+        "middle": run.run_id,
+        "summary": {
+            name: run.summary.get(name)
+            for name in (
+                "run",
+                "load",
+                "operations",
+                "lag",
+                "generator",
+                "resources",
+                "stores",
+                "verdict",
+                "ended",
+            )
+        },
+        "manifest": {
+            name: run.manifest.get(name) for name in ("run", "load", "window", "plan_sha256", "label")
+        },
+    }
+
+
+def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str], floor: float | None) -> Json:
+    values, ranges = {}, {}
+    for arm, label in zip(compared, labels, strict=True):
+        known = sorted(value for run in arm.runs if (value := figure.of(run)) is not None)
+        values[label] = known[(len(known) - 1) // 2] if known else None
+        ranges[label] = [known[0], known[-1]] if len(known) > 1 else None
+    row: Json = {"figure": figure.name, "unit": figure.unit, "values": values, "ranges": ranges}
+    row["not_separated"] = _not_separated(row, floor)
+    return row
+
+
+def _not_separated(row: Json, floor: float | None) -> list[list[str]]:
+    """Pairs of arms that this figure does not tell apart."""
+    known = [label for label, value in row["values"].items() if value is not None]
+    pairs = [(a, b) for i, a in enumerate(known) for b in known[i + 1 :]]
+    return [[a, b] for a, b in pairs if not _separated(row, a, b, floor)]
+
+
+def _separated(row: Json, a: str, b: str, floor: float | None) -> bool:
+    one, other = row["values"][a], row["values"][b]
+    apart = abs(one - other)
+    blurred = (
+        row["unit"] == "us" and floor is not None and (max(one, other) < FLOORS * floor or apart < 2 * floor)
+    )
+    if blurred or apart == 0:
+        return False
+    first, second = row["ranges"][a], row["ranges"][b]
+    if first is None or second is None:
+        return bool(row["unit"] == "count" or apart >= NOISE * max(abs(one), abs(other)))
+    return bool(first[1] < second[0] or second[1] < first[0])
+
+
+def ranking(content: Json, figure: str) -> list[list[str]]:
+    """Labels from the lowest value up; those that are not separated from the first of a group stand with it.
+
+    Empty unless every run's timing is VALID, the runs are alike and the figure is known."""
+    row = next((row for row in content["figures"] if row["figure"] == figure), None)
+    if row is None or content["verdict"]["status"] != "VALID" or content["unlike"]:
+        return []
+    known = sorted((value, label) for label, value in row["values"].items() if value is not None)
+    groups: list[list[str]] = []
+    for _, label in known:
+        together = groups and any({groups[-1][0], label} == set(pair) for pair in row["not_separated"])
+        if together:
+            groups[-1].append(label)
+        else:
+            groups.append([label])
+    return groups
+
+
+def to_json(content: Json) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

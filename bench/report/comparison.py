@@ -1,0 +1,274 @@
+"""A comparison as a document: the table of all arms, what it allows to say, and what it does not.  Pure.
+
+From `comparison.json` alone, so that it can be shown again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from bench import compare
+from bench.report import figures, tables, wording
+from bench.report.arms import CONTROL
+from bench.report.document import Document, Table
+from bench.report.figures import MISSING
+from bench.results import Json
+
+SAME_LOAD: Final = (
+    "The same load for every arm compares curves, not throughput: how much an arm can carry was not asked "
+    "here."
+)
+CAVEATS: Final = (
+    SAME_LOAD,
+    "Latencies and rates are this machine's; ratios between arms and counts per message travel further.",
+    "Not covered: power loss, replicas, TLS, more than one server node.",
+)
+LEVELS: Final = ("p50", "p99")
+FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
+    "us": figures.ms,
+    "s": figures.digits,
+    "number": figures.digits,
+    "count": figures.count,
+    "share": figures.percent,
+    "bytes": figures.mebibytes,
+}
+"""Unit of a figure -> how it is written."""
+RANKED: Final = {
+    "READ.p99": "READ p99",
+    "STATE.p99": "STATE p99",
+    "lag.receipt.p99": "receipt lag p99",
+    "cpu_s_per_1000_messages": "CPU-s per 1,000 messages",
+}
+
+
+def comparison_document(content: Json) -> Document:
+    verdict = content["verdict"]
+    run = content["arms"][0]["summary"]["run"]
+    labels = [arm["label"] for arm in content["arms"]]
+    return Document(
+        title=f"{run['scenario']}: {figures.joined(labels)}",
+        first=wording.pin_line(content["arms"][0]["manifest"]),
+        load=_load(content),
+        verdict=(_verdict(content), *_reasons(content)),
+        good=_good(verdict),
+        answer=_answer(content),
+        tables=(_table(content),),
+        caveats=_caveats(content),
+        last=verdict_line(content),
+    )
+
+
+def subtitle(content: Json) -> str:
+    arms = content["arms"]
+    said = wording.subtitle(
+        [arm["summary"] for arm in arms], [arm["manifest"] for arm in arms], blocks=_blocks(content)
+    )
+    return f"UNLIKE RUNS · {said}" if content["unlike"] else said
+
+
+def _blocks(content: Json) -> int:
+    return min(len(arm["run_ids"]) for arm in content["arms"])
+
+
+def _load(content: Json) -> tuple[str, ...]:
+    first = content["arms"][0]
+    unlike = (f"UNLIKE RUNS, compared because you asked: {'; '.join(content['unlike'])}",)
+    services: dict[str, None] = {}
+    for arm in content["arms"]:
+        services |= dict.fromkeys(wording.service_lines(arm["summary"]["run"]))
+    return (
+        *(unlike if content["unlike"] else ()),
+        wording.load_line(first["summary"], first["manifest"]),
+        f"{_blocks(content)} block{'s' if _blocks(content) != 1 else ''} per arm",
+        *services,
+        wording.causes_line(first["manifest"]),
+    )
+
+
+def _verdict(content: Json) -> str:
+    floor = content["resolution_floor_us"]
+    resolution = f"±{figures.duration(floor)}" if floor is not None else "unknown"
+    verdict = content["verdict"]
+    return (
+        f"TIMING {verdict['status']} · CORRECTNESS {verdict['correctness']} · resolution {resolution} "
+        "(the worst of all runs)"
+    )
+
+
+def _reasons(content: Json) -> list[str]:
+    label_of = {run_id: arm["label"] for arm in content["arms"] for run_id in arm["run_ids"]}
+    return [
+        f"{label_of[reason['run_id']]}: {wording.reason(reason)}" for reason in content["verdict"]["reasons"]
+    ]
+
+
+def _good(verdict: Json) -> bool | None:
+    if verdict["status"] == "INVALID" or verdict["correctness"] == "FAIL":
+        return False
+    return True if (verdict["status"], verdict["correctness"]) == ("VALID", "PASS") else None
+
+
+def _answer(content: Json) -> tuple[str, ...]:
+    """Who is lowest in what, with figures; nothing unless the timing is VALID and the runs are alike."""
+    said = []
+    for figure, name in RANKED.items():
+        groups = compare.ranking(content, figure)
+        if groups:
+            row = _row(content, figure)
+            order = " < ".join(
+                " ≈ ".join(f"{label} {_value(row, label)}" for label in group) for group in groups
+            )
+            said.append(f"{name}{' in ms' if row['unit'] == 'us' else ''}: {order}")
+    if not said:
+        return ()
+    few = _blocks(content) < compare.BLOCKS_FOR_INTERVAL
+    how = "; order, not significance: too few blocks for an interval" if few else ""
+    return (f"ANSWER at this load (≈ not separated{how})", *said)
+
+
+def _caveats(content: Json) -> tuple[str, ...]:
+    blocks = _blocks(content)
+    noise = f"{blocks} block{'s' if blocks != 1 else ''} per arm: no interval; a difference may be noise."
+    few = (noise,) if blocks < compare.BLOCKS_FOR_INTERVAL else ()
+    unlike = (f"These runs had not the same to do: {'; '.join(content['unlike'])}.",)
+    return (*(unlike if content["unlike"] else ()), *CAVEATS, *few)
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def _row(content: Json, figure: str) -> Json:
+    empty = {"figure": figure, "unit": "number", "values": {}, "ranges": {}, "not_separated": []}
+    return next((row for row in content["figures"] if row["figure"] == figure), empty)
+
+
+def _value(row: Json, label: str) -> str:
+    value = row["values"].get(label)
+    if value is None:
+        return MISSING
+    return FORMATS[row["unit"]](value)
+
+
+PLAIN: Final = {
+    "pushes undelivered": "pushes_undelivered",
+    "stale at end": "stale_at_end",
+    "errors": "errors",
+    "SEND/s acknowledged": "messages_per_s",
+    "CPU-s per 1,000 msgs, drained": "cpu_s_per_1000_messages",
+}
+JOINED: Final = {
+    "· Python | stores | broker": (
+        "cpu_s_per_1000_messages.python",
+        "cpu_s_per_1000_messages.stores",
+        "cpu_s_per_1000_messages.broker",
+    ),
+    "per msg: rows written | commits": ("rows_written_per_message", "commits_per_message"),
+    "· MySQL | Redis commands": ("mysql_statements_per_message", "redis_commands_per_message"),
+    "processes | memory MiB": ("processes", "memory_bytes"),
+}
+QUANTILES: Final = {
+    "READ p50 | p99 ms": "operations.READ.latency_us",
+    "STATE p50 | p99 ms": "operations.STATE.latency_us",
+    "SEND p50 | p99 ms": "operations.SEND.latency_us",
+    "receipt lag p50 | p99 ms": "lag.receipt.quantiles",
+    "own-device lag p50 | p99 ms": "lag.own_device.quantiles",
+    "visible lag p50 | p99 ms": "lag.visible.quantiles",
+}
+"""Row of the table -> the figure, figures, or Q that it shows."""
+
+
+def _table(content: Json) -> Table:
+    labels = [arm["label"] for arm in content["arms"]]
+    acks = [wording.durability(arm["summary"]["run"]) for arm in content["arms"]]
+    rows = (
+        ("ack of a READ means", *acks),
+        *(_pair(content, title, path) for title, path in QUANTILES.items()),
+        *(_joined(content, title, (figure,)) for title, figure in PLAIN.items()),
+        *(_joined(content, title, names) for title, names in JOINED.items()),
+        _joined(content, "cache hits", ("cache_hit_ratio",)),
+    )
+    return Table("All arms", ("", *labels), rows, _note(content))
+
+
+def _pair(content: Json, title: str, path: str) -> tuple[str, ...]:
+    """p50 | p99: values of `figures`, marks of the middle block's Q."""
+    name = path.replace("operations.", "").replace(".latency_us", "").replace(".quantiles", "")
+    floor, cells = content["resolution_floor_us"], []
+    for arm in content["arms"]:
+        q: Any = arm["summary"]
+        for step in path.split("."):
+            q = (q or {}).get(step)
+        values = {level: _row(content, f"{name}.{level}")["values"].get(arm["label"]) for level in LEVELS}
+        shown: Mapping[str, Any] = {**(q or {}), **values}
+        cells.append(" | ".join(tables.quantile(shown, level, floor) for level in LEVELS))
+    return (title, *cells)
+
+
+def _joined(content: Json, title: str, names: Sequence[str]) -> tuple[str, ...]:
+    rows = [_row(content, name) for name in names]
+    return (title, *(" | ".join(_value(row, arm["label"]) for row in rows) for arm in content["arms"]))
+
+
+def _note(content: Json) -> str:
+    said = []
+    for figure, name in RANKED.items():
+        row = _row(content, figure)
+        if row["not_separated"]:
+            pairs = ", ".join(f"{a} and {b}" for a, b in row["not_separated"])
+            said.append(f"{name} does not separate {pairs}")
+    few = f"{tables.RARELY} fewer than 10 samples beyond; {MISSING} too few samples, or not known"
+    marks = f"± below 5 × resolution; {few}"
+    return "; ".join([*said, marks]) + "."
+
+
+def verdict_line(content: Json) -> str:
+    """The last line on stdout: `VERDICT <timing> <correctness> <scheme|all> <scenario> key=value…`."""
+    verdict, arms = content["verdict"], content["arms"]
+    schemes = {arm["summary"]["run"]["scheme"] for arm in arms}
+    which = schemes.pop() if len(schemes) == 1 else "all"
+    read_p99 = _row(content, "READ.p99")["values"]
+    values = [
+        f"arms={len(arms)}",
+        f"runs={sum(len(arm['run_ids']) for arm in arms)}",
+        *(
+            f"READ.p99[{label.replace(' ', ',')}]={us / 1000:g}ms"
+            for label, us in read_p99.items()
+            if us is not None
+        ),
+        f"exit={verdict['exit_code']}",
+        *(["unlike=yes"] if content["unlike"] else []),
+    ]
+    scenario = arms[0]["summary"]["run"]["scenario"]
+    return f"VERDICT {verdict['status']} {verdict['correctness']} {which} {scenario} {' '.join(values)}"
+
+
+def _word(label: str) -> str:
+    return label.replace(" ", ",")
+
+
+def detail_tables(content: Json) -> tuple[Table, ...]:
+    """Every figure with its range over the blocks."""
+    labels = [arm["label"] for arm in content["arms"]]
+    rows = tuple(
+        (row["figure"], row["unit"], *(_ranged(row, label) for label in labels)) for row in content["figures"]
+    )
+    return (Table("Every figure: middle block [lowest, highest]", ("", "unit", *labels), rows),)
+
+
+def _ranged(row: Json, label: str) -> str:
+    value, span = row["values"].get(label), row["ranges"].get(label)
+    if value is None:
+        return MISSING
+    said = figures.digits(value, 4)
+    return said if span is None else f"{said} [{figures.digits(span[0], 4)}, {figures.digits(span[1], 4)}]"
+
+
+def provenance(content: Json) -> tuple[str, ...]:
+    return (
+        "comparison.json beside this page holds every figure by arm, and which pairs it does not separate.",
+        *(
+            f"{arm['label']}: {', '.join(arm['run_ids'])}; charts show {arm['middle']}"
+            for arm in content["arms"]
+        ),
+        f"The control is {CONTROL}: the same server and protocol, a dict behind it.",
+    )

@@ -1,0 +1,123 @@
+"""One run as a document: the lines, tables and caveats that terminal, Markdown and HTML show alike.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.guards import GUARDS
+from bench.report import arms, figures, tables, wording
+from bench.report.document import Document, Table
+from bench.results import Json
+
+CAVEATS_OF_ONE_RUN = (
+    "Latencies and rates are this machine's, with these settings; ratios and counts per message travel further.",
+    "One block: no interval can be given, and a difference to another run may be noise.",
+    "Not covered: power loss, replicas, TLS, more than one server node.",
+)
+
+
+def run_document(summary: Json, manifest: Json) -> Document:
+    """Raises KeyError for a summary of another version."""
+    run = summary["run"]
+    label = arms.arms([run])[0].label
+    return Document(
+        title=f"{label} · {run['scenario']}",
+        first=wording.pin_line(manifest),
+        load=(
+            wording.load_line(summary, manifest),
+            wording.ack_line(run),
+            *wording.service_lines(run),
+            wording.causes_line(manifest),
+        ),
+        verdict=(verdict_words(summary), *reason_lines(summary)),
+        good=good([summary]),
+        answer=(),
+        tables=tables.run_tables(summary, manifest),
+        caveats=CAVEATS_OF_ONE_RUN,
+        last=verdict_line(summary),
+    )
+
+
+def good(summaries: Sequence[Json]) -> bool | None:
+    timing, correctness = wording.worst_timing(summaries), wording.worst_correctness(summaries)
+    if timing == "INVALID" or correctness == "FAIL":
+        return False
+    return True if timing == "VALID" and correctness == "PASS" else None
+
+
+def verdict_words(summary: Json) -> str:
+    verdict = summary["verdict"]
+    said = [r for r in verdict["reasons"] if r["guard"] != "fail_if"]
+    floor = summary["generator"].get("resolution_floor_us")
+    resolution = f"±{figures.duration(floor)}" if floor is not None else "unknown"
+    how = summary["ended"]["how"]
+    return (
+        f"TIMING {verdict['status']} · CORRECTNESS {wording.correctness(summary)} · "
+        f"{len(GUARDS) - len(said)}/{len(GUARDS)} guards · resolution {resolution}"
+        + ("" if how == "finished" else f" · PARTIAL: {how}")
+    )
+
+
+def reason_lines(summary: Json) -> list[str]:
+    """What a guard, a check or a --fail-if objects to, and what to do about it."""
+    return [f"{wording.reason(reason)}. {reason['advice']}" for reason in summary["verdict"]["reasons"]]
+
+
+def verdict_line(summary: Json) -> str:
+    """The last line on stdout: `VERDICT <timing> <correctness> <scheme> <scenario> key=value…`."""
+    run, load = summary["run"], summary["load"]
+    values = {
+        **_percentiles(summary),
+        "send_per_s": load.get("messages_per_s"),
+        "pushes_per_s": load.get("pushes_per_s"),
+        "connections": f"{load.get('connections_held')}/{load.get('connections_asked')}",
+        "exit": summary["verdict"]["exit_code"],
+        "run": summary["run_id"],
+    }
+    said = " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+    status = summary["verdict"]["status"]
+    return f"VERDICT {status} {wording.correctness(summary)} {run['scheme']} {run['scenario']} {said}"
+
+
+def _percentiles(summary: Json) -> dict[str, str]:
+    found = {}
+    for operation in ("READ", "SEND", "STATE"):
+        q = (summary["operations"].get(operation) or {}).get("latency_us") or {}
+        if q.get("p99") is not None:
+            found[f"{operation}.p99"] = f"{q['p99'] / 1000:g}ms"
+    receipt = (summary["lag"].get("receipt") or {}).get("quantiles") or {}
+    if receipt.get("p99") is not None:
+        found["lag.receipt.p99"] = f"{receipt['p99'] / 1000:g}ms"
+    return found
+
+
+def detail_tables(summary: Json) -> tuple[Table, ...]:
+    """For after the charts: each check, and each promise."""
+    rows = tuple(
+        (
+            check["name"],
+            "promised" if check["promised"] else "not promised",
+            figures.count(check["eligible"]),
+            figures.count(check["violations"]),
+            check["verdict"],
+            check.get("unknown_because") or "",
+        )
+        for check in summary["consistency"]["checks"]
+    )
+    columns = ("check", "", "eligible", "violations", "verdict", "why unknown")
+    return (Table("Correctness: what was checked", columns, rows),)
+
+
+def provenance(manifest: Json) -> tuple[str, ...]:
+    """Where the figures come from."""
+    machine = manifest.get("machine") or {}
+    told = [
+        f"{name} {machine.get(name)}" for name in ("cores", "kernel", "governor", "git") if machine.get(name)
+    ]
+    tool = f"{manifest.get('tool')} {manifest.get('tool_version')}"
+    return (
+        f"{tool}, {manifest.get('started_at')}: {manifest.get('command')}",
+        f"{machine.get('cpu', 'CPU unknown')}, {', '.join(told) or 'machine not recorded'}",
+        f"Plan sha256 {manifest.get('plan_sha256')}",
+        "Every figure comes from the Parquet files beside this page; bench report RUN makes it again.",
+    )

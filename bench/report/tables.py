@@ -1,0 +1,186 @@
+"""The tables of one run: how fast, how many, how far behind, what was busy.  Pure, from `summary.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bench.compare import FLOORS
+from bench.report import figures
+from bench.report.document import Table
+from bench.report.figures import MISSING
+from bench.report.stages import STAGES
+from bench.report.visibility import LAGS
+from bench.results import Json
+
+STAGE_NAMES: Final = tuple(STAGES)
+LAG_NAMES: Final = (*LAGS, "durable", "cache", "queue")
+RARELY: Final = "*"
+"""Marks a percentile with fewer than ten samples beyond it."""
+
+
+def quantile(q: Mapping[str, Any] | None, name: str, floor_us: float | None = None) -> str:
+    """A figure of a Q in ms.
+
+    `≥` where unanswered or undelivered ones make it a lower bound, RARELY for low n, ± f below 5 f, f being the
+    resolution."""
+    if q is None or q.get(name) is None:
+        return MISSING
+    sign = "≥" if name in q.get("at_least", ()) else ""
+    blur = f"±{figures.ms(floor_us, 1)}" if floor_us and q[name] < FLOORS * floor_us else ""
+    return f"{sign}{figures.ms(q[name])}{blur}{RARELY if name in q.get('low_n', ()) else ''}"
+
+
+def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
+    return (
+        how_fast(summary),
+        how_many(summary, manifest),
+        how_far_behind(summary),
+        what_was_busy(summary),
+        where_time_goes(summary["operations"]),
+    )
+
+
+def how_fast(summary: Json) -> Table:
+    floor = summary["generator"]["resolution_floor_us"]
+    rows = []
+    for name, figure in summary["operations"].items():
+        latency, service = figure["latency_us"], figure["service_us"]
+        errors = ", ".join(f"{n:,} {code}" for code, n in figure["errors"].items())
+        rows.append(
+            (
+                name,
+                figures.count(figure["count"]),
+                *(quantile(latency, level, floor) for level in ("p50", "p99", "p999", "max")),
+                quantile(service, "p99", floor),
+                errors or "0",
+            )
+        )
+    return Table(
+        "How fast (ms)",
+        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "errors"),
+        tuple(rows),
+        f"Response, from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few samples; "
+        "≥ unanswered ones took at least that long.",
+    )
+
+
+def how_many(summary: Json, manifest: Json) -> Table:
+    load = summary["load"]
+    seconds = _seconds(manifest)
+    reads = (summary["operations"].get("READ") or {}).get("ok")
+    rows_each = ((manifest.get("load") or {}).get("causes") or {}).get("rows")
+    sends = load.get("messages_per_s")
+    held = f"{figures.count(load.get('connections_held'))} of {figures.count(load.get('connections_asked'))}"
+    rows = [
+        ("connections held", held, f"{figures.count(load.get('reconnects'))} reconnects"),
+        ("planned operations/s", _of(load, "achieved_per_s", "offered_per_s"), _lateness(load)),
+        ("SEND/s", figures.rate(sends), f"asked {figures.rate(load.get('send_per_s_asked'))}"),
+        ("READ/s", figures.rate(reads / seconds) if reads is not None and seconds else MISSING, ""),
+        (
+            "receiver rows/s",
+            figures.rate(sends * rows_each) if sends is not None and rows_each else MISSING,
+            "one row per message and receiver (flags)" if rows_each else "not available: no table of causes",
+        ),
+        ("pushes/s", figures.rate(load.get("pushes_per_s")), _pushes(load)),
+    ]
+    return Table("How many", ("", "in the window", ""), tuple(rows))
+
+
+def _seconds(manifest: Json) -> float:
+    window = manifest.get("window") or {}
+    seconds: float = (window.get("measure_end", 0) - window.get("measure", 0)) / 1e9
+    return seconds
+
+
+def _of(load: Json, got: str, wanted: str) -> str:
+    return f"{figures.rate(load.get(got))} of {figures.rate(load.get(wanted))}"
+
+
+def _lateness(load: Json) -> str:
+    return f"{figures.count(load.get('dropped'))} dropped, {figures.count(load.get('late'))} late"
+
+
+def _pushes(load: Json) -> str:
+    return ", ".join(f"{n:,} {kind}" for kind, n in (load.get("pushes") or {}).items())
+
+
+def how_far_behind(summary: Json) -> Table:
+    lag, floor = summary["lag"], summary["generator"]["resolution_floor_us"]
+    rows: list[tuple[str, ...]] = []
+    absent = []
+    for name in LAG_NAMES:
+        entry = lag.get(name)
+        if entry is None:
+            continue
+        if not entry["available"]:
+            absent.append(f"{name} {figures.unavailable(entry['why_not'])}")
+            continue
+        q = entry["quantiles"]
+        rows.append(
+            (
+                _lag_title(name),
+                figures.count(entry["count"]),
+                *(quantile(q, level, floor) for level in ("p50", "p99", "p999", "max")),
+                figures.count(entry["undelivered"]),
+                figures.count(entry["censored"]),
+            )
+        )
+    return Table(
+        "How far behind (ms)",
+        ("", "n", "p50", "p99", "p99.9", "max", "undelivered", "censored"),
+        tuple(rows),
+        "; ".join(absent),
+    )
+
+
+def _lag_title(name: str) -> str:
+    return LAGS[name].split(":")[0] if name in LAGS else name
+
+
+def what_was_busy(summary: Json) -> Table:
+    rows = [
+        (
+            name if name != "generator" else "generator (not under test)",
+            figures.cores(used.get("cpu_cores_mean")),
+            figures.cores(used.get("cpu_cores_max")),
+            _optional(used.get("cpu_s_per_1000_messages")),
+            figures.percent(used.get("runqueue_share"), 2),
+            figures.mebibytes(used.get("rss_bytes_max")),
+        )
+        for name, used in summary["resources"].items()
+    ]
+    return Table(
+        "What was busy",
+        ("", "cores mean", "cores max", "CPU-s per 1,000 msgs", "waits for a core", "memory MiB"),
+        tuple(rows),
+        work_line(summary),
+    )
+
+
+def _optional(value: float | None) -> str:
+    return MISSING if value is None else figures.digits(value)
+
+
+def work_line(summary: Json) -> str:
+    """Hit ratio and what an operation asked of the stores."""
+    work: dict[str, Any] = summary.get("stores") or {}
+    ratio = work.get("cache_hit_ratio")
+    hits = figures.percent(ratio) if ratio is not None else figures.unavailable("no cache")
+    parts = [
+        f"cache hits {hits}",
+        f"key reads per key write {_optional(work.get('key_reads_per_key_write'))}",
+        f"MySQL statements per operation {_optional(work.get('mysql_statements_per_operation'))}",
+        f"commits {_optional(work.get('mysql_commits_per_operation'))}",
+        f"Redis commands {_optional(work.get('redis_commands_per_operation'))}",
+    ]
+    return "; ".join(part for part in parts if not part.endswith(MISSING))
+
+
+def where_time_goes(operations: Json) -> Table:
+    rows = []
+    for name, figure in operations.items():
+        mean = figure.get("mean_ms")
+        if mean is not None:
+            rows.append((name, figures.count(mean["n"]), *(_optional(mean[stage]) for stage in STAGE_NAMES)))
+    return Table("Where the time goes (mean ms)", ("", "n", *STAGE_NAMES), tuple(rows))

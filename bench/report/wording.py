@@ -1,0 +1,142 @@
+"""The words about a run that stand above every figure: who ran where, under what load, and what an ACK means.
+
+Pure; from `summary.json` and the manifest.  What is not known is said to be not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bench.report import figures
+from bench.results import Json
+
+ACK_MEANS: Final = {
+    "durable": "on disk",
+    "cached": "in Redis",
+    "queued": "in the broker",
+    "volatile": "nothing kept",
+}
+SETTINGS: Final = {
+    "mysql": (
+        "innodb_flush_log_at_trx_commit",
+        "sync_binlog",
+        "log_bin",
+        "transaction_isolation",
+        "innodb_buffer_pool_size",
+    ),
+    "redis": ("save", "appendonly", "appendfsync", "maxmemory-policy"),
+    "kafka": ("default.replication.factor", "min.insync.replicas", "log.flush.interval.messages", "heap"),
+}
+"""What decides about durability and speed, in the order in which it is said (rulings 31)."""
+
+
+def pin_line(manifest: Json) -> str:
+    """Which core ran what: the first line of everything."""
+    pinned = (manifest.get("run") or {}).get("pinned")
+    if pinned in (None, "none"):
+        return "Cores: generator and everything under test share all cores (not pinned)"
+    return f"Cores: {pinned}"
+
+
+def load_line(summary: Json, manifest: Json) -> str:
+    run, load = summary["run"], summary["load"]
+    parts = [
+        run["scenario"],
+        f"{figures.count(run.get('users'))} devices = {figures.count(run.get('people'))} people",
+        f"{figures.rate(load.get('send_per_s_asked'))} SEND/s asked{_intensity(run)}",
+        f"{measured_s(manifest):g} s measured",
+        f"seed {run.get('seed')}",
+    ]
+    if run.get("history"):
+        parts.append(f"history {run['history']['direct']}/{run['history']['group']}")
+    return " · ".join(parts)
+
+
+def _intensity(run: Json) -> str:
+    return f" (×{figures.digits(run['intensity'])} natural)" if run.get("intensity") else ""
+
+
+def measured_s(manifest: Json) -> float:
+    """Seconds of the measured window; 0 if the run never got there."""
+    window = manifest.get("window") or {}
+    if not window.get("measure_end"):
+        return 0.0
+    seconds: float = round((window["measure_end"] - window["measure"]) / 1e9, 3)
+    return seconds
+
+
+def ack_line(run: Json) -> str:
+    ack = run.get("ack") or {}
+    said = [f"{operation.upper()} {ACK_MEANS.get(what, what)}" for operation, what in ack.items()]
+    return f"An ACK means: {', '.join(said)}" if said else "An ACK means: not declared"
+
+
+def durability(run: Json) -> str:
+    """The ACK of a READ in a few words, for subtitles and column heads."""
+    what = (run.get("ack") or {}).get("read")
+    return ACK_MEANS.get(what or "", what or "not declared")
+
+
+def service_lines(run: Json) -> list[str]:
+    """Per service: engine, version, how it came to be there, and the settings that matter."""
+    services: Mapping[str, Json] = run.get("services") or {}
+    driver = {"mysql": run.get("mysql_driver")}
+    lines = []
+    for name, service in services.items():
+        settings = service.get("settings") or {}
+        told = [f"{key}={settings[key]}" for key in SETTINGS.get(name, ()) if key in settings]
+        via = [f"driver {driver[name]}"] if driver.get(name) else []
+        engine = service.get("engine") or name
+        lines.append(
+            f"{engine} {service.get('version')} ({service.get('how')}): {', '.join(via + told) or '–'}"
+        )
+    return lines
+
+
+def causes_line(manifest: Json) -> str:
+    """One message causes …"""
+    causes = (manifest.get("load") or {}).get("causes")
+    if not causes:
+        return f"One message causes: {figures.unavailable('the manifest has no such table')}"
+    said = [f"{figures.digits(value)} {name}" for name, value in causes.items()]
+    return f"One message causes, on average: {', '.join(said)}"
+
+
+def subtitle(summaries: Sequence[Json], manifests: Sequence[Json], *, blocks: int = 1) -> str:
+    """Load, blocks and durability, below every chart's title.  n stands on the panels."""
+    run = summaries[0]["run"]
+    load = summaries[0]["load"]
+    acks = sorted({durability(summary["run"]) for summary in summaries})
+    window = f"{measured_s(manifests[0]):g} s"
+    parts = [
+        f"{run['scenario']}, {figures.rate(load.get('send_per_s_asked'))} SEND/s{_intensity(run)}",
+        f"{figures.count(run.get('users'))} devices = {figures.count(run.get('people'))} people",
+        f"{blocks} block{'s' if blocks != 1 else ''} of {window}",
+        f"a READ's ACK means: {' / '.join(acks)}",
+    ]
+    timing = worst_timing(summaries)
+    if timing != "VALID":
+        parts.append(f"TIMING {timing}: do not believe the times")
+    return " · ".join(parts)
+
+
+def worst_timing(summaries: Sequence[Json]) -> str:
+    seen = {summary["verdict"]["status"] for summary in summaries}
+    return next((status for status in ("INVALID", "INCONCLUSIVE") if status in seen), "VALID")
+
+
+def worst_correctness(summaries: Sequence[Json]) -> str:
+    seen = {correctness(summary) for summary in summaries}
+    return next((status for status in ("FAIL", "UNKNOWN") if status in seen), "PASS")
+
+
+def correctness(summary: Json) -> str:
+    """PASS, FAIL or UNKNOWN."""
+    verdict = summary["verdict"]
+    return str(verdict.get("correctness", "UNKNOWN"))
+
+
+def reason(of: Json) -> str:
+    """A guard's or a condition's objection: WARN cpu_steal: …"""
+    how = str(of.get("verdict") or "").upper()
+    return f"{how} {of['guard']}: {of['message']}".lstrip()
