@@ -1,0 +1,211 @@
+"""Every statement that the store sends, recorded as it is sent and explained on a seed of 2,000 people: none
+may scan a table, and those that an optimiser could get wrong must use the index they were written for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from schemes.ports import SyncFrom, Trace
+from schemes.stores.driver import Session
+from schemes.stores.mysql import MySQL
+from schemes.stores.rows import Draft, QueuedMark
+from schemes.stores.times import now_ms
+from tests.schemes.stores.support import connect, population
+
+pytestmark = [pytest.mark.services, pytest.mark.asyncio(loop_scope="module")]
+Statement = tuple[str, Sequence[Any]]
+Plan = list[dict[str, Any]]
+
+ROWS_MAX = 250
+"""Far more than any of a person's conversations, far less than any table."""
+
+
+class Recorder:
+    """What was sent to MySQL, by name of the operation, with the plan that MySQL has for it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.plans: dict[str, list[tuple[str, Plan]]] = {}
+        self._now: list[Statement] = []
+
+    def note(self, sql: str, args: Sequence[Any]) -> None:
+        self._now.append((sql, args))
+
+    def explain(self, operation: str) -> None:
+        """Explains what was sent since the last call."""
+        with connect(self.url) as connection, connection.cursor() as cursor:
+            for sql, args in self._now:
+                if sql.split()[0] in ("SELECT", "(SELECT", "UPDATE"):
+                    cursor.execute(f"EXPLAIN {sql}", tuple(args))
+                    self.plans.setdefault(operation, []).append((sql, list(cursor.fetchall())))
+        self._now.clear()
+
+
+@pytest.fixture(scope="module", params=["flags", "cursor"])
+def seeded_model(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorded(mysql_url: Callable[[str], str], seeded_model: str) -> AsyncIterator[Recorder]:
+    store = MySQL(mysql_url("plan_tests"), model=seeded_model, pool_size=4)
+    await store.start()
+    await store.reset()
+    await store.seed(population(), done=True)
+    recorder = Recorder(mysql_url("plan_tests"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("rows", "write"):
+            patch.setattr(Session, name, _recording(recorder, getattr(Session, name)))
+        await _do_everything(store, recorder)
+    yield recorder
+    await store.close()
+
+
+def _recording(recorder: Recorder, send: Callable[..., Any]) -> Callable[..., Any]:
+    async def recorded(self: Session, sql: str, args: Sequence[Any] = ()) -> Any:
+        recorder.note(sql, args)
+        return await send(self, sql, args)
+
+    return recorded
+
+
+async def _do_everything(store: MySQL, recorder: Recorder) -> None:
+    trace, at = Trace(), now_ms()
+    group = await store.conversation("g0", trace)
+    direct = await store.conversation("d0", trace)
+    recorder.explain("conversation")
+    reader, peer = direct.members
+    for number in range(3):
+        draft = Draft((at << 22) + number, peer, f"plan-{number}", "body", at)
+        await store.send(direct, draft, trace)
+    recorder.explain("send")
+    reply = Draft((at << 22) + 10, reader, "reply", "body", at)
+    await store.send(direct, reply, trace)
+    recorder.explain("send, which implies reading")
+    assert (await store.send(direct, reply, trace)).duplicate
+    recorder.explain("send again")
+    for number in (11, 12):
+        last = await store.send(direct, Draft((at << 22) + number, peer, f"l{number}", "body", at), trace)
+    newest = await store.send(group, Draft((at << 22) + 13, group.members[0], "g", "body", at), trace)
+    recorder.explain("send to a group")
+    await store.deliver(reader, [(direct, last.sent.seq)], at, trace)
+    recorder.explain("deliver")
+    await store.read(reader, [(direct, last.sent.seq - 1)], at, trace)
+    recorder.explain("read")
+    await store.read(group.members[1], [(group, newest.sent.seq)], at, trace)
+    recorder.explain("read in a group")
+    marks = [QueuedMark(user, "g0", newest.sent.seq, at) for user in group.members[2:]]
+    await store.apply_delivered(marks, trace)
+    recorder.explain("apply_delivered")
+    await store.apply_reads(marks, trace)
+    recorder.explain("apply_reads")
+    await store.position(reader, trace)
+    recorder.explain("position")
+    await store.page(reader, (await store.page(reader, None, 3, trace))[2], 3, trace)
+    recorder.explain("page")
+    await store.states(reader, None, trace)
+    await store.states(reader, ["d0"], trace, counted=True)
+    recorder.explain("states")
+    await store.total_unread(reader, trace)
+    recorder.explain("total_unread")
+    await store.cursors([(user, "g0") for user in group.members], trace)
+    recorder.explain("cursors")
+    await store.heads(["d0", "g0", "d1", "d2"], trace)
+    recorder.explain("heads")
+    await store.highest_seq("g0", [newest.sent.message_id], trace)
+    recorder.explain("highest_seq")
+    await store.history("g0", 5, 10, trace)
+    recorder.explain("history")
+    await store.sync(reader, SyncFrom(0, None), 500, True, trace)
+    recorder.explain("sync")
+    await store.sync(reader, SyncFrom(None, at), 500, False, trace)
+    recorder.explain("sync by time")
+    await store.dump("", 100)
+    await store.dump("5/d0", 100)
+    recorder.explain("dump")
+    await store.held(reader, "d0")
+    recorder.explain("held")
+
+
+async def test_no_statement_scans_a_table(recorded: Recorder) -> None:
+    public = {name for name, _ in inspect.getmembers(MySQL, inspect.iscoroutinefunction) if name[0] != "_"}
+    assert public - {"start", "close", "reset", "seed", "member"} <= set(recorded.plans)
+    for operation, statements in recorded.plans.items():
+        for sql, plan in statements:
+            for step in _tables(plan):
+                assert step["type"] != "ALL", (operation, sql, step)
+                if operation == "dump" and step["table"] == "m":
+                    continue  # the one statement that walks a whole table, a page at a time
+                assert step["type"] != "index", (operation, sql, step)
+                assert int(step["rows"] or 0) <= ROWS_MAX, (operation, sql, step)
+
+
+async def test_the_rows_of_a_reader_are_found_and_changed_by_the_right_index(
+    recorded: Recorder, seeded_model: str
+) -> None:
+    if seeded_model == "cursor":
+        touched = {step["table"] for _, plan in recorded.plans["read"] for step in _tables(plan)}
+        assert "message_read_status" not in touched
+        return
+    keys = [
+        (sql.split()[0], step["type"], step["key"])
+        for sql, plan in recorded.plans["read"]
+        for step in plan
+        if step["table"] == "message_read_status"
+    ]
+    assert keys == [
+        ("SELECT", "range", "idx_conv_user"),
+        ("UPDATE", "range", "PRIMARY"),
+        ("SELECT", "range", "idx_conv_user"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "table", "key"),
+    [
+        ("conversation", "m", "idx_readers"),
+        ("page", "m", "PRIMARY"),
+        ("page", "c", "PRIMARY"),
+        ("page", "p", "PRIMARY"),
+        ("states", "m", "PRIMARY"),
+        ("total_unread", "m", "PRIMARY"),
+        ("cursors", "conversation_members", "PRIMARY"),
+        ("heads", "conversations", "PRIMARY"),
+        ("highest_seq", "messages", "uk_message_id"),
+        ("history", "messages", "PRIMARY"),
+        ("send again", "messages", "uk_client"),
+        ("sync", "messages", "PRIMARY"),
+        ("sync", "user_change_log", "PRIMARY"),
+        ("sync by time", "user_change_log", "idx_user_time"),
+        ("apply_reads", "m", "PRIMARY"),
+        ("dump", "m", "PRIMARY"),
+        ("read", "user_sync_heads", "PRIMARY"),
+    ],
+)
+async def test_each_question_has_its_index(recorded: Recorder, operation: str, table: str, key: str) -> None:
+    keys = {
+        step["key"] for _, plan in recorded.plans[operation] for step in plan if step["table"] == table
+    } - {None}
+    assert key in keys, recorded.plans[operation]
+    if operation != "sync by time":
+        assert keys == {key}, recorded.plans[operation]
+
+
+async def test_unread_is_counted_by_the_article_s_index(recorded: Recorder, seeded_model: str) -> None:
+    for operation in ("page", "total_unread"):
+        counts = [step for _, plan in recorded.plans[operation] for step in plan if step["table"] == "r"]
+        if seeded_model == "cursor":
+            assert counts == []
+        else:
+            assert {step["key"] for step in counts} == {"idx_conv_user"}
+
+
+def _tables(plan: Plan) -> list[dict[str, Any]]:
+    """The steps that touch a table; not derived ones, unions and "no table used"."""
+    return [step for step in plan if step["table"] and not step["table"].startswith("<")]
