@@ -542,8 +542,8 @@ def check_token(secret: bytes, token: str, user_id: str, device_id: str, now_s: 
 class SeedConversation(Struct, array_like=True):
     """One conversation to load: its history is arithmetic, so that a server in any language can make it.
 
-    Message seq i (1..history) is sent by `members[(i - 1) % len(members)]`, `SEED_SPACING_MS` apart, ending at
-    the time of the SEED; its `client_msg_id` begins with `seed-`.  `read_seq[j]` is how far members[j] has
+    Message seq i (1..history) is sent by `members[(i - 1) % len(members)]`, `SEED_SPACING_MS` apart, ending
+    at the time of the SEED; its `client_msg_id` begins with `seed-`.  `read_seq[j]` is how far members[j] has
     read (never below the last message that they sent themselves)."""
 
     id: str
