@@ -276,14 +276,14 @@ def point(root: Path, link: str, target: Path) -> None:
 
 def runs(root: Path = ROOT) -> list[RunFolder]:
     """The runs in `root`, newest first.  Folders without a manifest of ours are none of our business."""
-    return [RunFolder(path) for path in _ours(root) if (path / "manifest.json").exists()]
+    return [RunFolder(path) for path in ours(root) if (path / "manifest.json").exists()]
 
 
 def clean(root: Path = ROOT, *, keep: int) -> list[Path]:
     """Removes all runs and comparisons but the newest `keep`, and links that then lead nowhere.
 
     Returns what was removed.  Touches nothing that this tool did not make."""
-    old = _ours(root)[max(0, keep) :]
+    old = ours(root)[max(0, keep) :]
     for path in old:
         shutil.rmtree(path)
     for link in (root / LATEST, root / LATEST_COMPARISON):
@@ -292,7 +292,8 @@ def clean(root: Path = ROOT, *, keep: int) -> list[Path]:
     return old
 
 
-def _ours(root: Path) -> list[Path]:
+def ours(root: Path) -> list[Path]:
+    """The folders of runs and comparisons in `root`, newest first."""
     if not root.is_dir():
         return []
     folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]

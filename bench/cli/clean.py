@@ -19,6 +19,8 @@ def command(keep: int, yes: bool, root: Path) -> None:
     Touches nothing that bench did not make; baselines stay.
     """
     from bench import results
+    from bench.services import ServicesError
+    from bench.services.lock import run_lock
 
     old = results.ours(root)[keep:]
     if not old:
@@ -29,9 +31,10 @@ def command(keep: int, yes: bool, root: Path) -> None:
     if not yes and not click.confirm(f"Remove these {len(old)} from {root}/?", err=True):
         raise click.Abort
     try:
-        removed = results.clean(root, keep=keep)
+        with run_lock("bench clean"):
+            removed = results.clean(root, keep=keep)
+    except ServicesError as why:
+        raise BadRun(f"{why} Nothing was removed: a run's folder is among the newest while it runs.") from why
     except OSError as why:
-        raise BadRun(
-            f"{why.filename} could not be removed: {why.strerror}. The rest of the list is untouched."
-        ) from why
+        raise BadRun(f"{why.filename} could not be removed: {why.strerror}. What is older is left.") from why
     click.echo(f"Removed {len(removed)}, kept the newest {keep}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -33,5 +32,5 @@ def command(run: tuple[str, ...], root: Path, quiet: bool, as_json: bool) -> Non
         if as_json:
             click.echo(json.dumps(folder.summary(), indent=1))
         else:
-            click.echo(f"{folder.path / 'report.html'}", file=sys.stderr)
+            click.echo(f"{folder.path / 'report.html'}", err=True)
             terminal.show(folder.summary(), folder.manifest(), quiet=quiet)

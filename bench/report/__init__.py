@@ -1,8 +1,8 @@
 """From results to what people read: terminal, Markdown, HTML and charts.
 
-`make` writes everything of one run into its folder, `compare_runs` a comparison into a folder of its own.  The
-figures are `bench/summary.py`'s and `bench/compare.py`'s; here is only what a chart needs besides.  This package
-alone imports matplotlib, and only when something is drawn: importing it is cheap."""
+`make` writes everything of one run into its folder, `compare_runs` a comparison into a folder of its own.
+The figures are `bench/summary.py`'s and `bench/compare.py`'s; here is only what a chart needs besides.  This
+package alone imports matplotlib, and only when something is drawn: importing it is cheap."""
 
 from __future__ import annotations
 

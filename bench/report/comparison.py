@@ -213,7 +213,10 @@ def _note(content: Json) -> str:
     said = []
     for figure, name in RANKED.items():
         row = _row(content, figure)
-        if row["not_separated"]:
+        known = sum(value is not None for value in row["values"].values())
+        if known > 1 and len(row["not_separated"]) == known * (known - 1) // 2:
+            said.append(f"{name} separates none of the arms")
+        elif row["not_separated"]:
             pairs = ", ".join(f"{a} and {b}" for a, b in row["not_separated"])
             said.append(f"{name} does not separate {pairs}")
     few = f"{tables.RARELY} fewer than 10 samples beyond; {MISSING} too few samples, or not known"

@@ -10,7 +10,7 @@ from bench.report.document import Document, Table
 from bench.results import Json
 
 CAVEATS_OF_ONE_RUN = (
-    "Latencies and rates are this machine's, with these settings; ratios and counts per message travel further.",
+    "Latencies and rates are this machine's; ratios between arms and counts per message travel further.",
     "One block: no interval can be given, and a difference to another run may be noise.",
     "Not covered: power loss, replicas, TLS, more than one server node.",
 )

@@ -22,8 +22,8 @@ RARELY: Final = "*"
 def quantile(q: Mapping[str, Any] | None, name: str, floor_us: float | None = None) -> str:
     """A figure of a Q in ms.
 
-    `≥` where unanswered or undelivered ones make it a lower bound, RARELY for low n, ± f below 5 f, f being the
-    resolution."""
+    `≥` where unanswered or undelivered ones make it a lower bound, RARELY for low n, ± f below 5 f, f
+    being the resolution."""
     if q is None or q.get(name) is None:
         return MISSING
     sign = "≥" if name in q.get("at_least", ()) else ""
@@ -60,7 +60,7 @@ def how_fast(summary: Json) -> Table:
         "How fast (ms)",
         ("", "n", "p50", "p99", "p99.9", "max", "service p99", "errors"),
         tuple(rows),
-        f"Response, from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few samples; "
+        f"Response from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few; "
         "≥ unanswered ones took at least that long.",
     )
 
@@ -80,11 +80,18 @@ def how_many(summary: Json, manifest: Json) -> Table:
         (
             "receiver rows/s",
             figures.rate(sends * rows_each) if sends is not None and rows_each else MISSING,
-            "one row per message and receiver (flags)" if rows_each else "not available: no table of causes",
+            _receiver_rows(summary["run"], rows_each),
         ),
         ("pushes/s", figures.rate(load.get("pushes_per_s")), _pushes(load)),
     ]
     return Table("How many", ("", "in the window", ""), tuple(rows))
+
+
+def _receiver_rows(run: Json, rows_each: float | None) -> str:
+    if rows_each is None:
+        return figures.unavailable("the manifest has no table of causes")
+    written = run.get("model") == "flags"
+    return "messages x receivers" + ("" if written else "; only the flags model writes them")
 
 
 def _seconds(manifest: Json) -> float:

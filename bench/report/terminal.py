@@ -36,8 +36,10 @@ def render(document: Document, *, quiet: bool = False, file: IO[str] | None = No
     """Writes to `file`, by default stdout."""
     out = file or sys.stdout
     if not quiet:
-        console = Console(file=out, highlight=False, width=_width(out), soft_wrap=False)
-        _render(console, document)
+        console = Console(file=out, highlight=False, width=_width(out))
+        with console.capture() as captured:
+            _render(console, document)
+        out.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
     out.write(document.last + "\n")
     out.flush()
 

@@ -87,9 +87,8 @@ def service_lines(run: Json) -> list[str]:
         told = [f"{key}={settings[key]}" for key in SETTINGS.get(name, ()) if key in settings]
         via = [f"driver {driver[name]}"] if driver.get(name) else []
         engine = service.get("engine") or name
-        lines.append(
-            f"{engine} {service.get('version')} ({service.get('how')}): {', '.join(via + told) or '–'}"
-        )
+        which = f"{engine} {service.get('version')} ({service.get('how')})"
+        lines.append(f"{which}: {', '.join(via + told) or 'settings not recorded'}")
     return lines
 
 
