@@ -1,5 +1,4 @@
 """How long the summary of a long run takes: about as much as ten minutes of 10,000 users record."""
-pushes."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ import pytest
 from bench import summary
 from bench.record import CONNECTIONS, ITEMS, NONE, OPERATIONS, PUSHES, TABLES
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
-
-from .synthetic import World, build
+from tests.bench.synthetic import World, build
 
 SECONDS_MAX = 15.0
 MEMORY_MAX_KIB = 3_000_000

@@ -1,0 +1,131 @@
+"""Offered against achieved, connections, send lag and holes: each with a run that has the trouble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.metrics.history import History
+from bench.metrics.load import holes, send_lag, summarise_load
+from bench.record import CONNECTIONS, NONE, OPERATIONS, Op, Outcome, PushKind
+from tests.bench.synthetic import MS, S, Spread, build, rows
+
+
+def test_a_good_run_sends_all_that_was_planned(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    figures = summarise_load(History(folder))
+    planned = [
+        row
+        for row in world.operations
+        if row["plan"] != NONE and world.measure <= row["intended"] < world.measure_end
+    ]
+    assert figures["offered_per_s"] == figures["achieved_per_s"] == len(planned) / world.knobs.measure_s
+    assert figures["dropped"] == figures["late"] == figures["reconnects"] == 0
+    assert figures["already_read"] == sum(row["outcome"] == Outcome.ALREADY_READ for row in planned)
+    assert figures["messages_per_s"] == world.knobs.send_per_s
+    assert figures["outcome_complete_share"] == 1
+    inside = [p for p in world.pushes if world.measure <= p["received"] < world.measure_end]
+    assert figures["pushes"]["READ"] == sum(p["kind"] == PushKind.READ for p in inside)
+    assert figures["pushes_per_s"] == pytest.approx(len(inside) / world.knobs.measure_s, abs=0.001)
+
+
+def test_the_worst_ten_seconds_are_found(tmp_path: Path) -> None:
+    """From 10 s on, operations are sent 30 s late."""
+    folder, world = build(tmp_path, measure_s=30, warmup_s=1)
+    late = [
+        row | {"sent": row["sent"] + 30 * S, "acknowledged": row["acknowledged"] + 30 * S}
+        if row["sent"] and world.measure + 10 * S <= row["intended"] < world.measure + 20 * S
+        else row
+        for row in world.operations
+    ]
+    for file in folder.path.glob("operations-*.parquet"):
+        file.unlink()
+    folder.write_rows("operations", 0, rows(OPERATIONS, late))
+    figures = summarise_load(History(folder))
+    assert figures["worst_step"]["at_s"] == 10
+    assert figures["worst_step"]["achieved_share"] < 0.2
+    assert figures["late"] > 0
+
+
+def test_closed_devices_drop_their_operations(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path, closed_devices=10)
+    figures = summarise_load(History(folder))
+    assert figures["dropped"] > 0
+    assert figures["achieved_per_s"] < figures["offered_per_s"]
+    assert figures["connections_held"] == figures["connections_asked"] - 10
+    assert figures["closes"] == {"4408": 10}
+
+
+def test_coming_back_is_a_reconnect_and_not_holding(tmp_path: Path) -> None:
+    folder, world = build(tmp_path, closed_devices=1)
+    again = {"opened": world.measure_end - S, "subscribed": world.measure_end - S, "session": 4 << 24}
+    folder.write_rows("connections", 4, rows(CONNECTIONS, [again]))
+    figures = summarise_load(History(folder))
+    assert figures["reconnects"] == 1
+    assert figures["connections_held"] == figures["connections_asked"] - 1
+
+
+def test_probes_and_final_connections_are_no_devices(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    probe = {
+        "opened": world.measure,
+        "session": 4 << 24,
+        "device": 0xFFFFFFFF,
+        "role": 1,
+        "closed": world.measure,
+    }
+    folder.write_rows("connections", 4, rows(CONNECTIONS, [probe]))
+    figures = summarise_load(History(folder))
+    assert figures["connections_held"] == figures["connections_asked"]
+    assert figures["reconnects"] == 0
+    assert figures["closes"] == {}
+
+
+def test_a_planned_operation_without_a_row_or_with_two_is_not_complete(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    manifest = folder.manifest()
+    planned = manifest["load"]["planned"]
+    folder.update_manifest(load=manifest["load"] | {"planned": planned + 10})
+    twice = {"op": Op.SEND, "plan": 0, "intended": world.measure, "op_id": 7 << 40, "outcome": Outcome.OK}
+    folder.write_rows("operations", 7, rows(OPERATIONS, [twice]))
+    figures = summarise_load(History(folder))
+    assert figures["with_one_outcome"] == planned - 1
+    assert figures["outcome_complete_share"] == pytest.approx((planned - 1) / (planned + 10), abs=1e-6)
+
+
+def test_send_lag_is_what_was_made(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path, send_lag_us=Spread(100, 1_100))
+    figures = send_lag(History(folder))
+    assert figures["send_lag_us"]["p50"] == pytest.approx(600, abs=10)
+    assert figures["send_lag_us"]["p99"] == pytest.approx(1_090, abs=10)
+    assert figures["send_lag_p99_by_third_us"] == pytest.approx([1_090] * 3, abs=15)
+
+
+def test_growing_send_lag_shows_in_the_thirds(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    slower = [
+        row | {"sent": row["sent"] + (row["intended"] - world.measure) // 1000}
+        if row["sent"] and row["op"] >= Op.SEND
+        else row
+        for row in world.operations
+    ]
+    for file in folder.path.glob("operations-*.parquet"):
+        file.unlink()
+    folder.write_rows("operations", 0, rows(OPERATIONS, slower))
+    first, middle, last = send_lag(History(folder))["send_lag_p99_by_third_us"]
+    assert first < middle < last
+    assert last == pytest.approx(20 * 1_000, rel=0.05)
+
+
+@pytest.mark.parametrize("hole", [0, 1, 37])
+def test_missing_rows_are_counted(tmp_path: Path, hole: int) -> None:
+    folder, world = build(tmp_path, hole=hole)
+    record = holes(History(folder))
+    assert record == {"rows": len(world.operations) - hole, "missing": hole, "twice": 0}
+
+
+def test_rows_that_came_twice_are_counted(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path)
+    folder.write_rows("operations", 9, rows(OPERATIONS, [{"op_id": 3, "intended": MS}]))
+    assert holes(History(folder))["twice"] == 1
