@@ -95,9 +95,15 @@ SCHEMES: dict[str, Scheme] = {
             "queue-tick": Option(
                 ("0", "2"), "0", "milliseconds that the server collects events before it sends them"
             ),
+            "topic": Option((), "cache-update-topic", "the log; made if it is not there"),
+            "warm-up": Option(
+                (),
+                "0",
+                "records sent to a throw-away topic before serving: a cold JVM is ten times slower",
+            ),
         },
         ("durable", "convergence"),
         consumer="schemes.queue.consumer:main",
-        consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order"),
+        consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order", "topic"),
     ),
 }

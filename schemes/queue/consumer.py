@@ -46,6 +46,7 @@ class Consumer:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.status = Status()
+        self._over = asyncio.Event()  # and no cancel(): redis-py can swallow one
         self._options = options
         self._redis = RedisStore(options.redis_url, prefix=options.redis_prefix, timeout_s=REDIS_TIMEOUT_S)
         self._store = _mysql(options) if options.queue_order == "queue_first" else None
@@ -79,8 +80,8 @@ class Consumer:
             try:
                 await self._reader.run(self._applier.apply, self._assigned)
             finally:
-                beating.cancel()
-                await asyncio.gather(beating, return_exceptions=True)
+                self._over.set()
+                await beating
 
     async def _start(self, leaving: contextlib.AsyncExitStack) -> None:
         options = self._options
@@ -107,7 +108,7 @@ class Consumer:
     async def _beat(self) -> None:
         """Tells Redis, and through it the servers, that this consumer lives and how far it is."""
         key = status_key(self._redis.prefix, self._options.group, self._options.node)
-        while True:
+        while not self._over.is_set():
             self._observe()
             try:
                 if self.status.positions:
@@ -115,7 +116,8 @@ class Consumer:
                 await self._redis.command(None, "SET", key, self.status.json(), "PX", HEARTBEAT_LIFE_MS)
             except RedisUnavailable as why:
                 log.info("no heartbeat: %s", why)
-            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), HEARTBEAT_S)
 
     def _observe(self) -> None:
         self.status.behind_events = self._reader.behind()

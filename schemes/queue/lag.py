@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -26,6 +27,7 @@ class Lag:
         self._key = offsets_key(redis.prefix, topic)
         self._ends = ends
         self._snapshots: deque[tuple[float, dict[int, int]]] = deque()
+        self._over = asyncio.Event()
         self.events: int | None = 0
         self.ms: int | None = 0
 
@@ -33,8 +35,8 @@ class Lag:
         self._task = asyncio.create_task(self._poll(), name="queue-lag")
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._over.set()  # and no cancel(): redis-py can swallow one
+        await self._task
 
     async def look(self) -> int:
         """The events that are behind, now.  Raises RedisUnavailable."""
@@ -53,13 +55,14 @@ class Lag:
         self.ms = round((now - self._snapshots[0][0]) * 1000) if self._snapshots else 0
 
     async def _poll(self) -> None:
-        while True:
+        while not self._over.is_set():
             try:
                 await self.look()
             except RedisUnavailable as why:
                 log.info("queue lag is unknown: %s", why)
                 self.events = self.ms = None
-            await asyncio.sleep(POLL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), POLL_S)
 
 
 def _behind(ends: Mapping[int, int], applied: Mapping[int, int]) -> int:

@@ -194,7 +194,7 @@ class Queue(Database):
         return DumpRow(conversation, user, *cursors, last_seq=head.last_seq)
 
     def stats(self) -> dict[str, Any]:
-        produced = {f"kafka.{name}": value for name, value in self._log.stats().items()}
+        produced = {f"kafka_{name}": value for name, value in self._log.stats().items()}
         return {
             **super().stats(),
             **produced,

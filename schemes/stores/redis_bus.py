@@ -42,8 +42,9 @@ class Subscription:
         await self._subscribed.wait()
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        while not self._task.done():  # redis-py can swallow a cancel()
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.5)
 
     async def _keep(self) -> None:
         wait_s, longest_s = _WAIT_S

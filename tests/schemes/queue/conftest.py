@@ -19,7 +19,7 @@ from bench.services import Stack, bring_up
 from bench.services.ports import free_ports
 from schemes.ports import Caller, Marked, Trace
 from schemes.protocol import SeedConversation
-from schemes.queue import build
+from schemes.queue import build, scheme
 from schemes.queue.scheme import Queue
 from schemes.read_state import Push
 
@@ -118,9 +118,9 @@ class World:
             **options,
         }
         self.pushes = Pushes()
-        scheme = build(self.options, self.pushes)
-        assert isinstance(scheme, Queue)
-        self.scheme = scheme
+        built = build(self.options, self.pushes)
+        assert isinstance(built, Queue)
+        self.scheme = built
         self.consumer = Consumer(self.options)
 
     async def start(self, *, consumer: bool = True) -> None:
@@ -192,13 +192,15 @@ Make = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture
-async def make(stack: Stack) -> AsyncIterator[Make]:
+async def make(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     """Worlds with a seeded store; options as on the command line."""
     made: list[World] = []
 
     async def make(*, consumer: bool = True, **options: str) -> World:
         world = World(stack, {name.replace("_", "-"): value for name, value in options.items()})
         made.append(world)
+        if not consumer:
+            monkeypatch.setattr(scheme, "RESET_S", 0.1)  # nobody to wait for
         await world.start(consumer=consumer)
         return world
 
