@@ -4,8 +4,10 @@ Off unless the server is started with `--control`; the first frame must be AUTH 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hmac
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -14,6 +16,7 @@ import msgspec
 from schemes import protocol as p
 from schemes.ports import ReadState, Refused
 
+DRAIN_POLL_S: Final = 0.02
 ROWS_MAX: Final = 10_000
 """About 60 bytes each: a reply stays under 1 MiB."""
 
@@ -70,8 +73,15 @@ class ControlSession:
         return p.ControlReply("OK")
 
     async def _drain(self, request: p.ControlRequest) -> p.ControlReply:
-        left = await self._scheme.drain(request.timeout_ms / 1000)
-        return p.ControlReply("DRAINED", left=left | self._host.unfinished())
+        """First what this server has in hand, since that may still hand something to the scheme."""
+        deadline = time.monotonic() + request.timeout_ms / 1000
+        while True:
+            unfinished = self._host.unfinished()
+            left_s = deadline - time.monotonic()
+            if not unfinished or left_s <= 0:
+                left = await self._scheme.drain(max(0.0, left_s))
+                return p.ControlReply("DRAINED", left=left | self._host.unfinished())
+            await asyncio.sleep(DRAIN_POLL_S)
 
     async def _dump(self, request: p.ControlRequest) -> p.ControlReply:
         if request.source not in ("store", "cache"):
