@@ -39,11 +39,14 @@ end
 -- through another server).  After 100 that wait, the missing one is given up: its server died before it sent.
 local function move_change(key, id, complete)
   local held = call('GET', key)
-  if not held then return call('SET', key, id) end
-  local first, rest = string.match(held, '^(%d+)(.*)$')
-  local upto, new = number(first), number(id)
+  local new, upto = number(id), number(held or id)
+  if not held or new - 1 == upto then return call('SET', key, id) end  -- "17 19" is no number
+  local rest = ''
+  if not upto then
+    upto, rest = string.match(held, '^(%d+)(.*)$')
+    upto = number(upto)
+  end
   if new <= upto then return end
-  if rest == '' and new == upto + 1 then return call('SET', key, id) end
   local waiting, count, highest = {}, 0, 0
   for word in string.gmatch(rest, '%d+') do waiting[number(word)] = true end
   if complete then upto = new else waiting[new] = true end
