@@ -116,12 +116,9 @@ class Table(Mapping[str, Array]):
         self._columns.clear()
 
     def _read(self, column: str) -> Array:
-        parts = [_column(file, column) for file in self._files]
         dtype = self._dtypes[column]
-        if not parts:
-            return np.empty(0, dtype)
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return whole.astype(dtype, copy=False)
+        parts = [part for file in self._files for part in _chunks(file, column, dtype)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 class RunFolder:
@@ -244,7 +241,10 @@ class RunFolder:
         path = self.path / "timeseries.parquet"
         if not path.exists():
             return {name: np.empty(0, _NUMPY[kind]) for name, kind in TIMESERIES}
-        return {name: _column(path, name).astype(_NUMPY[kind], copy=False) for name, kind in TIMESERIES}
+        chunks = {name: _chunks(path, name, _NUMPY[kind]) for name, kind in TIMESERIES}
+        return {
+            name: np.concatenate(chunks[name] or [np.empty(0, _NUMPY[kind])]) for name, kind in TIMESERIES
+        }
 
     def _shards(self, name: str) -> list[Path]:
         files = self.path.glob(f"{name}-*.parquet")
@@ -312,7 +312,6 @@ def _is_ours(path: Path) -> bool:
 # --- files ------------------------------------------------------------------------------------------------
 
 _NUMPY: Final = {"int64": np.dtype("<i8"), "float64": np.dtype("<f8"), "string": np.dtype(object)}
-_ARROW: Final = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -376,14 +375,30 @@ def _check_dtype(table: str, rows: Array, tables: Mapping[str, np.dtype[Any]]) -
 
 def _arrow(rows: Array) -> pa.Table:
     names = [name for name in rows.dtype.names or () if not name.startswith("_")]
-    return pa.table({name: pa.array(np.ascontiguousarray(rows[name])) for name in names})
+    return pa.table({name: _arrow_column(rows[name]) for name in names})
+
+
+# (`pa.array` and `to_numpy` would do, but import pandas first, which takes a second.)
+
+
+def _arrow_column(values: Array) -> Any:
+    buffer = pa.py_buffer(np.ascontiguousarray(values).data)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
+
+
+def _arrow_strings(values: Sequence[str]) -> Any:
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)]).astype(np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends.data), pa.py_buffer(b"".join(encoded)))
 
 
 def _samples(samples: Iterable[tuple[int, str, str, float]]) -> pa.Table:
     columns = list(zip(*samples, strict=True)) or [()] * len(TIMESERIES)
     return pa.table(
         {
-            name: pa.array(column, type=_ARROW[kind])
+            name: _arrow_strings(column)
+            if kind == "string"
+            else _arrow_column(np.array(column, _NUMPY[kind]))
             for (name, kind), column in zip(TIMESERIES, columns, strict=True)
         }
     )
@@ -407,15 +422,24 @@ def _parquet(path: Path) -> pq.ParquetFile:
         raise _damaged(path, why) from why
 
 
-def _column(path: Path, name: str) -> Array:
+def _chunks(path: Path, name: str, dtype: np.dtype[Any]) -> list[Array]:
+    """One column of one file.  Strings are Python's own."""
     try:
-        column = _parquet(path).read([name], use_threads=True)
-        return np.asarray(column.column(0).to_numpy())
+        column = _parquet(path).read([name], use_threads=True).column(0)
     except (OSError, IndexError, pa.ArrowException) as why:
         raise _damaged(path, why, name) from why
+    if dtype.kind == "O":
+        return [np.array(column.to_pylist(), object)]
+    if column.type != pa.from_numpy_dtype(dtype) or column.null_count:
+        raise _damaged(path, f"it holds {column.type} with {column.null_count} nulls", name)
+    return [_numbers(chunk, dtype) for chunk in column.chunks if len(chunk)]
 
 
-def _damaged(path: Path, why: Exception, column: str = "") -> ResultsError:
+def _numbers(chunk: Any, dtype: np.dtype[Any]) -> Array:
+    return np.frombuffer(chunk.buffers()[1], dtype, len(chunk), chunk.offset * dtype.itemsize)
+
+
+def _damaged(path: Path, why: Exception | str, column: str = "") -> ResultsError:
     what = f"its column {column!r}" if column else "it"
     return ResultsError(
         f"{path} is damaged or foreign: {what} cannot be read ({why}). Expected a Parquet file as bench run "

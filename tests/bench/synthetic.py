@@ -469,8 +469,7 @@ class World:
 def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any) -> tuple[RunFolder, World]:
     """A complete folder below `root`, and the world that it came from.  `changes` are fields of Knobs."""
     knobs = replace(knobs or Knobs(), **changes)
-    world = World(knobs, seed)
-    world.run()
+    world = _simulated(repr(knobs), knobs, seed)
     folder = RunFolder.create(
         root,
         scheme=knobs.scheme,
@@ -483,6 +482,18 @@ def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any)
     folder.write_manifest(_manifest(folder, world, seed))
     (folder.logs / "server.log").write_text("listening\n")
     return folder, world
+
+
+_worlds: dict[tuple[str, int], World] = {}
+
+
+def _simulated(name: str, knobs: Knobs, seed: int) -> World:
+    """Worlds are only looked at once they have run, and most tests want the same few."""
+    if (name, seed) not in _worlds:
+        world = World(knobs, seed)
+        world.run()
+        _worlds[name, seed] = world
+    return _worlds[name, seed]
 
 
 def rows(dtype: np.dtype[Any], dicts: Iterable[dict[str, Any]]) -> np.ndarray[Any, np.dtype[Any]]:

@@ -19,7 +19,7 @@ def curves(tmp_path: Path, **knobs: object) -> tuple[dict[str, list[int]], Histo
 
 
 def test_nothing_lost_means_that_all_curves_end_together(tmp_path: Path) -> None:
-    found, history = curves(tmp_path)
+    found, _ = curves(tmp_path)
     assert (
         found["intended"][-1] == found["acknowledged"][-1] == found["applied"][-1] == found["visible"][-1] > 0
     )

@@ -1,0 +1,335 @@
+"""Each check of the final read with a history that makes it fire and one that does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.checks import evidence as collecting
+from bench.checks.check import Check
+from bench.checks.final_read import (
+    NO_OPERATION,
+    Cursors,
+    Evidence,
+    Judgement,
+    Messages,
+    Promises,
+    Writes,
+    judge,
+)
+from bench.metrics.history import History
+from bench.metrics.load import holes
+from bench.record import ITEMS, NONE, OPERATIONS, Op, Outcome
+from bench.results import Json
+from tests.bench.synthetic import MS, S, build, change_manifest, rows
+
+KEPT = Promises(durable=True, convergence=True, read_ack="durable")
+READS, DELIVERIES, MESSAGES, STALE = (
+    "acknowledged_reads",
+    "acknowledged_deliveries",
+    "acknowledged_messages",
+    "stale_at_end",
+)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def writes(*entries: tuple[int, int, bool]) -> Writes:
+    """Of user 5 in conversation 2: (value, acknowledged at ns or 0, is an operation)."""
+    n = len(entries)
+    return Writes(
+        np.full(n, 2),
+        np.full(n, 5),
+        ints(*(value for value, _, _ in entries)),
+        ints(*(at for _, at, _ in entries)),
+        ints(*(i if real else NO_OPERATION for i, (_, _, real) in enumerate(entries))),
+    )
+
+
+def at(value: int) -> Cursors:
+    return Cursors(ints(2), ints(5), ints(value))
+
+
+NOTHING = Cursors(ints(), ints(), ints())
+SOMEBODY_ELSE = Cursors(ints(2), ints(6), ints(0))
+SEEDED = (3, 1, False)
+
+
+def case(
+    *entries: tuple[int, int, bool], store: int | None, shown: int | None = None, **changes: Any
+) -> Evidence:
+    held = at(store) if store is not None else SOMEBODY_ELSE
+    whole = Evidence(
+        reads=writes(SEEDED, *entries),
+        deliveries=writes(SEEDED),
+        messages=Messages(ints(10), ints(12), ints(10), ints(0)),
+        store_read=held,
+        store_delivered=at(10),
+        shown=at(shown) if shown is not None else held,
+        shown_at=ints(9 * S),
+        unknown="",
+        drained=True,
+    )
+    return replace(whole, **({"deliveries": writes((10, 0, False))} | changes))
+
+
+def verdicts(judgement: Judgement) -> dict[str, str]:
+    return {check.name: check.verdict for check in judgement.checks}
+
+
+def one(judgement: Judgement, name: str) -> Check:
+    return next(check for check in judgement.checks if check.name == name)
+
+
+@pytest.mark.parametrize(
+    ("entries", "store"),
+    [
+        ([], 3),
+        ([(7, S, True)], 7),
+        ([(7, S, True), (5, 2 * S, True)], 7),
+        ([(7, S, True), (9, 0, True)], 7),
+        ([(7, S, True), (9, 0, True)], 9),
+        ([(7, S, True), (9, 0, True)], 8),
+    ],
+)
+def test_between_acknowledged_and_attempted_is_fine(entries: list[tuple[int, int, bool]], store: int) -> None:
+    judgement = judge(case(*entries, store=store), KEPT)
+    assert set(verdicts(judgement).values()) == {"pass"}
+    assert judgement.findings == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "store", "kind"),
+    [
+        ([(7, S, True)], 6, "lost acknowledgement"),
+        ([(7, S, True)], None, "lost acknowledgement"),
+        ([], 2, "lost acknowledgement"),
+        ([(7, S, True), (9, 0, True)], 10, "phantom"),
+        ([], 4, "phantom"),
+    ],
+)
+def test_outside_of_it_is_a_violation(
+    entries: list[tuple[int, int, bool]], store: int | None, kind: str
+) -> None:
+    judgement = judge(case(*entries, store=store), KEPT)
+    check = one(judgement, READS)
+    assert (check.verdict, check.violations, check.promised) == ("fail", 1, True)
+    assert judgement.findings[0]["kind"] == kind
+    assert judgement.findings[0]["conversation"] == 2
+    assert judgement.findings[0]["user"] == 5
+    assert check.worst == judgement.findings[0]
+
+
+def test_a_finding_names_the_operation_that_was_acknowledged() -> None:
+    finding = judge(case((5, S, True), (7, 2 * S, True), store=4), KEPT).findings[0]
+    assert finding["operation"] == {"op_id": 2, "value": 7, "acknowledged_ns": 2 * S}
+    assert (finding["acknowledged"], finding["store"], finding["attempted"]) == (7, 4, 7)
+
+
+def test_eligible_are_the_cursors_that_somebody_was_told_of() -> None:
+    assert one(judge(case(store=3), KEPT), READS).eligible == 0
+    assert one(judge(case((7, S, True), (6, S, True), store=7), KEPT), READS).eligible == 1
+
+
+def test_with_a_hole_nothing_passes_and_nothing_is_a_phantom() -> None:
+    clean = judge(case((7, S, True), store=9, unknown="2 rows are missing"), KEPT)
+    assert set(verdicts(clean).values()) == {"unknown"}
+    lost = judge(case((7, S, True), store=6, unknown="2 rows are missing"), KEPT)
+    assert verdicts(lost)[READS] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("promises", "promised"),
+    [
+        (KEPT, True),
+        (replace(KEPT, read_ack="queued"), False),
+        (replace(KEPT, read_ack="volatile", durable=False), False),
+    ],
+)
+def test_only_durable_acknowledgements_of_a_durable_scheme_are_a_promise(
+    promises: Promises, promised: bool
+) -> None:
+    check = one(judge(case((7, S, True), store=6), promises), READS)
+    assert (check.promised, check.violations) == (promised, 1)
+
+
+def test_what_was_queued_and_not_drained_is_unknown() -> None:
+    queued = replace(KEPT, read_ack="queued")
+    assert verdicts(judge(case(store=3, drained=False), queued))[READS] == "unknown"
+    assert verdicts(judge(case(store=3, drained=False), KEPT))[READS] == "pass"
+    assert verdicts(judge(case(store=3, drained=False), KEPT))[STALE] == "unknown"
+
+
+@pytest.mark.parametrize(("delivered", "verdict"), [(9, "fail"), (10, "pass"), (11, "pass"), (12, "fail")])
+def test_deliveries_are_kept_too(delivered: int, verdict: str) -> None:
+    deliveries = writes((10, S, True), (11, 0, True))
+    judgement = judge(case(store=3, deliveries=deliveries, store_delivered=at(delivered)), KEPT)
+    assert verdicts(judgement)[DELIVERIES] == verdict
+
+
+@pytest.mark.parametrize(
+    ("store", "twice", "kind"),
+    [
+        (9, 0, "lost message"),
+        (13, 0, "phantom message"),
+        (10, 1, "one seq for two messages"),
+        (10, 0, None),
+        (12, 0, None),
+        (-1, 0, None),
+    ],
+)
+def test_messages(store: int, twice: int, kind: str | None) -> None:
+    messages = Messages(ints(10), ints(12), ints(store), ints(twice))
+    judgement = judge(case(store=3, messages=messages), KEPT)
+    assert [finding["kind"] for finding in judgement.findings] == ([kind] if kind else [])
+
+
+def test_stale_at_the_end_with_its_proven_age() -> None:
+    history = case((6, 2 * S, True), (7, 4 * S, True), store=7, shown=5)
+    judgement = judge(history, KEPT)
+    assert verdicts(judgement) == {READS: "pass", DELIVERIES: "pass", MESSAGES: "pass", STALE: "fail"}
+    finding = judgement.findings[0]
+    assert (finding["kind"], finding["shown"], finding["store"]) == ("stale", 5, 7)
+    assert finding["age_s"] == 7.0  # shown at 9 s; 6 was acknowledged at 2 s
+    assert not one(judge(history, replace(KEPT, convergence=False)), STALE).promised
+
+
+def test_the_api_ahead_of_the_store_is_told_apart() -> None:
+    judgement = judge(case(store=3, shown=4), KEPT)
+    assert judgement.findings[0]["kind"] == "ahead of the store"
+    assert judgement.findings[0]["age_s"] is None
+
+
+def test_without_a_final_read_nothing_is_known_of_the_api() -> None:
+    judgement = judge(replace(case(store=3), shown=NOTHING, shown_at=ints()), KEPT)
+    assert verdicts(judgement)[STALE] == "unknown"
+    assert one(judgement, STALE).eligible == 0
+
+
+# --- from a run's rows ------------------------------------------------------------------------------------
+
+
+def of_run(tmp_path: Path, *extra: Json, items: tuple[Json, ...] = (), **knobs: Any) -> Judgement:
+    folder, _ = build(tmp_path, **knobs)
+    if extra:
+        numbered = [{"op_id": 7 << 40 | i, "plan": NONE, "user": 0} | row for i, row in enumerate(extra)]
+        folder.write_rows("operations", 7, rows(OPERATIONS, numbered))
+        folder.write_rows("items", 7, rows(ITEMS, items))
+    history = History(folder)
+    return judge(collecting.collect(history, holes(history)["missing"]), collecting.promises(history))
+
+
+@pytest.mark.parametrize("scheme", ["memory", "db", "redis", "queue"])
+def test_a_correct_run_passes(tmp_path: Path, scheme: str) -> None:
+    judgement = of_run(tmp_path, scheme=scheme, errors={"DEADLINE": 0.05, "NOT_MEMBER": 0.05})
+    assert set(verdicts(judgement).values()) == {"pass"}
+    assert all(check.eligible for check in judgement.checks)
+    assert {check.promised for check in judgement.checks if check.promise == "durable"} == {
+        scheme != "memory"
+    }
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_lost_acknowledgements_are_found_one_by_one(tmp_path: Path, count: int) -> None:
+    judgement = of_run(tmp_path, lost_acknowledged=count)
+    assert one(judgement, READS).violations == count
+    assert {finding["kind"] for finding in judgement.findings} == {"lost acknowledgement"}
+    assert verdicts(judgement)[STALE] == "pass"
+
+
+def test_phantoms_are_found_one_by_one(tmp_path: Path) -> None:
+    judgement = of_run(tmp_path, phantom=3)
+    assert one(judgement, READS).violations == 3
+    assert {f["kind"] for f in judgement.findings if f["check"] == READS} == {"phantom"}
+
+
+def test_stale_cursors_are_found_one_by_one(tmp_path: Path) -> None:
+    judgement = of_run(tmp_path, stale_at_end=4)
+    assert one(judgement, STALE).violations == 4
+    assert all(finding["age_s"] is None or finding["age_s"] > 0 for finding in judgement.findings)
+    assert any(finding["age_s"] for finding in judgement.findings)
+
+
+def test_a_hole_makes_a_clean_run_unknown(tmp_path: Path) -> None:
+    judgement = of_run(tmp_path, hole=3)
+    assert "pass" not in verdicts(judgement).values()
+    assert "rows are missing" in one(judgement, MESSAGES).unknown
+
+
+def test_an_unfinished_run_or_final_read_is_unknown(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path)
+    change_manifest(folder, final={"answered": 39})
+    history = History(folder)
+    judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+    assert one(judgement, READS).unknown == "only 39 of 40 final reads were answered"
+    change_manifest(folder, ended={"how": "interrupted"})
+    history = History(folder)
+    assert collecting.collect(history, 0).unknown == "the run did not finish"
+
+
+def test_where_no_store_was_read_nothing_is_lost_or_kept() -> None:
+    unread = replace(case((7, S, True), store=7), store_read=NOTHING, store_delivered=NOTHING, shown=NOTHING)
+    judgement = judge(replace(unread, shown_at=ints()), KEPT)
+    assert {name: verdicts(judgement)[name] for name in (READS, DELIVERIES, STALE)} == {
+        READS: "unknown",
+        DELIVERIES: "unknown",
+        STALE: "unknown",
+    }
+
+
+def test_a_store_that_was_not_read_is_unknown(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path)
+    (folder.path / "final_store.parquet").unlink()
+    history = History(folder)
+    assert collecting.collect(history, 0).unknown == "the store was not read at the end"
+
+
+def ok(op: Op, **values: Any) -> Json:
+    return {
+        "op": op,
+        "outcome": Outcome.OK,
+        "sent": 5 * S,
+        "acknowledged": 5 * S + MS,
+        "value": NONE,
+        **values,
+    }
+
+
+def test_an_acknowledged_send_that_is_nowhere_is_lost(tmp_path: Path) -> None:
+    judgement = of_run(tmp_path, ok(Op.SEND, conversation=0, value=10_000))
+    assert one(judgement, MESSAGES).violations == 1
+    assert one(judgement, READS).violations == 1  # sending implies reading
+
+
+def test_an_unanswered_send_may_be_there_or_not(tmp_path: Path) -> None:
+    silent = ok(Op.SEND, conversation=0) | {"outcome": Outcome.INFO, "acknowledged": 0}
+    assert set(verdicts(of_run(tmp_path, silent)).values()) == {"pass"}
+
+
+def test_two_messages_with_one_seq(tmp_path: Path) -> None:
+    twice = [ok(Op.SEND, conversation=0, value=6) for _ in range(2)]
+    judgement = of_run(tmp_path, *twice, send_per_s=1, people=50)
+    assert "one seq for two messages" in {finding["kind"] for finding in judgement.findings}
+    repeated = [twice[0], twice[1] | {"flags": 1, "attempt": 1}]
+    judgement = of_run(tmp_path / "again", *repeated, send_per_s=1, people=50)
+    assert "one seq for two messages" not in {finding["kind"] for finding in judgement.findings}
+
+
+def test_an_acknowledged_delivery_that_is_nowhere_is_lost(tmp_path: Path) -> None:
+    judgement = of_run(tmp_path, ok(Op.DELIVERED, conversation=0, argument=10_000))
+    assert one(judgement, DELIVERIES).violations == 1
+    assert one(judgement, READS).violations == 0
+
+
+def test_items_after_the_first_count(tmp_path: Path) -> None:
+    read = ok(Op.READ, conversation=0, argument=1, items=2)
+    more: Json = {"op_id": 7 << 40, "index": 1, "conversation": 1, "value": 10_000, "applied": 1}
+    judgement = of_run(tmp_path, read, items=(more,))
+    assert one(judgement, READS).violations == 1
+    assert judgement.findings[0]["conversation"] == 1

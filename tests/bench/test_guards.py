@@ -1,0 +1,226 @@
+"""Each guard with figures that make it fire and figures that do not; verdicts and exit codes in their
+order."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from bench import guards
+from bench.expressions import parse
+from bench.guards import GUARDS, Guard
+from bench.results import Json
+from bench.summary import summarize
+from tests.bench.synthetic import build
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Json:
+    folder, _ = build(tmp_path_factory.mktemp("run"), send_per_s=60)
+    return summarize(folder)
+
+
+@pytest.fixture
+def summary(made: Json) -> Json:
+    """Figures of a good run, to spoil."""
+    return copy.deepcopy(made)
+
+
+def spoil(summary: Json, path: str, value: Any) -> Json:
+    *steps, last = path.split("/")
+    place = summary
+    for step in steps:
+        place = place[step]
+    assert last in place, path
+    place[last] = value
+    return summary
+
+
+def said(summary: Json, name: str) -> Guard:
+    return next(guard for guard in guards.look(summary) if guard.guard == name)
+
+
+def step(achieved: int) -> Json:
+    return {"at_s": 10, "offered": 1000, "achieved": achieved, "achieved_share": achieved / 1000}
+
+
+def died() -> list[Json]:
+    return [{"component": "server", "at_s": 12.25, "phase": "measure", "message": "killed by signal 9"}]
+
+
+def check(verdict: str, *, promised: bool = True, violations: int = 0) -> Json:
+    return {
+        "name": "acknowledged_reads",
+        "promised": promised,
+        "verdict": verdict,
+        "violations": violations,
+        "eligible": 10,
+        "unknown_because": "a hole" if verdict == "unknown" else None,
+    }
+
+
+FIRES = [
+    ("finished", "ended", {"how": "failed", "phase": "measure", "message": "it broke"}, "invalid"),
+    ("finished", "ended", {"how": "interrupted", "phase": "measure", "message": ""}, "inconclusive"),
+    ("everything_alive", "deaths", died(), "invalid"),
+    ("something_measured", "operations", {}, "invalid"),
+    ("connections_held", "load/connections_held", 59, "invalid"),
+    ("connections_held", "load/connections_asked", 0, "invalid"),
+    ("offered_achieved", "load/worst_step", step(989), "invalid"),
+    ("outcomes_complete", "load/outcome_complete_share", 0.9989, "invalid"),
+    ("record_complete", "record/missing", 1, "invalid"),
+    ("record_complete", "record/twice", 1, "invalid"),
+    ("send_lag", "generator/resolution_floor_us", 5_001, "invalid"),
+    ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 1_500, 2_000], "invalid"),
+    ("generator_cpu", "generator/cpu_cores_by_worker", [0.2, 0.9], "invalid"),
+    ("generator_cpu", "generator/cpu_cores_by_worker", [0.7, 0.2], "warn"),
+    ("cpu_steal", "resources/machine", {"counters": {"steal_s": 1.5}}, "warn"),
+    ("internal_errors", "operations/READ/errors", {"INTERNAL": 1}, "invalid"),
+    ("drained", "drained", False, "warn"),
+    ("final_read", "consistency/checks", [check("fail", violations=1)], "warn"),
+    ("final_read", "consistency/checks", [check("unknown")], "warn"),
+    ("enough_samples", "operations/READ/latency_us", {"n": 99}, "inconclusive"),
+    ("enough_samples", "operations/SEND/latency_us", {"n": 999}, "warn"),
+]
+SILENT = [
+    ("connections_held", "load/connections_held", 60),
+    ("offered_achieved", "load/worst_step", step(990)),
+    ("offered_achieved", "load/worst_step", None),
+    ("outcomes_complete", "load/outcome_complete_share", 0.999),
+    ("outcomes_complete", "load/outcome_complete_share", None),
+    ("send_lag", "generator/resolution_floor_us", 5_000),
+    ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 2_500, 2_000]),
+    ("send_lag_steady", "generator/send_lag_p99_by_third_us", [100, 300, 900]),
+    ("send_lag_steady", "generator/send_lag_p99_by_third_us", [4_000, 4_500, 4_900]),
+    ("send_lag_steady", "generator/send_lag_p99_by_third_us", [None, 9_000, 90_000]),
+    ("generator_cpu", "generator/cpu_cores_by_worker", [0.69]),
+    ("generator_cpu", "generator/cpu_cores_by_worker", []),
+    ("cpu_steal", "resources/machine", {"counters": {"steal_s": 0.5}}),
+    ("internal_errors", "operations/READ/errors", {"NOT_MEMBER": 5}),
+    ("drained", "drained", None),
+    ("final_read", "consistency/checks", [check("fail", promised=False, violations=9)]),
+    ("enough_samples", "operations/READ/latency_us", {"n": 1_000}),
+]
+
+
+def test_a_good_run_pleases_every_guard(summary: Json) -> None:
+    assert {guard.guard: guard.verdict for guard in guards.look(summary)} == {
+        guard.guard: "ok" for guard in guards.look(summary)
+    }
+    assert summary["verdict"]["reasons"] == []
+    assert summary["verdict"]["exit_code"] == 0
+
+
+@pytest.mark.parametrize(("name", "path", "value", "verdict"), FIRES)
+def test_it_fires(summary: Json, name: str, path: str, value: Any, verdict: str) -> None:
+    summary["resources"].setdefault("machine", {})
+    guard = said(spoil(summary, path, value), name)
+    assert guard.verdict == verdict
+    assert guard.message
+    assert guard.advice
+    others = {g.guard for g in guards.look(summary) if g.verdict != "ok"} - {name}
+    assert others <= {"something_measured", "enough_samples"}
+
+
+@pytest.mark.parametrize(("name", "path", "value"), SILENT)
+def test_it_does_not(summary: Json, name: str, path: str, value: Any) -> None:
+    summary["resources"].setdefault("machine", {})
+    assert said(spoil(summary, path, value), name).verdict == "ok"
+
+
+def test_every_guard_is_made_to_fire() -> None:
+    assert len({name for name, *_ in FIRES}) == len(GUARDS)
+
+
+def test_a_death_names_victim_and_second(summary: Json) -> None:
+    guard = said(spoil(summary, "deaths", died()), "everything_alive")
+    assert guard.message == "server died at 12.2 s, in measure: killed by signal 9"
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------
+
+
+def verdict(summary: Json, *conditions: str) -> Json:
+    return guards.verdict(summary, guards.look(summary), [parse(text) for text in conditions])
+
+
+LOST = ("consistency/checks", [check("fail", violations=1)])
+UNKNOWN = ("consistency/checks", [check("unknown")])
+VOID = ("record/missing", 1)
+THIN = ("operations/READ/latency_us", {"n": 5})
+TRUE = "messages_per_s > 1"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "conditions", "code", "outcome"),
+    [
+        ([], [], 0, "PASS"),
+        ([], ["messages_per_s < 1"], 0, "PASS"),
+        ([], [TRUE], 10, "FAIL"),
+        ([THIN], [TRUE], 5, "UNKNOWN"),
+        ([UNKNOWN], [TRUE], 5, "UNKNOWN"),
+        ([VOID, THIN], [TRUE], 4, "UNKNOWN"),
+        ([LOST, VOID, THIN], [TRUE], 12, "VIOLATION"),
+        (
+            [LOST, ("ended", {"how": "internal_error", "phase": "measure", "message": "x"})],
+            [TRUE],
+            1,
+            "UNKNOWN",
+        ),
+        ([LOST, ("ended", {"how": "not_started", "phase": "setup", "message": "x"})], [TRUE], 3, "UNKNOWN"),
+        (
+            [LOST, VOID, ("ended", {"how": "interrupted", "phase": "drain", "message": ""})],
+            [TRUE],
+            130,
+            "UNKNOWN",
+        ),
+        ([("ended", {"how": "failed", "phase": "measure", "message": "x"})], [TRUE], 4, "UNKNOWN"),
+    ],
+)
+def test_exit_codes_in_their_order(
+    summary: Json, spoilt: list[tuple[str, Any]], conditions: list[str], code: int, outcome: str
+) -> None:
+    for path, value in spoilt:
+        spoil(summary, path, value)
+    found = verdict(summary, *conditions)
+    assert (found["exit_code"], found["outcome"]) == (code, outcome)
+
+
+def test_all_reasons_are_listed_worst_first(summary: Json) -> None:
+    for path, value in (LOST, VOID, THIN, ("drained", False)):
+        spoil(summary, path, value)
+    found = verdict(summary, TRUE)
+    names = [reason["guard"] for reason in found["reasons"]]
+    assert names == ["record_complete", "enough_samples", "drained", "final_read", "fail_if"]
+    assert all(reason["message"] and reason["advice"] for reason in found["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("checks", "correctness"),
+    [
+        ([check("pass")], "PASS"),
+        ([check("pass"), check("fail", promised=False, violations=3)], "PASS"),
+        ([check("pass"), check("unknown")], "UNKNOWN"),
+        ([check("unknown", promised=False)], "UNKNOWN"),
+        ([check("unknown"), check("fail", violations=1)], "FAIL"),
+        ([], "UNKNOWN"),
+    ],
+)
+def test_correctness_is_a_verdict_of_its_own(summary: Json, checks: list[Json], correctness: str) -> None:
+    found = verdict(spoil(summary, "consistency/checks", checks))
+    assert (found["status"], found["correctness"]) == ("VALID", correctness)
+
+
+def test_a_condition_that_nobody_can_decide_is_inconclusive(summary: Json) -> None:
+    found = verdict(summary, "SEND.p999 > 1ms")
+    assert (found["status"], found["exit_code"]) == ("INCONCLUSIVE", 5)
+    assert found["thresholds"][0]["holds"] is None
+    assert "not enough samples" in found["reasons"][0]["message"]
+
+
+def test_conditions_come_with_their_value(summary: Json) -> None:
+    held, other = verdict(summary, TRUE, "errors > 50%")["thresholds"]
+    assert (held["holds"], held["value"]) == (True, 60.0)
+    assert (other["holds"], other["value"]) == (False, 0.0)
