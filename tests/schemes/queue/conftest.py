@@ -91,7 +91,11 @@ class Consumer:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.returncode is None:
             self.process.send_signal(how)
-        return await asyncio.wait_for(self.process.wait(), 15)
+        try:
+            return await asyncio.wait_for(self.process.wait(), 15)
+        except TimeoutError:
+            self.process.kill()  # a failure, but none that stays behind
+            raise
 
 
 def _get(url: str) -> str | None:
