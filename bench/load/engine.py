@@ -326,8 +326,9 @@ class Engine:
         dependency_us: int = 0,
         outcome: int = _UNSENT,
     ) -> None:
-        """Records what never left this process: not connected, or nothing to say (already_read)."""
-        error = _NOT_CONNECTED if outcome == _UNSENT else 0
+        """Records what never left this process: not connected, its message
+        never came, or nothing to say (already_read)."""
+        error = _NOT_CONNECTED if outcome == _UNSENT and not device.is_ready else 0
         session = device.connection.session if device.connection is not None else 0
         self.recorder.operation(
             op, intended, 0, session, device.person, device.number, self.phases.at(intended),
@@ -426,7 +427,8 @@ class Tasks:
         self._idle: list[Any] = []
 
     def run(self, due: int, function: Callable[..., None], *arguments: Any) -> None:
-        """Runs `function(due, *arguments)`, which may call `wait_for`."""
+        """Runs `function(due, *arguments)`, which may call `wait_for`.  Only from the event loop's
+        callbacks."""
         if self._idle:
             self._idle.pop().switch((due, function, arguments))
         else:

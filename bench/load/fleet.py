@@ -69,6 +69,7 @@ class _Child:
         self.channel = Channel(ours.detach())
         self.events: dict[str, dict[str, Any]] = {}
         self.report = Report()
+        self.sent_per_s = self.pushes_per_s = 0.0
         self.port = 0
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, str(theirs.fileno())],
@@ -103,10 +104,17 @@ class _Child:
             if name == "fatal":
                 raise self.lost(message["reason"])
             if name == "live":
-                self.report = msgspec.convert(message["report"], Report, strict=False)
+                self._take_report(msgspec.convert(message["report"], Report, strict=False))
             self.events[name] = message
             if name == "ready":
                 self.port = message.get("port", 0)
+
+    def _take_report(self, report: Report) -> None:
+        passed_s = (report.at_ns - self.report.at_ns) / 1e9
+        if self.report.at_ns and passed_s > 0:
+            self.sent_per_s = (report.sent - self.report.sent) / passed_s
+            self.pushes_per_s = (report.pushes - self.report.pushes) / passed_s
+        self.report = report
 
     def lost(self, reason: str) -> WorkerLost:
         return WorkerLost(self.worker, self.process.pid, time.monotonic_ns(), reason)
@@ -137,8 +145,6 @@ class Fleet:
         self._say = say
         self._master: _Child | None = None
         self._workers: list[_Child] = []
-        self._before: tuple[int, int, int] = (0, 0, 0)
-        self._rates = (0.0, 0.0)
 
     # --- the life of a run ------------------------------------------------------------------------------
 
@@ -240,14 +246,6 @@ class Fleet:
 
     def _live(self) -> Live:
         reports = [child.report for child in self._workers]
-        at_ns = max((report.at_ns for report in reports), default=0)
-        sent = sum(report.sent for report in reports)
-        pushes = sum(report.pushes for report in reports)
-        before_ns, before_sent, before_pushes = self._before
-        if at_ns > before_ns:
-            passed_s = (at_ns - before_ns) / 1e9
-            self._rates = (sent - before_sent) / passed_s, (pushes - before_pushes) / passed_s
-            self._before = at_ns, sent, pushes
         latency: dict[str, Buckets] = {}
         lag: Buckets = {}
         counters: Counter[str] = Counter()
@@ -260,15 +258,15 @@ class Fleet:
             for op, counts in report.outcomes.items():
                 outcomes.setdefault(op, Counter()).update(counts)
         return Live(
-            at_ns=at_ns,
+            at_ns=max((report.at_ns for report in reports), default=0),
             connected=sum(report.connected for report in reports),
             wanted=self.config.population.devices,
             offered=sum(report.offered for report in reports),
             achieved=sum(report.achieved for report in reports),
-            sent=sent,
-            sent_per_s=self._rates[0],
-            pushes=pushes,
-            pushes_per_s=self._rates[1],
+            sent=sum(report.sent for report in reports),
+            sent_per_s=sum(child.sent_per_s for child in self._workers),
+            pushes=sum(report.pushes for report in reports),
+            pushes_per_s=sum(child.pushes_per_s for child in self._workers),
             outcomes={op: dict(counts) for op, counts in outcomes.items()},
             latency_us={op: (quantile(b, 0.5), quantile(b, 0.99)) for op, b in latency.items()},
             send_lag_us=(quantile(lag, 0.5), quantile(lag, 0.99)),
