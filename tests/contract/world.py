@@ -75,7 +75,9 @@ class World:
         module = (scheme.consumer or "").partition(":")[0]
         given = (*scheme.consumer_options, "topic", "group")
         arguments = [f"--{name}={options[name]}" for name in given if name in options]
+        guard = ("setpriv", "--pdeathsig", "KILL", "--")  # a killed test run leaves no consumer behind
         return await asyncio.create_subprocess_exec(
+            *guard,
             sys.executable,
             "-m",
             module,
