@@ -38,6 +38,7 @@ _OF_THE_PAGE: Final = {
     RULE: "var(--rule)",
     SHADE: "var(--shade)",
     PAPER: "var(--paper)",
+    "#0072b2": "var(--blue)",  # too dark for the dark page
 }
 
 mpl.rcParams.update(

@@ -78,6 +78,8 @@ def _heat_map(data: Sequence[ChartData], setting: Setting, note: str) -> tuple[s
 
 def _hidden(data: Sequence[ChartData], setting: Setting, note: str) -> tuple[str, canvas.Sheet] | None:
     curves = [one for run in data for one in run.hidden]
+    if not any(one.n for one in curves):
+        return None
     title = visibility.finding(curves)
     return title, visibility.draw(curves, _words(title, setting, note))
 

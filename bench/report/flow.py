@@ -94,14 +94,16 @@ def _most_waiting(begin: Floats, end: Floats, bins: Floats) -> Floats:
 
 
 def finding(flows: Sequence[Flow]) -> str:
-    return "READs not yet told to everyone, at most in the window: " + "; ".join(_said(one) for one in flows)
+    alone = len(flows) == 1
+    said = [_said(one) if alone else f"{one.arm.label} {_said(one)}" for one in flows]
+    return "READs not yet told to everyone, at most in the window: " + "; ".join(said)
 
 
 def _said(one: Flow) -> str:
     inside = one.bins[:-1] < one.phases.measured
     worst = int(np.argmax(np.where(inside, one.waiting_told, -1)))
     left = f", {figures.count(one.never_told)} never" if one.never_told else ""
-    return f"{one.arm.label} {figures.count(one.waiting_told[worst])} at {one.bins[worst]:.0f} s{left}"
+    return f"{figures.count(one.waiting_told[worst])} at {one.bins[worst]:.0f} s{left}"
 
 
 def draw(flows: Sequence[Flow], words: canvas.Words) -> canvas.Sheet:
@@ -118,8 +120,10 @@ def draw(flows: Sequence[Flow], words: canvas.Words) -> canvas.Sheet:
     lower.set_ylim(0, 1.2 * max(float(one.waiting_told.max(initial=1)) for one in flows))
     lower.yaxis.set_major_locator(MaxNLocator(integer=True))
     lower.set_ylabel("READs waiting")
+    step = flows[0].bins[1] - flows[0].bins[0]
     lower.set_xlabel("seconds since the measured window began")
-    lower.set_title("Most at once in a second: solid not yet told to everyone, dotted not yet acknowledged")
+    how = "solid not yet told to everyone, dotted not yet acknowledged"
+    lower.set_title(f"Most at once in {step:g} s: {how}")
     for axes in (upper, lower):
         axes.set_xlim(flows[0].seconds[0], flows[0].seconds[-1])
         mark(axes, flows[0].phases, flows[0].events if len(flows) == 1 else ())

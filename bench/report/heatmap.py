@@ -175,7 +175,7 @@ def _panel(axes: Axes, one: HeatMap, norm: LogNorm, low: float, high: float) -> 
             middle, np.full(len(lost), high * 1.5), "x", color=canvas.ALARM, markersize=4, clip_on=False
         )
     mark(axes, one.phases, one.events, shade=GROUND_SHADE, ink=GROUND_INK)
-    axes.tick_params(labelbottom=True, labelleft=True)
+    axes.tick_params(which="both", labelbottom=True, labelleft=True)
 
 
 def _sample(one: HeatMap) -> str:

@@ -56,6 +56,8 @@ def _head(document: Document) -> str:
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.columns)
     rows = "\n".join(_row(row, table.columns) for row in table.rows)
+    if not rows:
+        rows = f'<tr><td class="remark" colspan="{len(table.columns)}">nothing was recorded</td></tr>'
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (
         f"<section>\n<h2>{escape(table.title)}</h2>\n"
@@ -86,11 +88,15 @@ def _chart(chart: Chart) -> str:
     return (
         f'<section class="chart" id="{chart.name}">\n<h2>{escape(chart.heading)}</h2>\n'
         f'<figure role="img" aria-label="{escape(chart.title)}">\n{chart.svg}</figure>\n'
-        + (_table(chart.table) if chart.table else "")
+        + (_folded(chart.table) if chart.table else "")
         + f"<details><summary>The rows and the query behind it</summary>\n"
         f"<p>Rows: {files_}. As a picture: {pictures}. Run in the folder of this page:</p>\n"
         f"<pre><code>{escape(chart.query)}</code></pre></details>\n</section>"
     )
+
+
+def _folded(table: Table) -> str:
+    return f"<details><summary>{escape(table.title)}, as a table</summary>\n{_table(table)}</details>\n"
 
 
 def _list(kind: str, title: str, lines: Sequence[str]) -> str:

@@ -37,16 +37,18 @@ def mark(
     ink: str = canvas.SOFT,
 ) -> None:
     """Shade what is not measured and name it; a line and a name per event.  Set the limits first."""
-    for begin, end, name in ((phases.begin, 0.0, "warm-up"), (phases.measured, phases.end, "drain")):
-        if end > max(begin, axes.get_xlim()[0]):
-            axes.axvspan(begin, end, color=shade, zorder=-1, linewidth=0)
-            _name(axes, (begin + end) / 2, name, ink, "center")
+    if max(phases.begin, axes.get_xlim()[0]) < 0:
+        axes.axvspan(phases.begin, 0, color=shade, zorder=-1, linewidth=0)
+        _name(axes, phases.begin, " warm-up", ink, "left")
+    if phases.end > phases.measured:
+        axes.axvspan(phases.measured, phases.end, color=shade, zorder=-1, linewidth=0)
+        _name(axes, phases.end, "drain ", ink, "right")
     for event in events:
         axes.axvline(event.second, color=canvas.ALARM, linewidth=0.9, linestyle="--")
         _name(axes, event.second, f" {event.what}", canvas.ALARM, "left")
 
 
-def _name(axes: Axes, x: float, text: str, colour: str, align: Literal["left", "center"]) -> None:
+def _name(axes: Axes, x: float, text: str, colour: str, align: Literal["left", "right"]) -> None:
     axes.annotate(
         text,
         (x, 1.0),

@@ -166,7 +166,7 @@ def _panel(
     canvas.log_ms(axes.yaxis)
     axes.set_title(f"{operation} · {_sample(curves)}")
     axes.title.set_fontsize(9)
-    axes.tick_params(labelbottom=True, labelleft=True)
+    axes.tick_params(which="both", labelbottom=True, labelleft=True)
     if floor_us:
         _shade_floor(axes, floor_us)
     return labels
@@ -215,11 +215,11 @@ def _shade_floor(axes: Axes, floor_us: float) -> None:
     axes.axhspan(1e-6, edge, color=canvas.SHADE, zorder=0, linewidth=0)
     axes.annotate(
         f"shaded: below 5 × resolution, {figures.digits(edge, 2)} ms",
-        (1.0, edge),
+        (0.0, edge),
         xycoords=("axes fraction", "data"),
-        xytext=(-3, 2),
+        xytext=(3, 2),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         va="bottom",
         fontsize=7,
         color=canvas.SOFT,

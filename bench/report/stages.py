@@ -68,18 +68,19 @@ def _stages(entry: Json) -> dict[str, float]:
 
 
 def finding(splits: Sequence[Split]) -> str:
-    """Per arm: the stage that takes most of the first operation's mean."""
-    first = [one for one in splits if one.operation == splits[0].operation] if splits else []
-    if not first:
-        return "Where the time goes is not available: no reply carried stage times"
-    said = [_said(one) for one in first] if len(first) > 1 else [_said(one) for one in splits[:3]]
-    return "Mean time goes to: " + "; ".join(said)
+    """The stage that takes most of the mean: of one operation for several arms, of three for one."""
+    if not splits:
+        return "Where the time goes is not available: no reply told its stages"
+    if len({one.arm.key for one in splits}) == 1:
+        return "Mean time goes to: " + "; ".join(_said(one, one.operation) for one in splits[:3])
+    first = [one for one in splits if one.operation == splits[0].operation]
+    return f"Mean {first[0].operation} goes to: " + "; ".join(_said(one, one.arm.label) for one in first)
 
 
-def _said(one: Split) -> str:
-    most = max(one.mean, key=lambda name: one.mean[name])
+def _said(one: Split, name: str) -> str:
+    most = max(one.mean, key=lambda stage: one.mean[stage])
     share = figures.percent(one.mean[most] / one.total_ms, 2)
-    return f"{one.arm.label} {one.operation} {figures.duration(1000 * one.total_ms)}, {share} {most}"
+    return f"{name} {figures.duration(1000 * one.total_ms)}, {share} {most}"
 
 
 def draw(splits: Sequence[Split], words: canvas.Words) -> canvas.Sheet:

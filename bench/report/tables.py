@@ -115,13 +115,13 @@ def _pushes(load: Json) -> str:
 def how_far_behind(summary: Json) -> Table:
     lag, floor = summary["lag"], summary["generator"]["resolution_floor_us"]
     rows: list[tuple[str, ...]] = []
-    absent = []
+    absent: dict[str, list[str]] = {}
     for name in LAG_NAMES:
         entry = lag.get(name)
         if entry is None:
             continue
         if not entry["available"]:
-            absent.append(f"{name} {figures.unavailable(entry['why_not'])}")
+            absent.setdefault(figures.unavailable(entry["why_not"]), []).append(name)
             continue
         q = entry["quantiles"]
         rows.append(
@@ -137,7 +137,7 @@ def how_far_behind(summary: Json) -> Table:
         "How far behind (ms)",
         ("", "n", "p50", "p99", "p99.9", "max", "undelivered", "censored"),
         tuple(rows),
-        "; ".join(absent),
+        "; ".join(f"{', '.join(names)} {why}" for why, names in absent.items()),
     )
 
 

@@ -85,5 +85,7 @@ def _table(console: Console, table: Table) -> None:
         for row in table.rows:
             grid.add_row(*map(Text, row))
         console.print(grid)
+    else:
+        console.print(Text(f"{table.title}: nothing was recorded", style="bold"))
     if table.note:
         console.print(_indented(table.note, "dim"))

@@ -253,7 +253,7 @@ def _panel(
     axes.set_ylim(least, 1.6)
     labels = [_curve(axes, one, limits) for one in curves if one.why_not is None and one.n]
     canvas.log_ms(axes.xaxis)
-    axes.tick_params(labelbottom=True, labelleft=True)
+    axes.tick_params(which="both", labelbottom=True, labelleft=True)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.set_title(title)
     axes.title.set_fontsize(8.5)
