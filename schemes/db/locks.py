@@ -22,6 +22,13 @@ class KeyedLocks:
         """How many keys are held."""
         return len(self._held)
 
+    def take_free(self, keys: Sequence[Hashable]) -> bool:
+        """Takes all if all are free, else none."""
+        if any(key in self._held for key in keys):
+            return False
+        self._held.update(dict.fromkeys(keys))
+        return True
+
     async def acquire(self, keys: Sequence[Hashable]) -> None:
         """Takes all, one after another; holds none of them if cancelled."""
         for index, key in enumerate(keys):

@@ -21,8 +21,8 @@ MEMBERS: Final = (
 )
 POSITION: Final = "SELECT epoch, change_id FROM user_sync_heads WHERE user_id = %s"
 CURSORS: Final = (
-    "SELECT user_id, conversation_id, read_seq, delivered_seq, version, peer_id FROM conversation_members"
-    " WHERE (user_id, conversation_id) IN ({keys})"
+    "SELECT user_id, conversation_id, read_seq, delivered_seq, version, peer_id"
+    " FROM conversation_members FORCE INDEX (PRIMARY) WHERE (user_id, conversation_id) IN ({keys})"
 )
 HEADS: Final = (
     f"SELECT conversation_id, kind, last_seq, {ms_of('last_sent_at')} FROM conversations"

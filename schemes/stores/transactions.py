@@ -35,7 +35,9 @@ LOCK_MEMBERS: Final = (
     f" {ms_of('m.read_at')},"
     # a scalar subquery: a join would lock the head too, and with it every SEND
     " (SELECT c.last_seq FROM conversations c WHERE c.conversation_id = m.conversation_id)"
-    " FROM conversation_members m WHERE {members} ORDER BY m.user_id, m.conversation_id FOR UPDATE"
+    # of one group's members idx_readers would lock in the order of their cursors
+    " FROM conversation_members m FORCE INDEX (PRIMARY) WHERE {members}"
+    " ORDER BY m.user_id, m.conversation_id FOR UPDATE"
 )
 LOCK_ROWS: Final = 500
 """Row values in one IN list: MariaDB rewrites lists of 1,000 into a join with a temporary table."""

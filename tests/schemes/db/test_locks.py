@@ -31,6 +31,15 @@ async def test_other_keys_do_not_wait() -> None:
     assert len(locks) == 5
 
 
+async def test_free_ones_are_taken_at_once_and_all_or_none() -> None:
+    locks = KeyedLocks()
+    assert locks.take_free(["c", 1])
+    assert not locks.take_free([1, 2])
+    assert locks.take_free([2])
+    locks.release(["c", 1, 2])
+    assert len(locks) == 0
+
+
 async def test_overlapping_sets_never_deadlock_when_sorted() -> None:
     locks = KeyedLocks()
     running: set[int] = set()
