@@ -36,6 +36,7 @@ COLUMNS: Final[dict[str, str]] = {
 }
 _FIRST_LIVE_ID: Final = 1 << 48
 """Ids of seeded messages count from 1 on, far below those of live ones (milliseconds since 2024, shifted)."""
+_NO_LOCAL_INFILE: Final = ((1148,), (3948,), (4166,))
 _NULL: Final = "\\N"
 _BODY: Final = "seeded"
 _AT_ONCE: Final = 1000
@@ -253,15 +254,23 @@ class _Loader:
         self._thread.shutdown()
 
     def _load(self, text: bytes) -> None:
+        self._file.write_bytes(_in_key_order(text) if self._sorted else text)
+        try:
+            warning = self._run()
+        except pymysql.err.MySQLError as why:
+            advice = "; start MySQL with --local-infile=ON" if why.args[:1] in _NO_LOCAL_INFILE else ""
+            raise Refused("UNAVAILABLE", f"a bulk load failed: {why}{advice}") from why
+        if warning is not None and warning[1] != self._tolerated:
+            raise Refused("BAD_REQUEST", f"a row could not be loaded: {warning[2]}")
+
+    def _run(self) -> Any:
+        """The first warning of the load, or None."""
         if self._connection is None:
             self._connection = _connect(self._target)
-        self._file.write_bytes(_in_key_order(text) if self._sorted else text)
         with self._connection.cursor() as cursor:
             cursor.execute(self._sql, (str(self._file),))
             cursor.execute("SHOW WARNINGS LIMIT 1")
-            warning = cursor.fetchone()
-        if warning is not None and warning[1] != self._tolerated:
-            raise Refused("BAD_REQUEST", f"a row could not be loaded: {warning[2]}")
+            return cursor.fetchone()
 
     def _hang_up(self) -> None:
         if self._connection is not None:

@@ -125,6 +125,19 @@ async def test_the_same_conversation_twice_is_refused(store: MySQL) -> None:
         await store.seed([room], done=True)
 
 
+async def test_a_server_without_local_infile_is_told_what_to_do(
+    store: MySQL, admin: pymysql.Connection[Any]
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL local_infile = OFF")
+        try:
+            with pytest.raises(Refused, match="--local-infile=ON"):
+                await store.seed([SeedConversation("a", "direct", [1, 2], 5, [0, 0])], done=True)
+        finally:
+            cursor.execute("SET GLOBAL local_infile = ON")
+    await store.seed([SeedConversation("b", "direct", [1, 2], 5, [0, 0])], done=True)
+
+
 async def test_reset_empties_everything_and_puts_missing_keys_back(
     store: MySQL, admin: pymysql.Connection[Any], mysql_url: Callable[[str], str]
 ) -> None:
