@@ -25,6 +25,7 @@ EXIT_THRESHOLD: Final = 10
 EXIT_VIOLATION: Final = 12
 EXIT_INTERRUPTED: Final = 130
 
+BEFORE_MEASURING: Final = frozenset({"setup", "connect", "warmup"})
 HELD_SHARE: Final = 0.99
 ACHIEVED_SHARE: Final = 0.99
 OUTCOME_SHARE: Final = 0.999
@@ -61,7 +62,7 @@ def _ended(summary: Json) -> Guard:
 
 def _alive(summary: Json) -> Guard:
     deaths = summary["deaths"]
-    told = [f"{d['component']} died at {d['at_s']:.1f} s, in {d['phase']}: {d['message']}" for d in deaths]
+    told = [death["message"] for death in deaths]
     return Guard(
         "everything_alive",
         INVALID if deaths else OK,
@@ -324,14 +325,13 @@ def _correctness(summary: Json) -> str:
 
 
 def exit_code(ended: Json, timing: str, correctness: str, threshold_failed: bool) -> int:
-    """In the order of rulings 37.  (11, a regression, is a comparison's verdict, and follows 5.)"""
-    by_end = {
-        "interrupted": EXIT_INTERRUPTED,
-        "not_started": EXIT_NOT_STARTED,
-        "internal_error": EXIT_INTERNAL_ERROR,
-    }
-    if ended["how"] in by_end:
-        return by_end[ended["how"]]
+    """The first that applies.  (11, a regression, is a comparison's verdict, and comes before 10.)"""
+    if ended["how"] == "interrupted":
+        return EXIT_INTERRUPTED
+    if ended["how"] == "not_started" or (ended["how"] == "failed" and ended["phase"] in BEFORE_MEASURING):
+        return EXIT_NOT_STARTED
+    if ended["how"] == "internal_error":
+        return EXIT_INTERNAL_ERROR
     if correctness == "FAIL":
         return EXIT_VIOLATION
     if timing == "INVALID":

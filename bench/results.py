@@ -16,7 +16,7 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
                     ack: {send, read}, receipt_members, ...
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}
     window          {start, measure, measure_end, drain_end}: ns of CLOCK_MONOTONIC
-    deaths          [{component, at_s: seconds since window.start, phase, message}]
+    deaths          [{component, at_s: seconds since window.start, phase, message: names victim and second}]
     drained         true if DRAIN said that nothing was on its way, false if something was left
     final           {asked: connections of the final read that were tried, answered}
     fail_if         [expression]

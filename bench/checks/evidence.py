@@ -36,7 +36,10 @@ def collect(history: History, missing_rows: int) -> Evidence:
     shown, shown_at = _shown(history)
     return Evidence(
         reads=_seeded(history) + reads + sends,
-        deliveries=_delivered_seeded(history) + _marked(history, Op.DELIVERED) + (reads + sends).unpromised(),
+        deliveries=_delivered_seeded(history)
+        + _marked(history, Op.DELIVERED)
+        + _unanswered_deliveries(history, last_seq)
+        + (reads + sends).unpromised(),
         messages=_messages(history, last_seq),
         store_read=Cursors(conversation, user, read),
         store_delivered=Cursors(conversation, user, np.maximum(read, delivered)),
@@ -97,6 +100,17 @@ def _marked(history: History, *ops: Op) -> Writes:
         np.where(ok, found.acknowledged, 0),
         history.operations["op_id"][found.row],
     )
+
+
+def _unanswered_deliveries(history: History, last_seq: Ints) -> Writes:
+    """What a DELIVERED held besides its first item is known from its reply only: without one it may have
+    raised any of the person's delivery cursors, up to the last message."""
+    membership, operations = history.membership, history.operations
+    silent = (operations["op"] == Op.DELIVERED) & (operations["outcome"] == Outcome.INFO)
+    of = np.isin(membership.user, operations["user"][silent])
+    conversation, user = membership.conversation[of], membership.user[of]
+    nobody = np.full(len(user), NO_OPERATION, np.int64)
+    return Writes(conversation, user, last_seq[conversation], np.zeros_like(user), nobody)
 
 
 def _sends(history: History, last_seq: Ints) -> Writes:

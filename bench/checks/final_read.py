@@ -149,9 +149,8 @@ def _within(kept: _Kept, writes: Writes, held: Cursors) -> tuple[Check, list[Jso
     """acknowledged <= held <= attempted, for each cursor.  One that the store has no row of is held at 0."""
     if not len(held.value):
         nothing = np.empty(0, np.int64)
-        return _result(
-            replace(kept, unknown="the store was not read at the end"), "durable", 0, nothing, dict
-        )
+        kept = replace(kept, unknown="the store was not read at the end")
+        return _result(kept, "durable", 0, nothing, lambda _: {})
     keys = _Keys(writes, held)
     of_write = keys.of(writes)
     floor, ceiling, final = (np.zeros(len(keys), np.int64) for _ in range(3))

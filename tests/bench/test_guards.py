@@ -47,7 +47,14 @@ def step(achieved: int) -> Json:
 
 
 def died() -> list[Json]:
-    return [{"component": "server", "at_s": 12.25, "phase": "measure", "message": "killed by signal 9"}]
+    return [
+        {
+            "component": "server",
+            "at_s": 12.25,
+            "phase": "measure",
+            "message": "server: killed by signal 9 at 12.2 s",
+        }
+    ]
 
 
 def check(verdict: str, *, promised: bool = True, violations: int = 0) -> Json:
@@ -136,7 +143,7 @@ def test_every_guard_is_made_to_fire() -> None:
 
 def test_a_death_names_victim_and_second(summary: Json) -> None:
     guard = said(spoil(summary, "deaths", died()), "everything_alive")
-    assert guard.message == "server died at 12.2 s, in measure: killed by signal 9"
+    assert guard.message == "server: killed by signal 9 at 12.2 s"
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------
@@ -177,6 +184,9 @@ TRUE = "messages_per_s > 1"
             "UNKNOWN",
         ),
         ([("ended", {"how": "failed", "phase": "measure", "message": "x"})], [TRUE], 4, "UNKNOWN"),
+        ([("ended", {"how": "failed", "phase": "drain", "message": "x"})], [TRUE], 4, "UNKNOWN"),
+        ([("ended", {"how": "failed", "phase": "warmup", "message": "x"})], [TRUE], 3, "UNKNOWN"),
+        ([LOST, ("ended", {"how": "failed", "phase": "connect", "message": "x"})], [TRUE], 3, "UNKNOWN"),
     ],
 )
 def test_exit_codes_in_their_order(

@@ -24,7 +24,7 @@ from bench.checks.final_read import (
 from bench.metrics.history import History
 from bench.metrics.load import holes
 from bench.record import ITEMS, NONE, OPERATIONS, Op, Outcome
-from bench.results import Json
+from bench.results import FINAL_STORE, Json
 from tests.bench.synthetic import MS, S, build, change_manifest, rows
 
 KEPT = Promises(durable=True, convergence=True, read_ack="durable")
@@ -325,6 +325,37 @@ def test_an_acknowledged_delivery_that_is_nowhere_is_lost(tmp_path: Path) -> Non
     judgement = of_run(tmp_path, ok(Op.DELIVERED, conversation=0, argument=10_000))
     assert one(judgement, DELIVERIES).violations == 1
     assert one(judgement, READS).violations == 0
+
+
+def test_an_unanswered_delivery_may_have_held_more_than_its_first_item(tmp_path: Path) -> None:
+    """The store is ahead of what anybody is known to have asked for, but it may have been in there."""
+
+    def ahead(tmp_path: Path, *extra: Json) -> int:
+        folder, _ = build(tmp_path)
+        table = folder.table("final_store")
+        raised = np.zeros(table.rows, FINAL_STORE)
+        for name in table:
+            raised[name] = table[name]
+        mine = (raised["user"] == 0) & (raised["conversation"] == 39)
+        raised["last_seq"] += 1
+        raised["delivered_seq"] = np.where(mine, raised["last_seq"], raised["delivered_seq"])
+        folder.write_once("final_store", raised)
+        folder.write_rows("operations", 7, rows(OPERATIONS, extra))
+        history = History(folder)
+        judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+        return one(judgement, DELIVERIES).violations
+
+    silent = {
+        "op": Op.DELIVERED,
+        "outcome": Outcome.INFO,
+        "sent": S,
+        "user": 0,
+        "conversation": 0,
+        "plan": NONE,
+    }
+    assert 0 in build(tmp_path / "x")[1].members[39]
+    assert ahead(tmp_path / "a") == 1
+    assert ahead(tmp_path / "b", silent | {"op_id": 7 << 40}) == 0
 
 
 def test_items_after_the_first_count(tmp_path: Path) -> None:
