@@ -16,11 +16,10 @@ CONTROL: Final = "memory"
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm is drawn.  `marker` is matplotlib's, `sign` the same shape in text."""
+    """How an arm is drawn.  `marker` is matplotlib's."""
 
     colour: str
     marker: str
-    sign: str
 
 
 @dataclass(frozen=True)
@@ -34,26 +33,18 @@ class Arm:
 
 
 LOOKS: Final[dict[tuple[str, str], Look]] = {
-    ("memory", ""): Look("#8c8c8c", "x", "×"),
-    ("db", "flags"): Look("#D55E00", "s", "■"),
-    ("db", "cursor"): Look("#E69F00", "D", "◆"),
-    ("redis", "flags"): Look("#0072B2", "o", "●"),
-    ("redis", "cursor"): Look("#56B4E9", "v", "▼"),
-    ("queue", "flags"): Look("#009E73", "^", "▲"),
-    ("queue", "cursor"): Look("#CC79A7", "P", "✚"),
+    ("memory", ""): Look("#8c8c8c", "x"),
+    ("db", "flags"): Look("#D55E00", "s"),
+    ("db", "cursor"): Look("#E69F00", "D"),
+    ("redis", "flags"): Look("#0072B2", "o"),
+    ("redis", "cursor"): Look("#56B4E9", "v"),
+    ("queue", "flags"): Look("#009E73", "^"),
+    ("queue", "cursor"): Look("#CC79A7", "P"),
 }
 """(scheme, model) -> look.  A scheme that is not here takes the next of `SPARE`."""
 
-SPARE: Final = (
-    Look("#CC79A7", "P", "✚"),
-    Look("#56B4E9", "v", "▼"),
-    Look("#E69F00", "D", "◆"),
-    Look("#009E73", "^", "▲"),
-    Look("#0072B2", "o", "●"),
-    Look("#D55E00", "s", "■"),
-    Look("#6f4e9c", "h", "⬢"),
-    Look("#7a5230", "*", "★"),
-)
+_COLOURS: Final = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")
+SPARE: Final = tuple(Look(colour, marker) for marker in ("h", "*", "p", "<", ">") for colour in _COLOURS)
 """For a second arm of one scheme and model, and for schemes of the user's own."""
 
 
