@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 from bench.load.config import LoadConfig
 from bench.load.pacing import now_ns
 from bench.load.process import LoadProcess
+from bench.load.replies import decode
 from bench.load.statistics import Statistics
 from bench.plan import Plan, PlanOptions, intensity_of_rate, make
 from bench.population import Population, PopulationOptions, Unread, build
@@ -51,6 +52,7 @@ def install() -> None:
     """Makes the scenario file that calls this a complete Locust file."""
     hooks: Any = events  # untyped in Locust
     hooks.init_command_line_parser.add_listener(_options)
+    hooks.init.add_listener(_connect_at_once)
     hooks.test_start.add_listener(_start)
     hooks.test_stop.add_listener(_stop)
 
@@ -62,6 +64,13 @@ def _options(parser: Any) -> None:
         "--warmup", type=float, default=2.0, help="seconds at the start of -t that do not count"
     )
     parser.add_argument("--seed", type=int, default=1, help="of people, conversations and the plan")
+
+
+def _connect_at_once(environment: Any, **_: Any) -> None:
+    """Locust's default is one user a second; the engine paces its handshakes itself."""
+    options = environment.parsed_options
+    if options.spawn_rate is None:
+        options.spawn_rate = options.num_users or 1
 
 
 def _start(environment: Any, **_: Any) -> None:
@@ -138,7 +147,7 @@ def seed(host: str, secret: str, population: Population, unread: Unread) -> None
     url = host.rstrip("/").removesuffix("/ws") + CONTROL_PATH
     try:
         with connect(url, **_CONTROL_CONNECTION) as socket:
-            _ask(socket, ControlRequest("AUTH", secret=secret))
+            _sign_in(socket, secret)
             _ask(socket, ControlRequest("RESET"))
             for batch in population.seed_frames(unread):
                 _ask(socket, ControlRequest("SEED", conversations=batch))
@@ -149,6 +158,14 @@ def seed(host: str, secret: str, population: Population, unread: Unread) -> None
             f"door and this secret, e.g. `{SECRET_VARIABLE}={DEVELOPMENT_SECRET} python -m schemes memory "
             f"--port 8080 --control`; here it is {SECRET_VARIABLE} too (default: {DEVELOPMENT_SECRET})"
         ) from error
+
+
+def _sign_in(socket: Any, secret: str) -> None:
+    socket.send(encode(ControlRequest("AUTH", secret=secret)).decode())
+    if decode(socket.recv(timeout=CONTROL_TIMEOUT_S).encode()).type != "OK":
+        raise ControlClosed(
+            f"the server does not accept the secret: give the one it was started with in {SECRET_VARIABLE}"
+        )
 
 
 def _ask(socket: Any, request: ControlRequest) -> ControlReply:

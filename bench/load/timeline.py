@@ -118,7 +118,10 @@ class Timeline:
         they have been looking for it."""
         if not client_msg_id.endswith(self._suffix) or moment >= self._end_ns:
             return
-        send = int(client_msg_id[1 : -len(self._suffix)])
+        number = client_msg_id[1 : -len(self._suffix)]
+        if not number.isdecimal():
+            return  # a task's or a probe's
+        send = int(number)
         first, last = self._read_start[send], self._read_start[send + 1]
         row = bisect_left(self._read_device, device.number, first, last)
         if row == last or self._read_device[row] != device.number or self._read_progress[row] != _WAITING:

@@ -48,7 +48,7 @@ class Worker:
         self._runner: Any = None
         self._watcher = get_hub().loop.io(channel.fileno(), 1)
         self._watcher.start(self._orders)
-        gevent.spawn(self._report)
+        gevent.spawn(self._report_for_ever)
         channel.send({"event": "ready"})
 
     def _orders(self) -> None:
@@ -77,7 +77,7 @@ class Worker:
         self._channel.send({"event": "frozen"})
 
     def _do_begin(self, t0_ns: int) -> None:
-        self._load.begin(t0_ns, lambda: self._channel.send({"event": "finished"}))
+        self._load.begin(t0_ns, self._finished)
         start_users(self._load, self._users, self._runner, t0_ns)
 
     def _do_final(self) -> None:
@@ -90,10 +90,17 @@ class Worker:
         self._channel.send({"event": "stopped"})
         leave()
 
-    def _report(self) -> None:
+    def _finished(self) -> None:
+        self._report()
+        self._channel.send({"event": "finished"})
+
+    def _report_for_ever(self) -> None:
         while True:
             gevent.sleep(REPORT_S)
-            self._channel.send({"event": "live", "report": msgspec.to_builtins(self._statistics.report())})
+            self._report()
+
+    def _report(self) -> None:
+        self._channel.send({"event": "live", "report": msgspec.to_builtins(self._statistics.report())})
 
     def _fatal(self, reason: str) -> None:
         self._channel.send({"event": "fatal", "reason": reason})
