@@ -32,6 +32,8 @@ OUTCOME_SHARE: Final = 0.999
 FLOOR_US: Final = 5_000
 GROWTH: Final = 2.0
 GROWTH_US: Final = 1_000
+GROWTH_SHARE: Final = 0.25
+"""Send lag grows if its p99 at least doubles over the window by more than this, and in both halves of it."""
 CPU_WARN: Final = 0.70
 CPU_VOID: Final = 0.90
 STEAL: Final = 0.05
@@ -157,11 +159,13 @@ def _growing(summary: Json) -> Guard:
     thirds = summary["generator"]["send_lag_p99_by_third_us"]
     known = None not in thirds
     first, middle, last = (float(third or 0) if known else 0.0 for third in thirds)
-    grows = first <= middle <= last and last > GROWTH * first and last - first > GROWTH_US
+    grown = last - first
+    steady = min(middle - first, last - middle) < GROWTH_SHARE * grown
+    grows = grown > GROWTH_US and last > GROWTH * first and not steady
     return Guard(
         "send_lag_steady",
         _by(grows),
-        last - first if known else None,
+        grown if known else None,
         GROWTH_US,
         f"send lag p99 over the thirds of the window: {', '.join(str(third) for third in thirds)} us",
         "The generator fell further and further behind: the offered load is above what it can send.",

@@ -103,9 +103,9 @@ def _floor_us(send_lag: Json, said: Mapping[str, Any]) -> int | None:
 
 
 def _bytes_per_user(history: History, rss: int | None) -> int | None:
-    """What the generator grew by from its first sample, per user."""
+    """What the generator grew by since it began to connect, per user."""
     users = history.run.get("users")
-    first = resources.first_rss(history)
+    first = resources.rss_before_connecting(history)
     return round((rss - first) / users) if rss is not None and first is not None and users else None
 
 

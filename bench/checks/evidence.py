@@ -43,6 +43,7 @@ def collect(history: History, missing_rows: int) -> Evidence:
         messages=_messages(history, last_seq),
         store_read=Cursors(conversation, user, read),
         store_delivered=Cursors(conversation, user, np.maximum(read, delivered)),
+        store_read_at=history.window.drain_end,
         shown=shown,
         shown_at=shown_at,
         unknown=_not_whole(history, missing_rows, len(read)),
@@ -137,12 +138,13 @@ def _messages(history: History, last_seq: Ints) -> Messages:
     duplicate = (operations["flags"][rows] & 1) == 1
     ok = (operations["outcome"][rows] == Outcome.OK) & (seq > 0)
     highest = history.membership.history.copy()
-    np.maximum.at(highest, conversation[ok], seq[ok])
+    before = ok & (operations["acknowledged"][rows] <= history.window.drain_end)
+    np.maximum.at(highest, conversation[before], seq[before])
     first = operations["attempt"][rows] == 0
     most = history.membership.history + np.bincount(conversation[first], minlength=size)
     given = np.sort((conversation[ok & ~duplicate] << 32) | seq[ok & ~duplicate])
     twice = np.bincount(given[1:][np.diff(given) == 0] >> 32, minlength=size)
-    return Messages(highest, np.maximum(most, highest), last_seq, twice)
+    return Messages(highest, most, last_seq, twice)
 
 
 def _shown(history: History) -> tuple[Cursors, Ints]:

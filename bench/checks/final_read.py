@@ -51,6 +51,11 @@ class Writes:
         names = self.__dataclass_fields__
         return Writes(**{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names})
 
+    def known_at(self, t: int) -> Writes:
+        """The same, as it stood at t: later acknowledgements promised nothing then."""
+        acknowledged = np.where(self.acknowledged <= t, self.acknowledged, 0)
+        return Writes(self.conversation, self.user, self.value, acknowledged, self.operation)
+
     def unpromised(self) -> Writes:
         """The same, as nothing that anybody was told of."""
         return Writes(
@@ -73,13 +78,15 @@ class Messages:
 class Evidence:
     """All that is judged.  `unknown`: why the record is not whole; empty if it is.
 
-    `shown_at`: when each entry of `shown` was asked for, ns.  `drained`: nothing was on its way any more."""
+    `store_read_at`: when the store was asked, ns: what was acknowledged later need not be in it.  `shown_at`:
+    when each entry of `shown` was asked for, after that.  `drained`: nothing was on its way any more."""
 
     reads: Writes
     deliveries: Writes
     messages: Messages
     store_read: Cursors
     store_delivered: Cursors
+    store_read_at: int
     shown: Cursors
     shown_at: Ints
     unknown: str
@@ -117,9 +124,15 @@ def judge(evidence: Evidence, promises: Promises) -> Judgement:
     if not evidence.drained and promises.read_ack == "queued":
         unknown = unknown or "something was still on its way to the store when it was read"
     results = [
-        _within(_Kept("acknowledged_reads", promised, unknown), evidence.reads, evidence.store_read),
         _within(
-            _Kept("acknowledged_deliveries", promised, unknown), evidence.deliveries, evidence.store_delivered
+            _Kept("acknowledged_reads", promised, unknown),
+            evidence.reads.known_at(evidence.store_read_at),
+            evidence.store_read,
+        ),
+        _within(
+            _Kept("acknowledged_deliveries", promised, unknown),
+            evidence.deliveries.known_at(evidence.store_read_at),
+            evidence.store_delivered,
         ),
         _messages(_Kept("acknowledged_messages", promises.durable, evidence.unknown), evidence.messages),
         _stale(evidence, promises),
@@ -213,13 +226,17 @@ def _messages(kept: _Kept, messages: Messages) -> tuple[Check, list[Json]]:
 
 
 def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
-    """Cursors that a fresh connection shows other than the store holds them."""
-    shown, store = evidence.shown, evidence.store_read
-    keys = _Keys(store, shown)
-    held = np.full(len(keys), -1, np.int64)
+    """Cursors that a fresh connection shows other than the store holds them, if nothing explains it that was
+    answered after the store was read, or never."""
+    shown, store, writes = evidence.shown, evidence.store_read, evidence.reads
+    keys = _Keys(store, shown, writes)
+    held, later = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
     held[keys.of(store)] = store.value
+    open_then = (writes.acknowledged == 0) | (writes.acknowledged > evidence.store_read_at)
+    np.maximum.at(later, keys.of(writes)[open_then], writes.value[open_then])
     truth = held[keys.of(shown)]
-    wrong = np.flatnonzero((truth >= 0) & (truth != shown.value))
+    ahead = (shown.value > truth) & (shown.value > later[keys.of(shown)])
+    wrong = np.flatnonzero((truth >= 0) & ((shown.value < truth) | ahead))
     ages = _ages_s(evidence, wrong)
     wrong = wrong[np.argsort([-(ages[int(i)] or 0.0) for i in wrong], kind="stable")]
 

@@ -1,7 +1,8 @@
 """What was asked of the system and what it was given: offered against achieved load, connections, send lag.
 
-Offered are the plan's operations that were meant for the measured window; achieved are those that were sent
-in it, or had nothing left to say (`already_read`).  Nothing here is about how the system answered.
+Offered are the plan's operations that fell due in the measured window; achieved are those that were sent in
+it, or had nothing left to say (`already_read`).  A READ whose message never came never fell due: that is the
+system's doing and counted apart (`never_due`).  Nothing else here is about how the system answered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bench.record import NONE, Op, Outcome, PushKind
 from bench.results import Json
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 STEP_S = 10
 """Offered and achieved are compared over steps of so many seconds."""
 LATE_US = 5_000
@@ -26,6 +28,8 @@ def summarise_load(history: History) -> Json:
     """`load` of `summary.json`."""
     operations, window = history.operations, history.window
     planned = np.flatnonzero((operations["plan"] != NONE) & history.measured & history.first)
+    never_due = _never_due(history, planned)
+    planned = planned[~never_due]
     sent = planned[operations["sent"][planned] > 0]
     already = int(np.count_nonzero(history.outcome(planned, Outcome.ALREADY_READ)))
     asked = history.manifest.get("load") or {}
@@ -38,6 +42,7 @@ def summarise_load(history: History) -> Json:
         "dropped": len(planned) - len(sent) - already,
         "late": int(np.count_nonzero(_send_lag_us(history, sent) > LATE_US)),
         "already_read": already,
+        "never_due": int(np.count_nonzero(never_due)),
         "worst_step": min(steps, key=lambda step: step["achieved_share"], default=None),
         "messages_per_s": round(int(np.count_nonzero(history.outcome(sends, Outcome.OK))) / seconds, 3),
         "send_per_s_asked": asked.get("send_per_s"),
@@ -46,6 +51,15 @@ def summarise_load(history: History) -> Json:
         **_connections(history, asked.get("connections_asked")),
         **_outcomes(history, asked.get("planned")),
     }
+
+
+def _never_due(history: History, rows: Ints) -> Bools:
+    """Reactions to a message that never came: not sent, and not for want of a connection."""
+    operations = history.operations
+    reacts = np.isin(operations["op"][rows], (Op.READ, Op.PROBE_READ))
+    unsent = operations["outcome"][rows] == Outcome.UNSENT
+    never: Bools = reacts & unsent & (operations["error"][rows] == 0)
+    return never
 
 
 def _send_lag_us(history: History, rows: Ints) -> NDArray[np.float64]:

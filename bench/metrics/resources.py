@@ -149,10 +149,12 @@ def by_worker(history: History) -> list[float]:
     return [round(cores, 4) for cores in used]
 
 
-def first_rss(history: History) -> int | None:
-    """Bytes that the generator held when sampling began."""
-    mine = _of_generator(history, "rss_bytes")
-    return round(sum(float(value[0]) for _, value in mine)) if mine else None
+def rss_before_connecting(history: History) -> int | None:
+    """Bytes that the generator held in the last sample before the first connection; None without one."""
+    asked = history.connections["intended"]
+    first_s = int(asked[asked > 0].min(initial=np.iinfo(np.int64).max)) / 1e9
+    held = [value[t <= first_s][-1:] for t, value in _of_generator(history, "rss_bytes")]
+    return round(sum(float(value[0]) for value in held)) if held and all(map(len, held)) else None
 
 
 def _of_generator(history: History, metric: str) -> list[tuple[Floats, Floats]]:

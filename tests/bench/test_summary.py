@@ -163,7 +163,9 @@ def test_a_dead_server_is_named_with_its_second(tmp_path: Path) -> None:
     change_manifest(
         folder,
         ended={"how": "failed", "phase": "measure", "message": "server died"},
-        deaths=[{"component": "server", "at_s": 7.0, "phase": "measure", "message": "server: signal 9 at 7.0 s"}],
+        deaths=[
+            {"component": "server", "at_s": 7.0, "phase": "measure", "message": "server: signal 9 at 7.0 s"}
+        ],
     )
     verdict = summary.summarize(folder)["verdict"]
     assert (verdict["exit_code"], verdict["status"]) == (4, "INVALID")

@@ -71,6 +71,7 @@ def case(
         messages=Messages(ints(10), ints(12), ints(10), ints(0)),
         store_read=held,
         store_delivered=at(10),
+        store_read_at=8 * S,
         shown=at(shown) if shown is not None else held,
         shown_at=ints(9 * S),
         unknown="",
@@ -204,6 +205,32 @@ def test_the_api_ahead_of_the_store_is_told_apart() -> None:
     judgement = judge(case(store=3, shown=4), KEPT)
     assert judgement.findings[0]["kind"] == "ahead of the store"
     assert judgement.findings[0]["age_s"] is None
+
+
+@pytest.mark.parametrize(("acknowledged", "verdict"), [(8 * S, "fail"), (8 * S + 1, "pass")])
+def test_what_was_acknowledged_after_the_store_was_read_need_not_be_in_it(
+    acknowledged: int, verdict: str
+) -> None:
+    late = case((7, acknowledged, True), store=3, deliveries=writes((11, acknowledged, True)))
+    found = verdicts(judge(late, KEPT))
+    assert (found[READS], found[DELIVERIES]) == (verdict, verdict)
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown", "kinds"),
+    [
+        ((7, 8 * S + 1, True), 7, []),
+        ((7, 8 * S + 1, True), 5, []),
+        ((7, 0, True), 7, []),
+        ((7, 0, True), 8, ["ahead of the store"]),
+        ((7, 0, True), 2, ["stale"]),
+    ],
+)
+def test_the_api_may_show_what_was_written_after_the_store_was_read(
+    entry: tuple[int, int, bool], shown: int, kinds: list[str]
+) -> None:
+    judgement = judge(case(entry, store=3, shown=shown), KEPT)
+    assert [finding["kind"] for finding in judgement.findings] == kinds
 
 
 def test_without_a_final_read_nothing_is_known_of_the_api() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.metrics.history import History
 from bench.metrics.load import holes, send_lag, summarise_load
-from bench.record import CONNECTIONS, NONE, OPERATIONS, Op, Outcome, PushKind
+from bench.record import CONNECTIONS, ERROR_CODES, NONE, OPERATIONS, Op, Outcome, PushKind
+from bench.results import RunFolder
 from tests.bench.synthetic import MS, S, Spread, build, rows
 
 
@@ -55,6 +57,25 @@ def test_closed_devices_drop_their_operations(tmp_path: Path) -> None:
     assert figures["achieved_per_s"] < figures["offered_per_s"]
     assert figures["connections_held"] == figures["connections_asked"] - 10
     assert figures["closes"] == {"4408": 10}
+
+
+def test_a_read_whose_message_never_came_is_not_the_generators_fault(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    before = summarize_load(folder)
+    waiting = {"op": Op.READ, "intended": world.measure + S, "outcome": Outcome.UNSENT}
+    waiting = [waiting | {"op_id": 7 << 40 | i, "plan": 1_000_000 + i} for i in range(500)]
+    folder.write_rows("operations", 7, rows(OPERATIONS, waiting))
+    after = summarize_load(folder)
+    assert after["never_due"] == 500
+    assert (after["dropped"], after["offered_per_s"]) == (before["dropped"], before["offered_per_s"])
+    assert after["worst_step"] == before["worst_step"]
+    unconnected = [row | {"error": ERROR_CODES["NOT_CONNECTED"]} for row in waiting]
+    folder.write_rows("operations", 7, rows(OPERATIONS, unconnected))
+    assert summarize_load(folder)["dropped"] == before["dropped"] + 500
+
+
+def summarize_load(folder: RunFolder) -> dict[str, Any]:
+    return summarise_load(History(folder))
 
 
 def test_coming_back_is_a_reconnect_and_not_holding(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bench.metrics import resources
 from bench.metrics.history import History
 from bench.metrics.operations import summarise_all
+from bench.summary import summarize
 from tests.bench.synthetic import COUNTERS, START, S, build
 
 
@@ -100,4 +101,13 @@ def test_no_samples_at_all(tmp_path: Path) -> None:
     history = History(folder)
     assert resources.summarise_resources(history) == {}
     assert resources.by_worker(history) == []
-    assert resources.first_rss(history) is None
+    assert resources.rss_before_connecting(history) is None
+
+
+def test_memory_per_user_counts_from_before_connecting(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    held = [(START - S, 40e6), (START - S // 2, 70e6), (START + S, 75e6), (world.measure, 88e6)]
+    folder.write_timeseries((t, "generator", "rss_bytes", value) for t, value in held)
+    history = History(folder)
+    assert resources.rss_before_connecting(history) == 70e6
+    assert summarize(folder)["generator"]["bytes_per_user"] == 18e6 // 60
