@@ -29,6 +29,8 @@ BEFORE_MEASURING: Final = frozenset({"setup", "connect", "warmup"})
 HELD_SHARE: Final = 0.99
 ACHIEVED_SHARE: Final = 0.99
 OUTCOME_SHARE: Final = 0.999
+NOT_CARRIED: Final = 0.05
+NOT_CARRIED_WARN: Final = 0.01
 FLOOR_US: Final = 5_000
 GROWTH: Final = 2.0
 GROWTH_US: Final = 1_000
@@ -114,6 +116,24 @@ def _achieved(summary: Json) -> Guard:
         f"in the worst 10 s (from {worst['at_s']} s) {worst['achieved']} of {worst['offered']} planned "
         "operations were sent",
         "The load was not what the plan says: lower --rate, or give the generator more --workers or cores.",
+    )
+
+
+def _carried(summary: Json) -> Guard:
+    """An overloaded system is measured as it is, but it is not the load that the title names."""
+    operations = summary["operations"].values()
+    never_due = summary["load"]["never_due"]
+    bad = sum(figures["fail"] + figures["info"] for figures in operations)
+    wanted = sum(figures["count"] for figures in operations) + never_due
+    share = (bad + never_due) / wanted if wanted else 0.0
+    return Guard(
+        "load_carried",
+        INCONCLUSIVE if share > NOT_CARRIED else WARN if share > NOT_CARRIED_WARN else OK,
+        round(share, 6),
+        NOT_CARRIED if share > NOT_CARRIED else NOT_CARRIED_WARN,
+        f"{bad} operations were refused or never answered, and {never_due} never fell due because their "
+        f"message did not come: {share:.1%}",
+        "The system did not carry this load: these are figures of an overload. Lower --rate, or see logs/.",
     )
 
 
@@ -269,6 +289,7 @@ GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _measured,
     _connections,
     _achieved,
+    _carried,
     _outcomes,
     _record,
     _floor,

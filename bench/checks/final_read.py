@@ -227,7 +227,7 @@ def _messages(kept: _Kept, messages: Messages) -> tuple[Check, list[Json]]:
 
 def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
     """Cursors that a fresh connection shows other than the store holds them, if nothing explains it that was
-    answered after the store was read, or never."""
+    answered after the store was read, or never.  Before the drain was complete, anything explains more."""
     shown, store, writes = evidence.shown, evidence.store_read, evidence.reads
     keys = _Keys(store, shown, writes)
     held, later = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
@@ -235,7 +235,7 @@ def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
     open_then = (writes.acknowledged == 0) | (writes.acknowledged > evidence.store_read_at)
     np.maximum.at(later, keys.of(writes)[open_then], writes.value[open_then])
     truth = held[keys.of(shown)]
-    ahead = (shown.value > truth) & (shown.value > later[keys.of(shown)])
+    ahead = (shown.value > truth) & (shown.value > later[keys.of(shown)]) & evidence.drained
     wrong = np.flatnonzero((truth >= 0) & ((shown.value < truth) | ahead))
     ages = _ages_s(evidence, wrong)
     wrong = wrong[np.argsort([-(ages[int(i)] or 0.0) for i in wrong], kind="stable")]

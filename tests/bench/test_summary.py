@@ -164,12 +164,12 @@ def test_a_dead_server_is_named_with_its_second(tmp_path: Path) -> None:
         folder,
         ended={"how": "failed", "phase": "measure", "message": "server died"},
         deaths=[
-            {"component": "server", "at_s": 7.0, "phase": "measure", "message": "server: signal 9 at 7.0 s"}
+            {"component": "server", "at_s": 7.0, "phase": "measure", "message": "server: signal 9, 7.0 s"}
         ],
     )
     verdict = summary.summarize(folder)["verdict"]
     assert (verdict["exit_code"], verdict["status"]) == (4, "INVALID")
-    assert any("server: signal 9 at 7.0 s" in reason["message"] for reason in verdict["reasons"])
+    assert any("server: signal 9, 7.0 s" in reason["message"] for reason in verdict["reasons"])
 
 
 def test_an_empty_manifest_of_ours_still_gives_a_summary(tmp_path: Path) -> None:

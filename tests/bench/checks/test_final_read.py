@@ -233,6 +233,13 @@ def test_the_api_may_show_what_was_written_after_the_store_was_read(
     assert [finding["kind"] for finding in judgement.findings] == kinds
 
 
+def test_before_the_drain_was_complete_the_api_may_be_ahead_but_not_behind() -> None:
+    for shown, count in ((9, 0), (2, 1)):
+        judgement = judge(case(store=3, shown=shown, drained=False), KEPT)
+        assert one(judgement, STALE).violations == count
+        assert one(judgement, STALE).verdict == ("fail" if count else "unknown")
+
+
 def test_without_a_final_read_nothing_is_known_of_the_api() -> None:
     judgement = judge(replace(case(store=3), shown=NOTHING, shown_at=ints()), KEPT)
     assert verdicts(judgement)[STALE] == "unknown"
