@@ -121,5 +121,5 @@ def _described(folder: Any) -> dict[str, Any]:
         "ended": manifest.get("ended", {}).get("how"),
         "timing": verdict.get("status"),
         "correctness": verdict.get("correctness"),
-        "label": manifest.get("run", {}).get("label"),
+        "label": manifest.get("label"),
     }

@@ -35,7 +35,13 @@ def command(run: str, root: Path, quiet: bool, as_json: bool) -> None:
         raise BadRun(f"{path} can't be shown: {why}") from why
     if as_json:
         click.echo(json.dumps(content, indent=1))
-    elif manifest is None:
-        terminal.show_comparison(content, quiet=quiet)
-    else:
-        terminal.show(content, manifest, quiet=quiet)
+        return
+    try:
+        if manifest is None:
+            terminal.show_comparison(content, quiet=quiet)
+        else:
+            terminal.show(content, manifest, quiet=quiet)
+    except KeyError as why:
+        raise BadRun(
+            f"{path} was summed up by another version: it has no {why}. bench report RUN makes it again."
+        ) from why

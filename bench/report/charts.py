@@ -12,6 +12,7 @@ from bench.record import Op
 from bench.report import canvas, cpu, figures, flow, heatmap, queries, spectrum, stages, visibility
 from bench.report.document import Chart, Table
 from bench.report.sources import SHOWN, ChartData
+from bench.report.wording import LAGS
 
 OPERATIONS: Final = ("operations-*.parquet",)
 PUSHED: Final = (*OPERATIONS, "pushes-*.parquet", "items-*.parquet", "connections-*.parquet")
@@ -110,9 +111,7 @@ def _stages(data: Sequence[ChartData], setting: Setting, note: str) -> tuple[str
 
 def _waiting_table(data: Sequence[ChartData]) -> Table | None:
     """Waiting / arrived / censored by time, a row per arm and lag."""
-    curves = [
-        one for lag in visibility.LAGS for run in data for one in run.hidden if one.lag == lag and one.table
-    ]
+    curves = [one for lag in LAGS for run in data for one in run.hidden if one.lag == lag and one.table]
     if not curves:
         return None
     times = [row.ms for row in max((one.table for one in curves), key=len)]

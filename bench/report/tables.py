@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.compare import FLOORS
+from bench.metrics.operations import STAGES
 from bench.report import figures
 from bench.report.document import Table
 from bench.report.figures import MISSING
-from bench.report.stages import STAGES
-from bench.report.visibility import LAGS
+from bench.report.wording import LAGS
 from bench.results import Json
 
-STAGE_NAMES: Final = tuple(STAGES)
 LAG_NAMES: Final = (*LAGS, "durable", "cache", "queue")
 RARELY: Final = "*"
 """Marks a percentile with fewer than ten samples beyond it."""
@@ -189,5 +188,5 @@ def where_time_goes(operations: Json) -> Table:
     for name, figure in operations.items():
         mean = figure.get("mean_ms")
         if mean is not None:
-            rows.append((name, figures.count(mean["n"]), *(_optional(mean[stage]) for stage in STAGE_NAMES)))
-    return Table("Where the time goes (mean ms)", ("", "n", *STAGE_NAMES), tuple(rows))
+            rows.append((name, figures.count(mean["n"]), *(_optional(mean[stage]) for stage in STAGES)))
+    return Table("Where the time goes (mean ms)", ("", "n", *STAGES), tuple(rows))

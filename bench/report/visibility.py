@@ -19,15 +19,8 @@ from bench.metrics.survival import Intervals
 from bench.metrics.visible import Visible
 from bench.report import canvas, figures
 from bench.report.arms import Arm
+from bench.report.wording import LAGS
 
-LAGS: Final = {
-    "receipt": "L3 receipt: READ written → UPDATE at the sender",
-    "own_device": "L2 own device: READ written → UPDATE at own other devices",
-    "visible": "L4 visible: ACK → a STATE elsewhere shows it (probes)",
-    "message": "message: SEND written → MESSAGE at members' devices",
-    "ack": "L1 acknowledged: READ written → ACK",
-}
-"""Lags that have a panel, in their order; name in `summary.lag` -> title."""
 TICKS_MAX: Final = 200
 STEPS_MAX: Final = 400
 TABLE_MS: Final = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)

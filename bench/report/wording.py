@@ -16,6 +16,14 @@ ACK_MEANS: Final = {
     "queued": "in the broker",
     "volatile": "nothing kept",
 }
+LAGS: Final = {
+    "receipt": "L3 receipt: READ written → UPDATE at the sender",
+    "own_device": "L2 own device: READ written → UPDATE at own other devices",
+    "visible": "L4 visible: ACK → a STATE elsewhere shows it (probes)",
+    "message": "message: SEND written → MESSAGE at members' devices",
+    "ack": "L1 acknowledged: READ written → ACK",
+}
+"""Lags that have a panel, in their order; name in `summary.lag` -> title."""
 SETTINGS: Final = {
     "mysql": (
         "innodb_flush_log_at_trx_commit",

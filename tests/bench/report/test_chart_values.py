@@ -1,5 +1,6 @@
-"""The values of each chart, computed once more from the Parquet files by other means: with pandas, by the queries
-that stand below the charts, and from what the made-up run is known to have been."""
+"""The values of each chart, computed once more from the Parquet files by other means.
+
+With pandas, by the queries that stand below the charts, and from what the made-up run is known to be."""
 
 from __future__ import annotations
 

@@ -7,9 +7,17 @@ from bench.report import figures
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0, "0"), (0.00184, "0.00184"), (0.61, "0.610"), (9.996, "10.0"), (31.24, "31.2"), (999.6, "1,000"), (1474, "1,470"),
-     (-2.5, "-2.50")],
-)  # fmt: skip
+    [
+        (0, "0"),
+        (0.00184, "0.00184"),
+        (0.61, "0.610"),
+        (9.996, "10.0"),
+        (31.24, "31.2"),
+        (999.6, "1,000"),
+        (1474, "1,470"),
+        (-2.5, "-2.50"),
+    ],
+)
 def test_three_digits_and_no_exponent(value: float, written: str) -> None:
     assert figures.digits(value) == written
 

@@ -1,0 +1,144 @@
+"""One run, as terminal, Markdown and HTML say it."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+
+from bench.guards import GUARDS
+from bench.report import markdown, tables, terminal
+from bench.report.run_report import detail_tables, run_document, verdict_line
+from bench.results import Json
+from tests.bench.report.conftest import Made
+
+
+def shown(summary: Json, manifest: Json, **how: Any) -> str:
+    out = io.StringIO()
+    terminal.show(summary, manifest, file=out, **how)
+    return out.getvalue()
+
+
+@pytest.fixture
+def text(redis: Made) -> str:
+    return shown(redis.summary, redis.folder.manifest())
+
+
+def test_plain_text_has_no_codes_and_fits_120_columns(text: str) -> None:
+    *lines, last = text.splitlines()
+    assert "\x1b" not in text
+    assert max(map(len, lines)) <= 120
+    assert not any(line.endswith(" ") for line in lines)
+    assert last.startswith("VERDICT ")
+
+
+def test_one_screen(text: str) -> None:
+    assert len(text.splitlines()) <= 60
+
+
+def test_the_first_line_says_who_ran_where(redis: Made) -> None:
+    manifest = copy.deepcopy(redis.folder.manifest())
+    assert shown(redis.summary, manifest).startswith(
+        "Cores: generator and everything under test share all cores"
+    )
+    manifest["run"]["pinned"] = "generator: core 0 · under test: 1 of 2 cores"
+    assert shown(redis.summary, manifest).startswith("Cores: generator: core 0 · under test: 1 of 2 cores\n")
+
+
+def test_the_last_line_is_a_greppable_verdict(redis: Made) -> None:
+    words = verdict_line(redis.summary).split()
+    verdict = redis.summary["verdict"]
+    assert words[:5] == ["VERDICT", verdict["status"], verdict["correctness"], "redis", "steady_chat"]
+    assert all("=" in word for word in words[5:])
+    p99 = redis.summary["operations"]["SEND"]["latency_us"]["p99"]
+    assert f"SEND.p99={p99 / 1000:g}ms" in words
+    assert f"exit={verdict['exit_code']}" in words
+
+
+def test_quiet_is_the_verdict_line_alone(redis: Made) -> None:
+    assert shown(redis.summary, redis.folder.manifest(), quiet=True) == verdict_line(redis.summary) + "\n"
+
+
+def test_a_terminal_gets_colour(redis: Made) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    terminal.show(redis.summary, redis.folder.manifest(), file=out)
+    assert "\x1b[" in out.getvalue()
+
+
+def test_it_answers_how_fast_how_many_how_far_behind_what_was_busy(redis: Made, text: str) -> None:
+    figures = redis.summary
+    assert f"{figures['operations']['READ']['count']:,}" in text
+    assert f"{figures['load']['connections_held']} of {figures['load']['connections_asked']}" in text
+    assert f"{figures['lag']['receipt']['undelivered']}" in text
+    assert "cache hits 90.0 %" in text
+    assert "An ACK means: SEND on disk, READ on disk" in text
+    assert "DEADLINE" in text
+
+
+def test_what_was_not_measured_is_said_with_its_reason(text: str) -> None:
+    assert "not available: not measured yet" in " ".join(text.split())
+
+
+def test_every_objection_is_there_with_its_advice(redis: Made) -> None:
+    manifest = redis.folder.manifest()
+    reason = {"guard": "send_lag", "verdict": "invalid", "message": "late by 9 ms", "advice": "Lower --rate."}
+    summary = copy.deepcopy(redis.summary)
+    summary["verdict"] |= {"status": "INVALID", "reasons": [reason]}
+    document = run_document(summary, manifest)
+    assert document.verdict[0].startswith("TIMING INVALID · ")
+    assert f"{len(GUARDS) - 1}/{len(GUARDS)} guards" in document.verdict[0]
+    assert document.verdict[1] == "INVALID send_lag: late by 9 ms. Lower --rate."
+    assert document.good is False
+
+
+def test_a_partial_run_is_marked(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    summary["ended"]["how"] = "interrupted"
+    assert "PARTIAL: interrupted" in shown(summary, redis.folder.manifest())
+
+
+# --- single figures -----------------------------------------------------------------------------------------
+
+
+def q(**values: Any) -> dict[str, Any]:
+    return {"n": 5, "p50": 1_000, "p99": None, "low_n": [], "at_least": [], **values}
+
+
+def test_a_percentile_without_samples_is_a_dash() -> None:
+    assert tables.quantile(q(), "p99") == "–"
+    assert tables.quantile(None, "p99") == "–"
+
+
+def test_few_samples_lower_bounds_and_the_resolution_are_marked() -> None:
+    assert tables.quantile(q(), "p50") == "1.00"
+    assert tables.quantile(q(low_n=["p50"]), "p50") == "1.00*"
+    assert tables.quantile(q(at_least=["p50"]), "p50") == "≥1.00"
+    assert tables.quantile(q(), "p50", 201) == "1.00±0.2"
+    assert tables.quantile(q(), "p50", 200) == "1.00"
+
+
+# --- Markdown -----------------------------------------------------------------------------------------------
+
+
+def test_markdown_tables_have_as_many_cells_as_headings(redis: Made) -> None:
+    document = run_document(redis.summary, redis.folder.manifest())
+    text = markdown.markdown(document, [], detail_tables(redis.summary))
+    widths: list[int] = []
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            widths = []
+            continue
+        widths.append(line.replace("\\|", "").count("|"))
+        assert widths[0] == widths[-1], line
+    assert "`VERDICT " in text
+
+
+def test_markdown_keeps_what_it_would_take_for_its_own(redis: Made) -> None:
+    document = run_document(redis.summary, redis.folder.manifest())
+    assert "steady\\_chat" in markdown.markdown(document, [], [])
