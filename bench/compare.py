@@ -5,6 +5,7 @@ block's (the lower of two), with the range; it is never averaged.  A figure does
 
 - when it is a time, and both lie below 5 f or they differ by less than 2 f, f being the resolution,
 - when the ranges of their blocks overlap,
+- when the lower one is only a lower bound,
 - where an arm has one block, so that nobody knows its noise, when they differ by less than NOISE.
 
 The same load for every arm compares curves, not throughput (rulings 9): that ranking needs each arm's own
@@ -102,11 +103,14 @@ def _short(sha: Any) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a run.  `unit` us, s, bytes, share, count or number; `of` None: not known."""
+    """One figure of a run.  `unit` us, s, bytes, share, count or number; `of` None: not known.
+
+    `bounded`: the figure is a lower bound, since unanswered or undelivered ones are in it."""
 
     name: str
     unit: str
     of: Callable[[Run], float | None]
+    bounded: Callable[[Run], bool] = lambda _: False
 
 
 def _quantiles(run: Run, *path: str) -> Json:
@@ -122,6 +126,10 @@ def _time(operation: str, level: str) -> Callable[[Run], float | None]:
 
 def _lag(name: str, level: str) -> Callable[[Run], float | None]:
     return lambda run: _quantiles(run, "lag", name, "quantiles").get(level)
+
+
+def _bounded(level: str, *path: str) -> Callable[[Run], bool]:
+    return lambda run: level in _quantiles(run, *path).get("at_least", ())
 
 
 def _undelivered(run: Run) -> float | None:
@@ -181,12 +189,17 @@ def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], flo
 ROWS_WRITTEN: Final = ("Innodb_rows_inserted", "Innodb_rows_updated")
 FIGURES: Final = (
     *(
-        Figure(f"{operation}.{level}", "us", _time(operation, level))
+        Figure(
+            f"{operation}.{level}",
+            "us",
+            _time(operation, level),
+            _bounded(level, "operations", operation, "latency_us"),
+        )
         for operation in ("READ", "STATE", "SEND", "SYNC")
         for level in ("p50", "p99", "p999")
     ),
     *(
-        Figure(f"lag.{name}.{level}", "us", _lag(name, level))
+        Figure(f"lag.{name}.{level}", "us", _lag(name, level), _bounded(level, "lag", name, "quantiles"))
         for name in ("receipt", "own_device", "visible", "message")
         for level in ("p50", "p99")
     ),
@@ -297,7 +310,18 @@ def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str], floor: 
         known = sorted(value for run in arm.runs if (value := figure.of(run)) is not None)
         values[label] = known[(len(known) - 1) // 2] if known else None
         ranges[label] = [known[0], known[-1]] if len(known) > 1 else None
-    row: Json = {"figure": figure.name, "unit": figure.unit, "values": values, "ranges": ranges}
+    at_least = [
+        label
+        for arm, label in zip(compared, labels, strict=True)
+        if any(figure.bounded(run) for run in arm.runs)
+    ]
+    row: Json = {
+        "figure": figure.name,
+        "unit": figure.unit,
+        "values": values,
+        "ranges": ranges,
+        "at_least": at_least,
+    }
     row["not_separated"] = _not_separated(row, floor)
     return row
 
@@ -315,7 +339,8 @@ def _separated(row: Json, a: str, b: str, floor: float | None) -> bool:
     blurred = (
         row["unit"] == "us" and floor is not None and (max(one, other) < FLOORS * floor or apart < 2 * floor)
     )
-    if blurred or apart == 0:
+    lower = a if one <= other else b
+    if blurred or apart == 0 or lower in row["at_least"]:
         return False
     first, second = row["ranges"][a], row["ranges"][b]
     if first is None or second is None:

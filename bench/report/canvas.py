@@ -150,8 +150,8 @@ def sheet(words: Words, height: float, key: Sequence[Patch] = ()) -> Sheet:
 
     Panels added to it are laid out between them; `height` inches are theirs."""
     title = textwrap.wrap(words.title, 98, break_on_hyphens=False)
-    subtitle = textwrap.wrap(words.subtitle, 150)
-    note = textwrap.wrap(words.note, 165)
+    subtitle = textwrap.wrap(words.subtitle, 165, break_on_hyphens=False)
+    note = textwrap.wrap(words.note, 195, break_on_hyphens=False)
     words_high = 0.12 + 0.23 * len(title) + 0.175 * len(subtitle)
     head = words_high + 0.2 * -(-len(key) // KEY_COLUMNS) + 0.08
     foot = 0.10 + 0.155 * len(note)

@@ -138,7 +138,14 @@ def _caveats(content: Json) -> tuple[str, ...]:
 
 
 def _row(content: Json, figure: str) -> Json:
-    empty = {"figure": figure, "unit": "number", "values": {}, "ranges": {}, "not_separated": []}
+    empty = {
+        "figure": figure,
+        "unit": "number",
+        "values": {},
+        "ranges": {},
+        "at_least": [],
+        "not_separated": [],
+    }
     return next((row for row in content["figures"] if row["figure"] == figure), empty)
 
 
@@ -146,7 +153,7 @@ def _value(row: Json, label: str) -> str:
     value = row["values"].get(label)
     if value is None:
         return MISSING
-    return FORMATS[row["unit"]](value)
+    return ("≥" if label in row["at_least"] else "") + FORMATS[row["unit"]](value)
 
 
 PLAIN: Final = {
@@ -229,20 +236,21 @@ def verdict_line(content: Json) -> str:
     verdict, arms = content["verdict"], content["arms"]
     schemes = {arm["summary"]["run"]["scheme"] for arm in arms}
     which = schemes.pop() if len(schemes) == 1 else "all"
-    read_p99 = _row(content, "READ.p99")["values"]
+    read_p99 = _row(content, "READ.p99")
+    known = {label: us for label, us in read_p99["values"].items() if us is not None}
     values = [
         f"arms={len(arms)}",
         f"runs={sum(len(arm['run_ids']) for arm in arms)}",
-        *(
-            f"READ.p99[{label.replace(' ', ',')}]={us / 1000:g}ms"
-            for label, us in read_p99.items()
-            if us is not None
-        ),
+        *(f"READ.p99[{_word(label)}]{_sign(read_p99, label)}{us / 1000:g}ms" for label, us in known.items()),
         f"exit={verdict['exit_code']}",
         *(["unlike=yes"] if content["unlike"] else []),
     ]
     scenario = arms[0]["summary"]["run"]["scenario"]
     return f"VERDICT {verdict['status']} {verdict['correctness']} {which} {scenario} {' '.join(values)}"
+
+
+def _sign(row: Json, label: str) -> str:
+    return ">=" if label in row["at_least"] else "="
 
 
 def _word(label: str) -> str:

@@ -120,8 +120,8 @@ def _bar(axes: Axes, row: int, one: Demand, longest: float) -> None:
             edgecolor=canvas.PAPER,
             linewidth=0,
         )
-        if spent.drained > 0.045 * longest:
-            middle = left + spent.drained / 2
+        if spent.measured > 0.045 * longest:  # beside the hatching, not on it
+            middle = left + spent.measured / 2
             axes.text(
                 middle,
                 row,

@@ -153,5 +153,8 @@ def _backlog(axes: Axes, one: Flow, *, alone: bool) -> list[canvas.Label]:
         one.waiting_ack, one.bins, baseline=None, color=colour, linewidth=1.0, linestyle=(0, (1, 1.6))
     )
     axes.stairs(one.waiting_told, one.bins, baseline=None, color=colour, linewidth=1.4)
-    end = float(one.seconds[-1])
-    return [canvas.Label(end, float(one.waiting_told[-1]), "untold" if alone else one.arm.label, colour)]
+    end, told = float(one.seconds[-1]), float(one.waiting_told[-1])
+    if not alone:
+        return [canvas.Label(end, told, one.arm.label, colour)]
+    unacknowledged = canvas.Label(end, float(one.waiting_ack[-1]), "no ACK", colour)
+    return [canvas.Label(end, told, "not told", colour), unacknowledged]

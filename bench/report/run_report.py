@@ -67,27 +67,28 @@ def verdict_line(summary: Json) -> str:
     """The last line on stdout: `VERDICT <timing> <correctness> <scheme> <scenario> key=value…`."""
     run, load = summary["run"], summary["load"]
     values = {
-        **_percentiles(summary),
         "send_per_s": load.get("messages_per_s"),
         "pushes_per_s": load.get("pushes_per_s"),
         "connections": f"{load.get('connections_held')}/{load.get('connections_asked')}",
         "exit": summary["verdict"]["exit_code"],
         "run": summary["run_id"],
     }
-    said = " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+    said = " ".join([*_percentiles(summary), *(f"{name}={v}" for name, v in values.items() if v is not None)])
     status = summary["verdict"]["status"]
     return f"VERDICT {status} {wording.correctness(summary)} {run['scheme']} {run['scenario']} {said}"
 
 
-def _percentiles(summary: Json) -> dict[str, str]:
-    found = {}
-    for operation in ("READ", "SEND", "STATE"):
-        q = (summary["operations"].get(operation) or {}).get("latency_us") or {}
-        if q.get("p99") is not None:
-            found[f"{operation}.p99"] = f"{q['p99'] / 1000:g}ms"
-    receipt = (summary["lag"].get("receipt") or {}).get("quantiles") or {}
-    if receipt.get("p99") is not None:
-        found["lag.receipt.p99"] = f"{receipt['p99'] / 1000:g}ms"
+def _percentiles(summary: Json) -> list[str]:
+    """`READ.p99=12.4ms`; `>=` where unanswered or undelivered ones make it a lower bound."""
+    receipt = (summary["lag"].get("receipt") or {}).get("quantiles")
+    of: dict[str, Json | None] = {
+        name: (summary["operations"].get(name) or {}).get("latency_us") for name in ("READ", "SEND", "STATE")
+    }
+    found = []
+    for name, q in {**of, "lag.receipt": receipt}.items():
+        if q is not None and q["p99"] is not None:
+            sign = ">=" if "p99" in q["at_least"] else "="
+            found.append(f"{name}.p99{sign}{q['p99'] / 1000:g}ms")
     return found
 
 

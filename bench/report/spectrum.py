@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from bench.metrics.history import DEADLINE_US
 from bench.report import canvas, figures
 from bench.report.arms import Arm
 
@@ -90,7 +91,7 @@ def finding(curves: Sequence[Curve], floor_us: float | None) -> str:
         return f"{first[0].operation}: too few samples for a percentile"
     p = min(p for _, p in told)
     values = sorted(((at(one, p) or 0.0, one) for one, _ in told), key=lambda pair: pair[0])
-    listed = ", ".join(f"{one.arm.label} {figures.ms(us)}" for us, one in values)
+    listed = ", ".join(f"{one.arm.label} {bound(one, us)}{figures.ms(us)}" for us, one in values)
     blurred = floor_us is not None and sum(us < 5 * floor_us for us, _ in values) > 1
     return f"{first[0].operation} {name(p)} in ms: {listed}" + (
         " (those below 5 × the resolution are not separated)" if blurred else ""
@@ -102,7 +103,16 @@ def _said(one: Curve) -> str:
     if p is None:
         return f"{one.operation} too few samples ({one.n})"
     median, tail = at(one, 0.5), at(one, p)
-    return f"{one.operation} p50 {figures.duration(median or 0)}, {name(p)} {figures.duration(tail or 0)}"
+    return f"{one.operation} p50 {_time(one, median)}, {name(p)} {_time(one, tail)}"
+
+
+def _time(one: Curve, us: float | None) -> str:
+    return figures.MISSING if us is None else bound(one, us) + figures.duration(us)
+
+
+def bound(one: Curve, us: float) -> str:
+    """≥ where the quantile lies among the unanswered."""
+    return "≥" if one.info and us >= DEADLINE_US else ""
 
 
 def _outermost_sure(one: Curve) -> float | None:

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from bench.report import canvas, figures
 from bench.report.arms import Arm
+from bench.report.tables import overlap_ms
 from bench.results import Json
 
 STAGES: Final = {
@@ -32,7 +33,10 @@ ENOUGH: Final = 10
 @dataclass(frozen=True)
 class Split:
     """Mean ms by stage of one operation of one arm, of its `n` answered operations that told their stages;
-    `slow` of those whose response lies in p98.5-p99.5, None when fewer than ENOUGH do."""
+    `slow` of those whose response lies in p98.5-p99.5, None when fewer than ENOUGH do.
+
+    `overlap`: where the server told stages that add up to more than its own time, by how many ms.  They can't
+    be drawn as parts of a whole then, and the server's time is one piece, `other`."""
 
     arm: Arm
     operation: str
@@ -40,6 +44,7 @@ class Split:
     mean: Mapping[str, float]
     slow_n: int
     slow: Mapping[str, float] | None
+    overlap: float = 0.0
 
     @property
     def total_ms(self) -> float:
@@ -52,19 +57,26 @@ def split(arm: Arm, operation: str, figures_of: Json) -> Split | None:
     if mean is None:
         return None
     slow_n = 0 if slow is None else slow["n"]
+    overlap = max(overlap_ms(mean), overlap_ms(slow) if slow_n >= ENOUGH else 0.0)
+    parts = _parts if not overlap else _whole
     return Split(
-        arm,
-        operation,
-        mean["n"],
-        _stages(mean),
-        slow_n,
-        _stages(slow) if slow_n >= ENOUGH else None,
+        arm, operation, mean["n"], parts(mean), slow_n, parts(slow) if slow_n >= ENOUGH else None, overlap
     )
 
 
-def _stages(entry: Json) -> dict[str, float]:
-    """In the order of the bars.  What rounding to whole µs made negative is 0."""
+def _parts(entry: Json) -> dict[str, float]:
+    """In the order of the bars."""
     return {name: max(0.0, entry[name]) for name in STAGES}
+
+
+def _whole(entry: Json) -> dict[str, float]:
+    server = sum(entry[name] for name in ("wait", "store", "cache", "queue", "other"))
+    return {
+        **dict.fromkeys(STAGES, 0.0),
+        "client": entry["client"],
+        "network": entry["network"],
+        "other": server,
+    }
 
 
 def finding(splits: Sequence[Split]) -> str:
@@ -78,6 +90,8 @@ def finding(splits: Sequence[Split]) -> str:
 
 
 def _said(one: Split, name: str) -> str:
+    if one.overlap:
+        return f"{name} {figures.duration(1000 * one.total_ms)}, its stages overlap"
     most = max(one.mean, key=lambda stage: one.mean[stage])
     share = figures.percent(one.mean[most] / one.total_ms, 2)
     return f"{name} {figures.duration(1000 * one.total_ms)}, {share} {most}"
@@ -94,13 +108,16 @@ def draw(splits: Sequence[Split], words: canvas.Words) -> canvas.Sheet:
     rows = _rows(splits)
     for row, one in zip(rows, splits, strict=True):
         _bar(mean, row, one.mean)
-        if one.total_ms < 0.5 * longest:
-            _largest(mean, row, one)
+        if one.overlap:
+            _remark(mean, row, one, f"undivided: stages overlap by {figures.digits(one.overlap)}")
+        elif one.total_ms < 0.5 * longest:
+            _remark(mean, row, one, _largest(one))
         if one.slow is None:
             tail.text(0, row, f" too few: {one.n} operations", va="center", fontsize=7, color=canvas.SOFT)
         else:
             _bar(tail, row, one.slow)
-    mean.set_yticks(rows, [f"{one.operation} · {one.arm.label} · n {figures.count(one.n)}" for one in splits])
+    names = [f"{one.operation} · {one.arm.label} · n {figures.count(one.n)}" for one in splits]
+    mean.set_yticks(rows, names)
     for tick, one in zip(mean.get_yticklabels(), splits, strict=True):
         tick.set_color(one.arm.look.colour)
     mean.set_ylim(max(rows) + 0.6, -0.6)
@@ -125,13 +142,18 @@ def _rows(splits: Sequence[Split]) -> list[float]:
     return rows
 
 
-def _largest(axes: Axes, row: float, one: Split) -> None:
-    """The three largest stages in figures, where the bar leaves room."""
+def _largest(one: Split) -> str:
+    """The three largest stages in figures."""
     largest = sorted(one.mean, key=lambda name: -one.mean[name])[:3]
+    return " · ".join(f"{name} {figures.digits(one.mean[name], 2)}" for name in largest if one.mean[name])
+
+
+def _remark(axes: Axes, row: float, one: Split, text: str) -> None:
+    """Small, to the right of the bar and its figure."""
     axes.annotate(
-        " · ".join(f"{name} {figures.digits(one.mean[name], 2)}" for name in largest if one.mean[name]),
+        text,
         (one.total_ms, row),
-        xytext=(32, 0),
+        xytext=(34, 0),
         textcoords="offset points",
         va="center",
         fontsize=6.5,

@@ -160,6 +160,15 @@ def test_times_closer_than_the_resolution_of_both_are_not_separated() -> None:
     assert separated(compared(run("a", read_p99=1_000), run("b", "redis", read_p99=1_201)))
 
 
+def test_a_lower_bound_is_never_called_the_lower() -> None:
+    lost = run("a", read_p99=5_000_000)
+    lost.summary["operations"]["READ"]["latency_us"]["at_least"] = ["p99"]
+    assert separated(compared(lost, run("b", "redis", read_p99=9_000)))  # the other is lower for certain
+    content = compared(lost, run("b", "redis", read_p99=9_000_000))
+    assert not separated(content)
+    assert next(row for row in content["figures"] if row["figure"] == "READ.p99")["at_least"] == ["a"]
+
+
 def test_one_block_separates_nothing_closer_than_its_unknown_noise() -> None:
     assert not separated(compared(run("a", cpu=5.0), run("b", "redis", cpu=5.2)), "cpu_s_per_1000_messages")
     assert separated(compared(run("a", cpu=5.0), run("b", "redis", cpu=5.8)), "cpu_s_per_1000_messages")

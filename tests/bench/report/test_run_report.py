@@ -57,6 +57,21 @@ def test_the_last_line_is_a_greppable_verdict(redis: Made) -> None:
     assert f"exit={verdict['exit_code']}" in words
 
 
+def test_a_lower_bound_is_one_in_the_verdict_line_too(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    summary["operations"]["READ"]["latency_us"] |= {"p99": 5_000_000, "at_least": ["p99", "max"]}
+    assert " READ.p99>=5000ms " in verdict_line(summary)
+
+
+def test_stages_that_overlap_are_named(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    assert "add up to more" not in shown(summary, redis.folder.manifest())
+    summary["operations"]["READ"]["mean_ms"]["other"] = -9.0
+    assert "READ: the server told stages that add up to more than its own time" in shown(
+        summary, redis.folder.manifest()
+    )
+
+
 def test_quiet_is_the_verdict_line_alone(redis: Made) -> None:
     assert shown(redis.summary, redis.folder.manifest(), quiet=True) == verdict_line(redis.summary) + "\n"
 

@@ -65,6 +65,19 @@ def test_the_finding_of_one_run_is_about_its_operations() -> None:
     assert finding(few, None) == "Response times: READ too few samples (12)"
 
 
+def test_a_quantile_among_the_unanswered_is_a_lower_bound() -> None:
+    unanswered = np.concatenate([sample(1_000), np.full(500, 5e6)])
+    curves = [
+        curve(DB, "READ", unanswered, sample(1_000), 500),
+        curve(REDIS, "READ", sample(1_500), sample(9), 0),
+    ]
+        curve(DB, "READ", unanswered, sample(1_000), 500),
+        curve(REDIS, "READ", sample(1_500), sample(9), 0),
+    ]
+    assert finding(curves, None) == "READ p99 in ms: redis/flags 1.49, db/flags ≥5,000"
+    assert finding(curves[:1], None) == "Response times: READ p50 750 µs, p99 ≥5.00 s"
+
+
 def test_names_of_percentiles() -> None:
     assert [name(p) for p in (0.5, 0.99, 0.999, 0.99999)] == ["p50", "p99", "p99.9", "p99.999"]
 

@@ -32,6 +32,26 @@ def test_no_stage_times_no_split() -> None:
     assert stages.split(DB, "READ", {"mean_ms": None, "mean_ms_slow": None}) is None
 
 
+def test_stages_that_add_up_to_more_than_the_server_s_time_are_not_drawn_as_its_parts() -> None:
+    told = entry(store=2, wait=9, other=-4, network=1)
+    one = stages.split(DB, "READ", {"mean_ms": told, "mean_ms_slow": None})
+    assert one is not None
+    assert one.overlap == 4
+    assert one.total_ms == pytest.approx(8)
+    assert one.mean["other"] == pytest.approx(7)
+    assert one.mean["wait"] == 0
+    assert stages.finding([one]) == "Mean time goes to: READ 8.00 ms, its stages overlap"
+    figure = stages.draw([one], canvas.Words("t", "s", "n"))
+    assert "undivided: stages overlap by 4.00" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_what_rounding_makes_negative_is_nothing() -> None:
+    one = stages.split(DB, "READ", {"mean_ms": entry(store=2, other=-0.001), "mean_ms_slow": None})
+    assert one is not None
+    assert not one.overlap
+    assert one.mean["other"] == 0
+
+
 def splits() -> list[stages.Split]:
     made = [
         stages.split(
