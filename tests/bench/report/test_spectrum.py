@@ -71,9 +71,6 @@ def test_a_quantile_among_the_unanswered_is_a_lower_bound() -> None:
         curve(DB, "READ", unanswered, sample(1_000), 500),
         curve(REDIS, "READ", sample(1_500), sample(9), 0),
     ]
-        curve(DB, "READ", unanswered, sample(1_000), 500),
-        curve(REDIS, "READ", sample(1_500), sample(9), 0),
-    ]
     assert finding(curves, None) == "READ p99 in ms: redis/flags 1.49, db/flags ≥5,000"
     assert finding(curves[:1], None) == "Response times: READ p50 750 µs, p99 ≥5.00 s"
 
