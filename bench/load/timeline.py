@@ -26,7 +26,7 @@ class Timeline:
     """Worker `worker` of `workers`; times count from `t0_ns`, which is set when the run begins."""
 
     def __init__(self, crowd: Crowd, plan: Plan, nonce: str, worker: int, workers: int) -> None:
-        self._crowd = crowd
+        self.crowd = crowd
         self._plan = plan
         self._suffix: Final = f"-{nonce}"
         self._worker, self._workers = worker, workers
@@ -81,7 +81,7 @@ class Timeline:
         own = self._own(seeded["device"])
         for row in own[np.argsort(seeded["at"][own], kind="stable")].tolist():
             self._read_progress[row] = _DUE
-            device = self._crowd.device(int(seeded["device"][row]))
+            device = self.crowd.device(int(seeded["device"][row]))
             yield self.t0_ns + int(seeded["at"][row]), self._read, (row, device, 0)
 
     def openings(self) -> Iterator[Step]:
@@ -101,12 +101,12 @@ class Timeline:
 
     def _send(self, due: int, row: int) -> None:
         send = self._plan.sends[row]
-        device = self._crowd.device(int(send["device"]))
+        device = self.crowd.device(int(send["device"]))
         body = self._bodies[int(send["body"])]
         device.send(int(send["conversation"]), f"p{row}{self._suffix}", body, due, row)
 
     def _open(self, due: int, row: int) -> None:
-        device = self._crowd.device(int(self._plan.openings["device"][row]))
+        device = self.crowd.device(int(self._plan.openings["device"][row]))
         number = self._plan.first_opening + 2 * row
         device.state(due=due, plan=number)
         device.sync(due=due, plan=number + 1)
@@ -131,7 +131,7 @@ class Timeline:
         if moment > due:
             self._read(moment, row, device, (moment - due) // 1000)
         else:
-            self._crowd.engine.pacer.at(due, self._read, row, device, 0)
+            self.crowd.engine.pacer.at(due, self._read, row, device, 0)
 
     def _read(self, due: int, row: int, device: Device, dependency_us: int) -> None:
         self._read_progress[row] = _DONE
@@ -142,6 +142,6 @@ class Timeline:
         own = self._own(self._plan.reads["device"])
         progress = np.frombuffer(self._read_progress, np.uint8)
         for row in own[progress[own] != _DONE].tolist():
-            device = self._crowd.device(self._read_device[row])
+            device = self.crowd.device(self._read_device[row])
             due, conversation = self.t0_ns + self._read_at[row], self._read_conversation[row]
-            self._crowd.engine.unsent(device, Op.READ, due, conversation, plan=self._plan.first_read + row)
+            self.crowd.engine.unsent(device, Op.READ, due, conversation, plan=self._plan.first_read + row)
