@@ -109,7 +109,7 @@ class Target:
 
 
 class Session:
-    """One connection and the one cursor on it.  Autocommit is on: a transaction is an explicit BEGIN.
+    """One connection and the one cursor on it.
 
     Every method raises StoreError for what MySQL or the network did; any other error is a bug of ours."""
 
@@ -148,8 +148,9 @@ class Session:
         self._connection.close()
 
 
-async def connect(target: Target, *, database: bool = True) -> Session:
-    """A new session: READ COMMITTED, UTC, strict, autocommit on, lock waits bounded.
+async def connect(target: Target, *, database: bool = True, autocommit: bool = True) -> Session:
+    """A new session: READ COMMITTED, UTC, strict, lock waits bounded.  Without autocommit the first statement
+    opens a transaction, which saves a round trip for BEGIN.
 
     Raises ConnectionLost or Unavailable, and NoDatabase where `database` is asked for but missing."""
     driver = importlib.import_module(target.driver)
@@ -163,7 +164,7 @@ async def connect(target: Target, *, database: bool = True) -> Session:
                 password=target.password,
                 db=target.database if database else None,
                 charset="utf8mb4",
-                autocommit=True,
+                autocommit=autocommit,
                 connect_timeout=CONNECT_TIMEOUT_S,
             )
             session = Session(connection, await connection.cursor(), failures)

@@ -87,7 +87,13 @@ class MySQL:
         self._target = Target.parse(url)
         self._model = make(model)
         self._receipt_members = receipt_members
-        self._pool = Pool(lambda: connect(self._target), pool_size)
+        if pool_size < 1:
+            raise ValueError(
+                f"a pool needs at least one connection, expected mysql-pool >= 1, got {pool_size}"
+            )
+        writers = max(1, pool_size * 3 // 4)
+        self._writers = Pool(lambda: connect(self._target, autocommit=False), writers)
+        self._readers = Pool(lambda: connect(self._target), max(1, pool_size - writers))
         self._directory = Directory()
         self._seeder: Seeder | None = None
         self._counters = dict.fromkeys(
@@ -113,14 +119,15 @@ class MySQL:
         """Raises Refused("UNAVAILABLE") that says why MySQL cannot be used."""
         try:
             await tables.create(self._target)
-            await self._pool.warm()
+            await self._writers.warm()
+            await self._readers.warm()
         except StoreError as why:
             raise Refused("UNAVAILABLE", f"MySQL at {self._target}: {why}") from why
 
     async def close(self) -> None:
         if self._seeder is not None:
             await self._seeder.abandon()
-        self._pool.flush()
+        self._flush()
 
     # --- membership -------------------------------------------------------------------------------------
 
@@ -348,19 +355,19 @@ class MySQL:
 
     async def _again_if_idle_died(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
         while True:
-            session = await self._acquire(trace)
+            session = await self._acquire(self._readers, trace)
             began = clock_ns()
             try:
                 result = await work(session)
             except ConnectionLost:
-                self._drop_lost(session)
+                self._drop_lost(self._readers, session)
                 if session.fresh:
                     raise
             except BaseException:
-                self._pool.discard(session)
+                self._readers.discard(session)
                 raise
             else:
-                self._pool.release(session)
+                self._readers.release(session)
                 return result
             finally:
                 trace.store += clock_ns() - began
@@ -383,49 +390,36 @@ class MySQL:
         raise Unavailable(last.errno, f"a victim of contention {RETRIES + 1} times") from last
 
     async def _try(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
-        session = await self._begin(trace)
-        began = clock_ns()
-        try:
-            result = await work(session)
-            await session.write("COMMIT")
-        except ConnectionLost:
-            self._drop_lost(session)
-            raise
-        except Exception:
-            await self._roll_back(session)
-            raise
-        except BaseException:
-            self._pool.discard(session)  # cancelled between a statement and its answer
-            raise
-        finally:
-            trace.store += clock_ns() - began
-        self._pool.release(session)
-        self._counters["transactions"] += 1
-        return result
-
-    async def _begin(self, trace: Trace) -> Session:
-        """A session with a transaction open.  Nothing happened yet, so a dead idle one may be replaced."""
+        """An idle connection that turns out to be dead is replaced: nothing was committed on it."""
         while True:
-            session = await self._acquire(trace)
+            session = await self._acquire(self._writers, trace)
             began = clock_ns()
+            committing = False
             try:
-                await session.write("BEGIN")
+                result = await work(session)
+                committing = True
+                await session.write("COMMIT")
             except ConnectionLost:
-                self._drop_lost(session)
-                if session.fresh:
+                self._drop_lost(self._writers, session)
+                if session.fresh or committing:
                     raise
+            except Exception:
+                await self._roll_back(session)
+                raise
             except BaseException:
-                self._pool.discard(session)
+                self._writers.discard(session)  # cancelled between a statement and its answer
                 raise
             else:
-                return session
+                self._writers.release(session)
+                self._counters["transactions"] += 1
+                return result
             finally:
                 trace.store += clock_ns() - began
 
-    async def _acquire(self, trace: Trace) -> Session:
+    async def _acquire(self, pool: Pool, trace: Trace) -> Session:
         began = clock_ns()
         try:
-            return await self._pool.acquire()
+            return await pool.acquire()
         finally:
             trace.wait += clock_ns() - began
 
@@ -434,18 +428,22 @@ class MySQL:
         try:
             await session.write("ROLLBACK")
         except StoreError:
-            self._drop_lost(session)
+            self._drop_lost(self._writers, session)
         except BaseException:
-            self._pool.discard(session)
+            self._writers.discard(session)
             raise
         else:
-            self._pool.release(session)
+            self._writers.release(session)
 
-    def _drop_lost(self, session: Session) -> None:
+    def _drop_lost(self, pool: Pool, session: Session) -> None:
         """The server went away under this session, so the idle ones are dead too."""
         self._counters["connections_lost"] += 1
-        self._pool.discard(session)
-        self._pool.flush()
+        pool.discard(session)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._writers.flush()
+        self._readers.flush()
 
     async def _bounded(self, work: Awaitable[T]) -> T:
         """The result, or Refused("UNAVAILABLE") where MySQL is away or OPERATION_S are over.
