@@ -341,6 +341,12 @@ def test_an_acknowledged_send_that_is_nowhere_is_lost(tmp_path: Path) -> None:
     assert one(judgement, READS).violations == 1  # sending implies reading
 
 
+def test_a_send_acknowledged_after_the_store_was_read_need_not_be_in_it(tmp_path: Path) -> None:
+    late = ok(Op.SEND, conversation=0, value=10_000, acknowledged=1_000_000 * S)
+    judgement = of_run(tmp_path, late)
+    assert one(judgement, MESSAGES).violations == one(judgement, READS).violations == 0
+
+
 def test_an_unanswered_send_may_be_there_or_not(tmp_path: Path) -> None:
     silent = ok(Op.SEND, conversation=0) | {"outcome": Outcome.INFO, "acknowledged": 0}
     assert set(verdicts(of_run(tmp_path, silent)).values()) == {"pass"}
