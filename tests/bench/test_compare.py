@@ -119,6 +119,12 @@ def test_figures_are_the_summaries_never_averages() -> None:
     assert row["ranges"] == {"d": [10_000, 30_000], "b": None}
 
 
+def test_of_two_blocks_the_lower_one_stands_for_both() -> None:
+    content = compared(run("low", read_p99=10_000), run("b", "redis"), run("high", read_p99=30_000))
+    assert content["arms"][0]["middle"] == "low"
+    assert values(content, "READ.p99")["low"] == 10_000
+
+
 def test_cpu_and_memory_are_of_what_is_tested_without_the_generator() -> None:
     content = compared(run("a"), run("b", "redis"))
     assert values(content, "cpu_s_per_1000_messages")["a"] == 7.0
