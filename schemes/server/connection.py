@@ -204,10 +204,10 @@ class Connection(asyncio.Protocol):
         if type(outcome) is Done:
             self._finish(call, outcome.value)
         else:
-            self._server.spawn(self._await(call, outcome))
+            self._server.spawn(self._await(call, outcome, time.monotonic_ns()))
 
-    async def _await(self, call: Call, outcome: Awaitable[Any]) -> None:
-        call.trace.wait += time.monotonic_ns() - call.received_ns
+    async def _await(self, call: Call, outcome: Awaitable[Any], spawned_ns: int) -> None:
+        call.trace.wait += time.monotonic_ns() - spawned_ns
         try:
             value = await outcome
         except Refused as why:

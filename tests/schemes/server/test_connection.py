@@ -286,3 +286,21 @@ def test_our_short_framing_is_the_librarys() -> None:
     for size in (0, 1, 125, 126, 127, 65535, 65536, 70000):
         payload = b"x" * size
         assert text_frame(payload) == WsFrame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+async def test_waiting_for_ones_turn_is_counted_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wait` of a mutation that queued behind another is less than its whole time on the server."""
+    world = await start()
+    room = await world.direct()
+    device = await world.device(room.users[0], trace=True)
+    read = world.server.scheme.read
+
+    async def slow(*args: object) -> object:
+        await asyncio.sleep(0.05)
+        return await read(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.server.scheme, "read", slow)
+    items = [{"conversation_id": room.id, "up_to_seq": 6}]
+    first, second = await asyncio.gather(device.begin("READ", items=items), device.begin("READ", items=items))
+    assert first["t"]["wait"] < 25_000
+    assert 25_000 < second["t"]["wait"] < second["t"]["server"] - 25_000
