@@ -2,7 +2,7 @@
 
 A guard looks at the figures of a summary and says `ok`, `warn` (told, changes nothing), `inconclusive` or
 `invalid`; the worst of them is the timing verdict.  Whether promises were kept is another verdict, the
-checks' (rulings 37).  Both, and the conditions of `--fail-if`, decide the exit code.
+checks'.  Both, and the conditions of `--fail-if`, decide the exit code.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 APPLIED: Final = 1
 """Bit of `operations.flags`."""
 DEADLINE_US: Final = 5_000_000
-"""After this long without a reply nobody knows (protocol 3.2, rulings 19)."""
+"""After this long without a reply nobody knows (the client gives up)."""
 RECEIPT_MEMBERS: Final = 200
 _SESSION: Final = (1 << 24) - 1
 """A session is its worker << 24 | its number in it."""

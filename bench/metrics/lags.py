@@ -1,4 +1,4 @@
-"""How far behind: from a change until others know of it (protocol 3.5), with what never arrived kept in.
+"""How far behind: from a change until others know of it, with what never arrived kept in.
 
 ack          READ written -> ACK
 own_device   READ written -> UPDATE at each other device of the reader
@@ -7,7 +7,7 @@ receipt      READ written -> UPDATE at the devices of the direct peer, or in gro
 message      SEND written -> MESSAGE at each device of the members but the sending socket
 visible      ACK of a probe's READ -> first STATE on another connection that shows it for good
 
-Told are the sessions whose SUB was acknowledged before the write was sent (rulings 35).  A push of a value at
+Told are the sessions whose SUB was acknowledged before the write was sent.  A push of a value at
 least as high covers the write.  What never came is censored when the session closed or the run's drain ended;
 it is `undelivered` if the session outlived the drain.  A READ that nobody answered may have happened: it
 counts if a push shows it, and is censored at its deadline if none does.  Quantiles are Kaplan-Meier's.

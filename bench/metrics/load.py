@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 STEP_S = 10
 """Offered and achieved are compared over steps of so many seconds."""
 LATE_US = 5_000
-"""Sent later than this after it was meant to: too late to be called the planned load (rulings 38)."""
+"""Sent later than this after it was meant to: too late to be called the planned load."""
 
 
 def summarise_load(history: History) -> Json:

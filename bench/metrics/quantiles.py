@@ -1,4 +1,4 @@
-"""Quantiles from raw samples: exact, never averaged, never smoothed (rulings 39).
+"""Quantiles from raw samples: exact, never averaged, never smoothed.
 
 The quantile at p is the nearest rank (inverse of the empirical distribution, type 1 of Hyndman and Fan,
 "Sample quantiles in statistical packages", The American Statistician 50, 1996): the smallest sample that at

@@ -1,4 +1,4 @@
-"""Who must be told of a READ, judged from the run's own record and not from the server's (rulings 12, 35).
+"""Who must be told of a READ, judged from the run's own record and not from the server's.
 
 A READ that changed something is told to the direct peer, and in groups up to the receipt limit to the
 senders of the messages that it newly covered.  What it newly covered follows from every value that the
