@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import machine, results, sampler
+from bench import cores, machine, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError
@@ -112,7 +112,7 @@ class _Facts:
     services: dict[str, Any] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
-    pinned: str = "none"
+    pinned: str = "nobody is bound to a core"
 
 
 def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> RunFolder:
@@ -203,7 +203,8 @@ class _Attempt:
         assert fleet is not None
         self._control().ask("FREEZE_GC")
         fleet.freeze_gc()
-        self._pin()
+        if options.pin == "auto":
+            self._facts.pinned = cores.arrange(self._components(), machine.cores())
         start = time.monotonic_ns() + HEAD_START_NS
         measure = start + round(options.warmup_s * 1e9)
         end = measure + round(options.duration_s * 1e9)
@@ -225,7 +226,7 @@ class _Attempt:
         if left:
             self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
         self._facts.window["drain_end"] = time.monotonic_ns()
-        self._unpin()
+        cores.release(self._components(), machine.cores())
 
     def _read_finally(self) -> None:
         self._enter("final")
@@ -423,24 +424,6 @@ class _Attempt:
                     return death
         how = "not_started" if self.phase in ("setup", "connect") else "failed"
         return Ended(how, self.phase, str(why) or type(why).__name__)
-
-    # --- cores ----------------------------------------------------------------------------------------------
-
-    def _pin(self) -> None:
-        """`auto`: the generator on core 0, everything under test on the others (rulings 40)."""
-        if self._options.pin == "none" or machine.cores() < 2:
-            return
-        under_test = {name: pids for name, pids in self._components().items() if name != "generator"}
-        sampler.pin(self._components()["generator"], {0})
-        for pids in under_test.values():
-            sampler.pin(pids, set(range(1, machine.cores())))
-        self._facts.pinned = (
-            f"generator: core 0 · under test: {machine.cores() - 1} of {machine.cores()} cores"
-        )
-
-    def _unpin(self) -> None:
-        for pids in self._components().values():
-            sampler.pin(pids, set(range(machine.cores())))
 
     # --- afterwards -----------------------------------------------------------------------------------------
 

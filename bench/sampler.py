@@ -87,17 +87,3 @@ def _waited_ns(task: Path) -> int:
         return int((task / "schedstat").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return 0
-
-
-def pin(pids: list[int], cores: set[int]) -> None:
-    """Binds every thread of the processes to these cores; threads started later inherit it."""
-    for pid in pids:
-        try:
-            tasks = [int(task.name) for task in (_PROC / str(pid) / "task").iterdir()]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        for task in tasks:
-            try:
-                os.sched_setaffinity(task, cores)
-            except ProcessLookupError:
-                continue

@@ -1,0 +1,67 @@
+"""Which cores belong to whom while a run measures: the generator must not be what it reports on.
+
+From four cores up the generator has core 0 to itself and everything under test the others.  With two or three,
+that would leave core 0 mostly idle and halve what is tested: there the generator stays on core 0 and goes first
+(a higher priority), and what is tested may use all cores.  See docs/decisions/cores.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+GENERATOR: Final = "generator"
+STRICT_FROM: Final = 4
+FIRST_IN_LINE: Final = -10
+"""Nice value; needs root or CAP_SYS_NICE."""
+
+
+def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
+    """Binds every component's processes to its cores; says how, for the first line of the report."""
+    if cores < 2:
+        return "one core for everything: the generator's own work is in every figure"
+    everything = set(range(cores))
+    under_test = everything - {0} if cores >= STRICT_FROM else everything
+    for component, pids in components.items():
+        _bind(pids, {0} if component == GENERATOR else under_test)
+    if cores >= STRICT_FROM:
+        return f"generator: core 0 · under test: {cores - 1} of {cores} cores"
+    first = _set_priority(components.get(GENERATOR, ()), FIRST_IN_LINE)
+    return f"generator: core 0{', first in line' if first else ''} · under test: all {cores} cores"
+
+
+def release(components: Mapping[str, Sequence[int]], cores: int) -> None:
+    """Takes it all back: every core for everybody."""
+    for pids in components.values():
+        _bind(pids, set(range(cores)))
+    _set_priority(components.get(GENERATOR, ()), 0)
+
+
+def _bind(pids: Sequence[int], cores: set[int]) -> None:
+    """Threads started later inherit it."""
+    for thread in _threads(pids):
+        try:
+            os.sched_setaffinity(thread, cores)
+        except ProcessLookupError:
+            continue
+
+
+def _set_priority(pids: Sequence[int], nice: int) -> bool:
+    """Whether it was allowed."""
+    for thread in _threads(pids):
+        try:
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            return False
+    return True
+
+
+def _threads(pids: Sequence[int]) -> Iterator[int]:
+    for pid in pids:
+        try:
+            yield from [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
