@@ -363,16 +363,31 @@ class Device:
         recorder, items = self._engine.recorder, reply.items
         first = items[0] if items else _NO_ITEM
         recorder.answered(
-            row, moment, first.read_seq, _or_none(first.version), NONE, _or_none(first.unread), len(items),
-            int(bool(first.applied)), reply.t,
-        )  # fmt: skip
+            row,
+            moment,
+            first.read_seq,
+            NONE if first.version is None else first.version,
+            NONE,
+            NONE if first.unread is None else first.unread,
+            len(items),
+            1 if first.applied else 0,
+            reply.t,
+        )
         for index, item in enumerate(items):
-            conversation = index_of(item.conversation_id)
+            conversation, seq = index_of(item.conversation_id), item.read_seq
             recorder.item(
-                row, index, conversation, self.person, item.read_seq, _or_none(item.version),
-                _or_none(item.unread), int(bool(item.applied)),
-            )  # fmt: skip
-            self._is_read(conversation, item.read_seq)
+                row,
+                index,
+                conversation,
+                self.person,
+                seq,
+                NONE if item.version is None else item.version,
+                NONE if item.unread is None else item.unread,
+                1 if item.applied else 0,
+            )
+            cell = self.cell(conversation)
+            if cell >= 0 and seq > self._crowd.marked[cell]:
+                self._crowd.marked[cell] = seq
 
     def _confirmed(self, row: int, reply: Incoming, moment: int) -> None:
         recorder, items = self._engine.recorder, reply.items
@@ -455,8 +470,9 @@ class Device:
 
     def cell(self, conversation: int) -> int:
         """Where `seen` and `marked` keep this conversation, -1 if it is none of the person's."""
-        place = bisect_left(self._crowd.of_person, conversation, self._first, self._last)
-        if place < self._last and self._crowd.of_person[place] == conversation:
+        of_person = self._crowd.of_person
+        place = bisect_left(of_person, conversation, self._first, self._last)
+        if place < self._last and of_person[place] == conversation:
             return self._base + place - self._first
         return -1
 

@@ -23,7 +23,7 @@ import numpy as np
 from gevent import get_hub
 from websockets.uri import parse_uri
 
-from bench.load.framing import ABNORMAL, Frames, Handshake, close_frame, text_frame
+from bench.load.framing import ABNORMAL, Frames, Handshake, Handshakes, close_frame, text_frame
 from bench.load.pacing import Pacer, now_ns
 from bench.load.recorder import Recorder, RecordFull
 from bench.load.replies import Incoming, decode
@@ -109,8 +109,9 @@ class Engine:
         deadline_s: float = 5.0,
         on_fatal: Callable[[str], None],
     ) -> None:
-        self.uri = parse_uri(url if url.rstrip("/").endswith(PATH) else url.rstrip("/") + PATH)
-        self.address = _socket.getaddrinfo(self.uri.host, self.uri.port, 0, _socket.SOCK_STREAM)[0]
+        uri = parse_uri(url if url.rstrip("/").endswith(PATH) else url.rstrip("/") + PATH)
+        self._handshakes = Handshakes(uri)
+        self._address = _socket.getaddrinfo(uri.host, uri.port, 0, _socket.SOCK_STREAM)[0]
         self.worker = worker
         self.deadline_ns = round(deadline_s * 1e9)
         self.recorder = Recorder(folder, worker)
@@ -152,10 +153,10 @@ class Engine:
         connection = Connection(device, self.worker << 24 | self._sessions, intended)
         self._by_session[connection.session] = device
         device.connection = connection
-        connection.handshake = Handshake(self.uri)
+        connection.handshake = self._handshakes.start()
         connection.out = connection.handshake.request
         connection.row = self._record(connection, Op.CONNECT, intended, now_ns())
-        family, kind, protocol, _, address = self.address
+        family, kind, protocol, _, address = self._address
         connection.socket = _socket.socket(family, kind, protocol)
         connection.socket.setblocking(False)
         connection.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -258,22 +259,28 @@ class Engine:
             self._lose(connection, frames.close_code, f"close {frames.close_code}")
 
     def _reply(self, connection: Connection, reply: Incoming, moment: int) -> None:
-        recorder = self.recorder
         row = int(reply.reply_to)
-        if row >= recorder.operations.count or recorder.session(row) != connection.session:
+        if row >= self.recorder.operations.count:
             self.counters["reply to nothing"] += 1
-        elif recorder.outcome(row) != _PENDING:
+            return
+        session, op, outcome = self.recorder.request(row)
+        if session != connection.session:
+            self.counters["reply to nothing"] += 1
+        elif outcome != _PENDING:
             self.counters["reply after the deadline"] += 1
         elif reply.type == "ERROR":
-            code = str(reply.code)
-            outcome = _INFO if code in INDEFINITE or code not in ERROR_CODES else _FAIL
-            recorder.answered(row, moment, NONE, NONE, NONE, NONE, 0, 0, reply.t)
-            recorder.end(row, moment, outcome, ERROR_CODES.get(code, ERROR_CODES["INTERNAL"]))
-            self._ended(connection.device, row, Answer(outcome, reply, code))
+            self._refused(connection, row, reply, moment)
         else:
-            connection.device.replied(row, recorder.op(row), reply, moment)
+            connection.device.replied(row, op, reply, moment)
             if self.tasks.waiting:
                 self.tasks.resume(row, reply)
+
+    def _refused(self, connection: Connection, row: int, reply: Incoming, moment: int) -> None:
+        code = str(reply.code)
+        outcome = _INFO if code in INDEFINITE or code not in ERROR_CODES else _FAIL
+        self.recorder.answered(row, moment, NONE, NONE, NONE, NONE, 0, 0, reply.t)
+        self.recorder.end(row, moment, outcome, ERROR_CODES.get(code, ERROR_CODES["INTERNAL"]))
+        self._ended(connection.device, row, Answer(outcome, reply, code))
 
     def _ended(self, device: Device | None, row: int, answer: Answer) -> None:
         """A request that was not acknowledged."""
@@ -374,14 +381,17 @@ class Engine:
             self.guard(error)
 
     def _end_late(self, before: int) -> None:
-        recorder = self.recorder
-        while self._swept < recorder.operations.count:
-            row = self._swept
-            if recorder.outcome(row) == _PENDING:
-                if recorder.sent(row) > before:
-                    return
-                self._indefinite(row, "DEADLINE")
-            self._swept = row + 1
+        """Ends what was sent before this; `_swept` moves on to the first row that is still open."""
+        for rows in self.recorder.since(self._swept):
+            first = self._swept
+            pending = np.flatnonzero(rows["outcome"] == _PENDING)
+            late = pending[: np.searchsorted(rows["sent"][pending], before)]
+            for place in late.tolist():
+                self._indefinite(first + place, "DEADLINE")
+            if len(late) < len(pending):
+                self._swept = first + int(pending[len(late)])
+                return
+            self._swept = first + len(rows)
 
     def _end_lost(self, sessions: set[int]) -> None:
         row = self._swept

@@ -7,17 +7,18 @@ Sans-I/O `ClientProtocol`, and a fuzz test holds both ways together byte for byt
 
 from __future__ import annotations
 
+import base64
 import random
 from typing import Final
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Response
 from websockets.protocol import OPEN
 from websockets.speedups import apply_mask
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
+from websockets.utils import accept_key
 
 from schemes.protocol import SERVER_FRAME_BYTES_MAX, SUBPROTOCOL
 
@@ -27,6 +28,7 @@ ABNORMAL: Final = 1006
 """The close code of a connection that ended without a close frame."""
 FRAME_BYTES_MAX: Final = SERVER_FRAME_BYTES_MAX + (1 << 16)
 
+_SUBPROTOCOL: Final = SUBPROTOCOL.encode()
 _random_bits = random.Random().getrandbits
 
 
@@ -48,16 +50,36 @@ def close_frame(code: int) -> bytes:
     return text_frame(code.to_bytes(2, "big"), CLOSE)
 
 
-class Handshake:
-    """The opening of one connection: `request` goes out, `receive` takes what comes back."""
-
-    __slots__ = ("_protocol", "_received", "request")
+class Handshakes:
+    """Opens connections to one address: the request is the library's, made once, but for the key."""
 
     def __init__(self, uri: WebSocketURI) -> None:
-        self._protocol = ClientProtocol(uri, subprotocols=[Subprotocol(SUBPROTOCOL)])
-        self._protocol.send_request(self._protocol.connect())
-        self.request = b"".join(self._protocol.data_to_send())
+        self.uri = uri
+        library = self.library()
+        library.send_request(library.connect())
+        request = b"".join(library.data_to_send())
+        self._before, _, self._after = request.partition(library.key.encode())
+
+    def library(self) -> ClientProtocol:
+        return ClientProtocol(self.uri, subprotocols=[Subprotocol(SUBPROTOCOL)])
+
+    def start(self) -> Handshake:
+        key = base64.b64encode(_random_bits(128).to_bytes(16, "little"))
+        return Handshake(self, key.decode(), self._before + key + self._after)
+
+
+class Handshake:
+    """The opening of one connection: `request` goes out, `receive` takes what comes back.
+
+    An answer that is plainly right is taken here, any other one is the library's to judge."""
+
+    __slots__ = ("_handshakes", "_key", "_received", "request")
+
+    def __init__(self, handshakes: Handshakes, key: str, request: bytes) -> None:
+        self._handshakes = handshakes
+        self._key = key
         self._received = b""
+        self.request = request
 
     def receive(self, data: bytes) -> bytes | None:
         """None while the answer is incomplete, else what came after it.
@@ -67,14 +89,21 @@ class Handshake:
         head, end, rest = self._received.partition(b"\r\n\r\n")
         if not end:
             return None
-        self._protocol.receive_data(head + end)
-        if self._protocol.state is OPEN:
-            return rest
-        self._protocol.receive_eof()
-        if self._protocol.handshake_exc is not None:
-            raise self._protocol.handshake_exc
-        answers = [event for event in self._protocol.events_received() if isinstance(event, Response)]
-        raise InvalidHandshake(f"not upgraded: {answers[0].status_code if answers else 'no answer'}")
+        is_ours = head.startswith(b"HTTP/1.1 101 ") and _SUBPROTOCOL in head and b"xtensions" not in head
+        if not (is_ours and b": " + accept_key(self._key).encode() + b"\r\n" in head + b"\r\n"):
+            self._judge(head + end)
+        return rest
+
+    def _judge(self, answer: bytes) -> None:
+        library = self._handshakes.library()
+        library.key = self._key
+        library.receive_data(answer)
+        if library.state is OPEN:
+            return
+        library.receive_eof()
+        if library.handshake_exc is not None:
+            raise library.handshake_exc
+        raise InvalidHandshake(f"not upgraded: {answer[:60]!r}")
 
 
 class Frames:

@@ -35,6 +35,7 @@ _COUNT: Final = 1
 _pack_operation = struct.Struct("<qqqqqqqqqIIIIiIIIIIIHBBBBBBI").pack_into
 _pack_time = struct.Struct("<q").pack_into
 _pack_values = struct.Struct("<qqq").pack_into
+_unpack_request = struct.Struct("<I42xBxB").unpack_from  # session, op, outcome
 _pack_unread = struct.Struct("<i").pack_into
 _pack_stages = struct.Struct("<IIIIIH").pack_into
 _pack_items = struct.Struct("<H").pack_into
@@ -210,6 +211,12 @@ class Recorder:
             _pack_items(segment, offset + _ITEMS, items)
         segment[offset + _FLAGS] = flags
         segment[offset + _OUTCOME] = _OK
+
+    def request(self, row: int) -> tuple[int, int, int]:
+        """(session, op, outcome) of a row."""
+        return _unpack_request(
+            self.operations.segments[row >> SEGMENT_BITS], (row & SEGMENT_MASK) * OPERATION_BYTES + _SESSION
+        )
 
     def op(self, row: int) -> int:
         return self.operations.segments[row >> SEGMENT_BITS][(row & SEGMENT_MASK) * OPERATION_BYTES + _OP]

@@ -16,7 +16,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from bench.load.framing import FRAME_BYTES_MAX, Frames, Handshake, close_frame, text_frame
+from bench.load.framing import FRAME_BYTES_MAX, Frames, Handshakes, close_frame, text_frame
 from schemes.protocol import SUBPROTOCOL
 
 URI = parse_uri("ws://localhost/ws")
@@ -138,7 +138,7 @@ def answer(offer: bytes, subprotocols: list[Subprotocol] | None) -> bytes:
 
 
 def test_handshake_in_pieces_gives_back_what_follows() -> None:
-    handshake = Handshake(URI)
+    handshake = Handshakes(URI).start()
     data = answer(handshake.request, [Subprotocol(SUBPROTOCOL)]) + b"\x81\x01x"
     assert handshake.receive(data[:20]) is None
     assert handshake.receive(data[20:]) == b"\x81\x01x"
@@ -151,10 +151,22 @@ WRONG_KEY = (
 )
 
 
+@pytest.mark.parametrize("subprotocols", [[Subprotocol(SUBPROTOCOL)], None])
+def test_a_server_may_ignore_our_subprotocol_and_each_key_is_new(
+    subprotocols: list[Subprotocol] | None,
+) -> None:
+    first, second = Handshakes(URI).start(), Handshakes(URI).start()
+    assert first.request != second.request
+    reply = answer(first.request, subprotocols)
+    assert first.receive(reply) == b""
+    with pytest.raises(InvalidHandshake):
+        second.receive(reply)
+
+
 @pytest.mark.parametrize("reply", [UNAVAILABLE, WRONG_KEY])
 def test_a_refused_or_wrong_handshake_raises(reply: bytes) -> None:
     with pytest.raises(InvalidHandshake):
-        Handshake(URI).receive(reply)
+        Handshakes(URI).start().receive(reply)
 
 
 def test_close_frame_reaches_a_server() -> None:
