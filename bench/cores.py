@@ -1,8 +1,8 @@
 """Which cores belong to whom while a run measures: the generator must not be what it reports on.
 
-From four cores up the generator has core 0 to itself and everything under test the others.  With two or three,
-that would leave core 0 mostly idle and halve what is tested: there the generator stays on core 0 and goes first
-(a higher priority), and what is tested may use all cores.  See docs/decisions/cores.md."""
+From four cores up the generator has core 0 to itself and everything under test the others.  With two or
+three, that would leave core 0 mostly idle and halve what is tested: there the generator stays on core 0 and
+goes first (a higher priority), and what is tested may use all cores.  See docs/decisions/cores.md."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from schemes import SCHEMES
 ALL = "all"
 CONTROL = "memory"
 USERS_MAX = 100_000
+RATE_MAX = 100_000.0
+DURATION_MAX_S = 24 * 3600.0
 
 
 class BadOptions(Exception):
@@ -90,8 +92,8 @@ class Arm:
 
 
 def arms(options: RunOptions) -> list[Arm]:
-    """The runs that one command makes.  `all`: the control, the three schemes on the chosen model, and `db` on
-    the other model, so that what the model is worth is not credited to the place (rulings 28)."""
+    """The runs that one command makes.  `all`: the control, the three schemes on the chosen model, and `db`
+    on the other model, so that what the model is worth is not credited to the place (rulings 28)."""
     if options.scheme != ALL:
         return [_arm(options.scheme, options.scheme_options)]
     models = SCHEMES["db"].options["model"]
@@ -124,7 +126,15 @@ def check(options: RunOptions) -> None:
         )
     if options.rate_per_s is not None and options.intensity is not None:
         raise BadOptions("--rate and --intensity are two ways to say the same thing: give one.")
+    for name, value in (("--rate", options.rate_per_s), ("--intensity", options.intensity)):
+        if value is not None and not 0 < value <= RATE_MAX:
+            raise BadOptions(f"{name} is above 0 and at most {RATE_MAX:g}, got {value:g}.")
+    if options.reads_per_mark is not None and not 0 <= options.reads_per_mark <= 1000:
+        raise BadOptions(f"--reads-per-mark is 0 to 1000, got {options.reads_per_mark:g}.")
     if not 1 <= options.workers <= options.users:
         raise BadOptions(f"--workers is 1 to the number of users ({options.users}), got {options.workers}.")
-    if options.duration_s < 1:
-        raise BadOptions(f"--duration is at least 1 s, got {options.duration_s:g} s.")
+    if not 1 <= options.duration_s <= DURATION_MAX_S or options.warmup_s > DURATION_MAX_S:
+        raise BadOptions(
+            f"--duration is 1 s to {DURATION_MAX_S / 3600:g} h and --warmup at most that, got "
+            f"{options.duration_s:g} s and {options.warmup_s:g} s."
+        )

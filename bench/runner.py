@@ -115,6 +115,10 @@ class _Facts:
     pinned: str = "nobody is bound to a core"
 
 
+class NotStored(Exception):
+    """What was recorded could not be written; everything that was started has been stopped."""
+
+
 def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> RunFolder:
     """Carries out one run and returns its folder, with the manifest and every recorded row in it.
 
@@ -137,8 +141,11 @@ def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> R
         ended = {"how": "internal_error", "phase": attempt.phase, "message": message}
     finally:
         with _uninterrupted():
-            attempt.put_away()
-            folder.write_manifest(attempt.manifest(ended))
+            try:
+                attempt.put_away()
+                folder.write_manifest(attempt.manifest(ended))
+            except (OSError, results.ResultsError) as why:
+                raise NotStored(f"The run is lost, its rows could not be stored: {why}") from why
     return folder
 
 

@@ -21,7 +21,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Sampler:
-    """`components`: name -> process ids, asked anew each time; `counters`: rows (component, metric, value)."""
+    """`components`: name -> process ids, asked anew each time; `counters`: (component, metric, value)."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Sampler:
 
 
 def usage(pids: list[int]) -> dict[str, float]:
-    """CPU seconds (all threads, and children that have ended), resident bytes and seconds of waiting for a core
-    of some processes together.  Those that have ended count nothing."""
+    """CPU seconds (all threads, and children that have ended), resident bytes and seconds of waiting for a
+    core of some processes together.  Those that have ended count nothing."""
     total = {"cpu_s": 0.0, "rss_bytes": 0.0, "runqueue_s": 0.0}
     for pid in pids:
         try:
@@ -82,7 +82,7 @@ def usage(pids: list[int]) -> dict[str, float]:
 
 
 def _waited_ns(task: Path) -> int:
-    """Nanoseconds spent runnable and not running: second field of schedstat (kernel docs, sched-stats)."""
+    """Nanoseconds runnable and not running: second field of schedstat (kernel docs, sched-stats)."""
     try:
         return int((task / "schedstat").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError, IndexError):

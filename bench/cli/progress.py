@@ -21,6 +21,7 @@ class Line:
         self._live = sys.stderr.isatty()
         self._drawn = False
         self._next_s = 0.0
+        self._phase = ""
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -30,8 +31,10 @@ class Line:
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
-        if self._quiet or (not self._live and now < self._next_s):
+        due = self._live or now >= self._next_s or progress.phase != self._phase
+        if self._quiet or not due:
             return
+        self._phase = progress.phase
         self._next_s = now + LINE_EVERY_S
         text = f"{self.prefix}{describe(progress)}"
         if not self._live:

@@ -15,13 +15,14 @@ import click
 
 from bench.cli import no_such
 from bench.options import ALL, PRESETS, Arm, BadOptions, Places, RunOptions
-from bench.results import RunFolder
+from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
 
 if TYPE_CHECKING:
     from bench.cli.progress import Line
 
 EXIT_CANNOT_START: Final = 3
+EXIT_INVALID: Final = 4
 EXIT_INTERRUPTED: Final = 130
 PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
 """Of several runs' exit codes the first of these is the command's (rulings 37)."""
@@ -220,7 +221,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         try:
             parse(expression)
         except ExpressionError as why:
-            raise BadOptions(f"--fail-if {expression!r}: {why}") from None
+            raise BadOptions(f"--fail-if: {why}") from None
     chosen = {name: given[name.replace("-", "_")] for name in _scheme_options()}
     options = RunOptions(
         scheme=given["scheme"],
@@ -306,8 +307,10 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
                 summaries.append((folder, _report(folder, line)))
                 if folder.manifest()["ended"]["how"] == "interrupted":
                     break
-    except ServicesError as why:
-        _fail(str(why))
+    except (ServicesError, ResultsError) as why:
+        _fail(str(why), EXIT_CANNOT_START)
+    except runner.NotStored as why:
+        _fail(str(why), EXIT_INVALID)
     except KeyboardInterrupt:
         line.clear()
         click.echo("interrupted", err=True)
@@ -326,9 +329,16 @@ def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
     """Figures, charts and page of one run; `latest` points at it."""
     from bench import report
     from bench.results import LATEST, point
+    from bench.runner import NotStored
 
     line.say(f"writing the report of {folder.path}")
-    report.make(folder)
+    try:
+        report.make(folder)
+    except OSError as why:
+        raise NotStored(
+            f"The report of {folder.path} could not be written: {why}. What was recorded is there: make room, "
+            f"then type `bench report {folder.path}`."
+        ) from why
     point(folder.path.parent, LATEST, folder.path)
     summary: dict[str, Any] = folder.summary()
     return summary
@@ -364,11 +374,17 @@ def _conclude(
 def _show(summary: dict[str, Any], folder: RunFolder, *, quiet: bool, as_json: bool) -> None:
     from bench.report import terminal
 
+    manifest = folder.manifest()
+    ended = manifest["ended"]
+    if ended["how"] != "finished":
+        click.echo(f"error: {ended['message']}", err=True)
     if as_json:
         click.echo(json.dumps(summary, indent=1))
-    else:
+        return
+    measured = ended["how"] not in ("not_started", "internal_error")
+    if measured:
         _say_where(folder.path, quiet=quiet)
-        terminal.show(summary, folder.manifest(), quiet=quiet)
+    terminal.show(summary, manifest, quiet=quiet or not measured)
 
 
 def _say_where(path: Path, *, quiet: bool) -> None:
@@ -380,6 +396,6 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, code: int) -> NoReturn:
     click.echo(f"error: {text}", err=True)
-    sys.exit(EXIT_CANNOT_START)
+    sys.exit(code)
