@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -33,14 +34,16 @@ class Control:
     """Asks one thing at a time."""
 
     def __init__(self, url: str, secret: str) -> None:
+        self._open = contextlib.ExitStack()
         try:
-            self._socket = websockets.sync.client.connect(
+            door = websockets.sync.client.connect(
                 url,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,
                 max_size=4 * SERVER_FRAME_BYTES_MAX,
                 proxy=None,
             )
+            self._socket = self._open.enter_context(door)
         except (OSError, WebSocketException) as why:
             raise ControlError(
                 f"cannot reach the control door at {url}: {why}. Was the server started with --control?"
@@ -86,4 +89,4 @@ class Control:
             after = reply.after
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()

@@ -233,6 +233,8 @@ class _Attempt:
         if left:
             self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
         self._facts.window["drain_end"] = time.monotonic_ns()
+        self._check_alive()
+        fleet.poll(POLL_S)
         cores.release(self._components(), machine.cores())
 
     def _read_finally(self) -> None:

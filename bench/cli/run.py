@@ -336,8 +336,8 @@ def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
         report.make(folder)
     except OSError as why:
         raise NotStored(
-            f"The report of {folder.path} could not be written: {why}. What was recorded is there: make room, "
-            f"then type `bench report {folder.path}`."
+            f"The report of {folder.path} could not be written: {why}. What was recorded is there: make "
+            f"room, then type `bench report {folder.path}`."
         ) from why
     point(folder.path.parent, LATEST, folder.path)
     summary: dict[str, Any] = folder.summary()

@@ -1,0 +1,60 @@
+"""kill -9 of every part in every phase: the right exit code, the reason names victim and second, and nothing
+is left but the rows that were written before."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from bench.runner import Progress
+from tests.e2e.small import carry_out, left_behind, options, pid_of
+
+PHASES = ("connect", "warmup", "measure", "drain")
+CASES = [
+    *[("memory", "server", phase) for phase in PHASES],
+    *[("memory", "worker", phase) for phase in PHASES],
+    *[("db", "mysql", phase) for phase in PHASES],
+    *[("queue", "consumer", phase) for phase in PHASES],
+]
+
+
+class Killer:
+    """Kills the victim the first time that the phase is shown."""
+
+    def __init__(self, victim: str, phase: str) -> None:
+        self.victim = victim
+        self.phase = phase
+        self.pid = 0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase == self.phase and not self.pid:
+            self.pid = pid_of(self.victim)
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "victim", "phase"),
+    [
+        pytest.param(*case, marks=[pytest.mark.services] if case[0] != "memory" else [], id="-".join(case))
+        for case in CASES
+    ],
+)
+def test_a_death_is_told_and_leaves_nothing(tmp_path: Path, scheme: str, victim: str, phase: str) -> None:
+    killer = Killer(victim, phase)
+    folder, summary = carry_out(options(tmp_path, scheme), show=killer)
+    assert killer.pid
+    ended, deaths = folder.manifest()["ended"], folder.manifest()["deaths"]
+    assert ended["how"] == "failed", ended
+    assert ended["phase"] == phase
+    assert [death["component"] for death in deaths] == [victim]
+    assert str(killer.pid) in ended["message"]
+    assert " s after the " in ended["message"]
+    assert summary["verdict"]["status"] == "INVALID"
+    assert summary["verdict"]["exit_code"] == (4 if phase in ("measure", "drain") else 3)
+    assert any(victim in reason["message"] for reason in summary["verdict"]["reasons"])
+    if phase != "connect":
+        assert folder.table("operations").rows > 100
+    assert left_behind() == []

@@ -1,0 +1,106 @@
+"""Whole runs on real services: what they must leave in the result folder, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.record import NONE, Op, Outcome, Phase
+from bench.results import RunFolder
+from bench.runner import Load
+from tests.e2e.small import USERS, carry_out, left_behind, options
+
+FILES = {
+    "manifest.json", "summary.json", "summary.csv", "summary.md", "report.html", "timeseries.parquet",
+    "operations-0.parquet", "pushes-0.parquet", "connections-0.parquet", "items-0.parquet",
+    "final_store.parquet",
+}  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(scheme, marks=[pytest.mark.services] if scheme != "memory" else [])
+        for scheme in ("memory", "db", "redis", "queue")
+    ],
+)
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, RunFolder, dict[str, Any]]:
+    folder, summary = carry_out(options(tmp_path_factory.mktemp("results"), request.param))
+    return request.param, folder, summary
+
+
+def test_it_ends_well_and_leaves_nothing_behind(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    _, folder, summary = finished
+    assert folder.manifest()["ended"]["how"] == "finished", folder.manifest()["ended"]
+    assert summary["drained"] is True
+    assert summary["verdict"]["correctness"] == "PASS", summary["verdict"]["reasons"]
+    assert summary["load"]["connections_held"] == USERS
+    assert left_behind() == []
+
+
+def test_every_file_is_there(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    _, folder, summary = finished
+    assert {path.name for path in folder.path.iterdir() if path.is_file()} >= FILES
+    assert json.loads((folder.path / "summary.json").read_text()) == summary
+    assert len(list(folder.charts.glob("*.svg"))) >= 6
+    assert "<script src" not in (folder.path / "report.html").read_text()
+
+
+def test_planned_operations_have_one_outcome_each(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    _, folder, summary = finished
+    operations = folder.table("operations")
+    plan, phase = operations["plan"], operations["phase"]
+    measured = plan[(plan != NONE) & np.isin(phase, [Phase.WARMUP, Phase.MEASURE, Phase.DRAIN])]
+    assert len(measured) == len(np.unique(measured))
+    assert summary["load"]["outcome_complete_share"] >= 0.999
+    assert not np.any(operations["outcome"] == Outcome.PENDING)
+
+
+def test_every_component_was_sampled(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    scheme, folder, summary = finished
+    stores = {
+        "memory": set(),
+        "db": {"mysql"},
+        "redis": {"mysql", "redis"},
+        "queue": {"mysql", "redis", "kafka"},
+    }
+    expected = (
+        {"generator", "server", "machine"} | stores[scheme] | ({"consumer"} if scheme == "queue" else set())
+    )
+    series = folder.timeseries()
+    assert set(series["component"].tolist()) >= expected
+    for component in expected - {"machine"}:
+        assert summary["resources"][component]["cpu_cores_mean"] > 0
+
+
+def test_reads_and_pushes_really_happened(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    _, folder, summary = finished
+    operations = folder.table("operations")
+    for op in (Op.SEND, Op.READ, Op.DELIVERED, Op.STATE, Op.SYNC, Op.PROBE_READ):
+        done = (operations["op"] == op) & (operations["outcome"] == Outcome.OK)
+        assert np.any(done), op.name
+    assert folder.table("pushes").rows > 100
+    assert summary["lag"]["receipt"]["count"] > 10
+    assert summary["lag"]["receipt"]["undelivered"] == 0
+
+
+def test_the_services_are_named_truthfully(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    scheme, folder, _ = finished
+    services = folder.manifest()["run"]["services"]
+    if scheme == "memory":
+        assert services == {}
+    else:
+        assert services["mysql"]["engine"] in ("MariaDB", "MySQL")
+        assert services["mysql"]["settings"]["innodb_flush_log_at_trx_commit"] == "1"
+
+
+def test_the_same_seed_is_the_same_plan(tmp_path: Path) -> None:
+    first, again = (Load.of(options(tmp_path, "memory", seed=7)).plan.sha256 for _ in range(2))
+    other = Load.of(options(tmp_path, "memory", seed=8)).plan.sha256
+    assert first == again != other
