@@ -76,8 +76,6 @@ class Pacer:
         _libc.timerfd_settime(self._timer, _TFD_TIMER_ABSTIME, self._setting_address, None)
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # armed anew in the meantime: nothing has expired, look anyway
-            os.read(self._timer, 8)
         heap, done = self._heap, 0
         moment = self._woke = now_ns()
         self._working = True
@@ -93,4 +91,7 @@ class Pacer:
         if done == SLICE:
             self._woke -= QUANTUM_NS  # a backlog is not paced
         if heap:
-            self._arm(heap[0][0])
+            self._arm(heap[0][0])  # which also takes back that it is readable
+        else:
+            with suppress(BlockingIOError):  # armed anew in the meantime: nothing has expired
+                os.read(self._timer, 8)
