@@ -18,6 +18,8 @@ from bench.services.stack import ServicesError
 from schemes import SCHEMES
 from schemes.protocol import CONTROL_PATH, PATH
 
+MODULE = "schemes"
+"""What is run as the server: `python -m MODULE SCHEME …`."""
 READY_TIMEOUT_S = 90.0
 STOP_GRACE_S = 8.0
 
@@ -59,7 +61,7 @@ class SchemeProcesses:
                 f"--{name}={value}" for name, value in options.items() if name in known.consumer_options
             ]
             self.commands["consumer"] = [sys.executable, "-m", module, *shared]
-        server = [sys.executable, "-m", "schemes", self.scheme, f"--port={self.port}", f"--auth={auth}"]
+        server = [sys.executable, "-m", MODULE, self.scheme, f"--port={self.port}", f"--auth={auth}"]
         set_ = [f"--set={name}={value}" for name, value in settings.items()]
         self.commands["server"] = [*server, "--control", *named, *set_]
 
