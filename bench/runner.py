@@ -450,7 +450,8 @@ class _Attempt:
     def _write(self, files: list[Path], samples: list[sampler.Sample]) -> None:
         for path in files:
             table, _, worker = path.stem.rpartition("-")
-            self._folder.write_rows(table, int(worker), read_rows(path))
+            rows = read_rows(path)
+            self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
         if samples:
             self._folder.write_timeseries(samples)
         for name, rows in _made_of(self._load.population, self._load.plan).items():
@@ -517,6 +518,15 @@ class _Attempt:
             "commands": facts.commands,
             "machine": machine.describe(),
         }
+
+
+def _settled(operations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What was still unanswered when its process ended is unknown, not pending."""
+    rows = np.array(operations)
+    pending = rows["outcome"] == record.Outcome.PENDING
+    rows["outcome"][pending] = record.Outcome.INFO
+    rows["error"][pending] = record.ERROR_CODES["CLOSED"]
+    return rows
 
 
 def _describe(live: Live) -> str:
