@@ -6,12 +6,12 @@ would also wait for its right-hand neighbour in the index, that is for another m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from schemes.read_state import Sent
 from schemes.stores.driver import Session
-from schemes.stores.rows import Span
+from schemes.stores.rows import AHEAD_SEQS, CURSORS, READ_SEQ, Expression, Found, Span
 from schemes.stores.times import stamp
 
 CHUNK_ROWS: Final = 1000
@@ -25,6 +25,13 @@ FIND: Final = (
     "SELECT message_id, sender_id FROM message_read_status FORCE INDEX (idx_conv_user)"
     " WHERE conversation_id = %s AND receiver_id = %s AND seq > %s AND seq <= %s LIMIT %s"
 )
+_AHEAD: Final = (
+    "(SELECT GROUP_CONCAT({what}) FROM message_read_status r FORCE INDEX (idx_conv_user)"
+    " WHERE r.conversation_id = %s AND r.receiver_id = %s AND r.seq > %s AND r.seq <= %s"
+    " AND r.seq > m.{cursor})"
+)
+IDS: Final = {cursor: _AHEAD.format(what="r.message_id", cursor=cursor) for cursor in CURSORS}
+SENDERS: Final = _AHEAD.format(what="DISTINCT r.sender_id", cursor=READ_SEQ)
 READ: Final = (
     "UPDATE message_read_status FORCE INDEX (PRIMARY) SET delivered_time = COALESCE(delivered_time, %s),"
     " delivered = TRUE, read_status = TRUE, read_time = %s"
@@ -38,6 +45,8 @@ COUNT: Final = (
     "SELECT COUNT(*) FROM message_read_status FORCE INDEX (idx_conv_user)"
     " WHERE conversation_id = %s AND receiver_id = %s AND seq > %s AND read_status = FALSE"
 )
+# only where the cursor moves: a stale READ may be far behind, and is counted from the cursor
+_UNREAD: Final = f"IF(m.read_seq < %s, ({COUNT}), NULL)"
 
 
 class FlagsModel:
@@ -59,16 +68,23 @@ class FlagsModel:
                 args += (*head, receiver, at)
             await session.write(_ADD + ",".join([_ROW] * len(chunk)), args)
 
-    async def mark_read(self, session: Session, span: Span, at: str, *, senders: bool) -> Collection[int]:
-        found = await _find(session, span)
-        for ids in _chunks([message_id for message_id, _ in found]):
-            await session.write(READ.format(ids=_literals(ids)), (at, at, span.user))
-        return {sender for _, sender in found} if senders else ()
+    def unread_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
+        return _UNREAD, (up_to_seq, conversation_id, user, up_to_seq)
 
-    async def mark_delivered(self, session: Session, span: Span, at: str) -> None:
-        found = await _find(session, span)
-        for ids in _chunks([message_id for message_id, _ in found]):
-            await session.write(DELIVERED.format(ids=_literals(ids)), (at, span.user))
+    def ids_ahead(self, conversation_id: str, user: int, up_to_seq: int, cursor: str) -> Expression | None:
+        return IDS[cursor], (conversation_id, user, max(0, up_to_seq - AHEAD_SEQS), up_to_seq)
+
+    def senders_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
+        return SENDERS, (conversation_id, user, max(0, up_to_seq - AHEAD_SEQS), up_to_seq)
+
+    async def mark_read(self, session: Session, spans: Sequence[Span], at: str) -> list[Sequence[int]]:
+        found = [span.found or await _find(session, span) for span in spans]
+        await _update(session, READ, (at, at), spans, found)
+        return [rows.senders for rows in found]
+
+    async def mark_delivered(self, session: Session, spans: Sequence[Span], at: str) -> None:
+        found = [span.found or await _find(session, span) for span in spans]
+        await _update(session, DELIVERED, (at,), spans, found)
 
     async def unread(self, session: Session, span: Span, last_seq: int) -> int:
         if last_seq <= span.up_to_seq:
@@ -77,15 +93,20 @@ class FlagsModel:
         return int(count)
 
 
-async def _find(session: Session, span: Span) -> Sequence[tuple[int, int]]:
-    """(message_id, sender) of the member's rows in the span, ascending by id."""
+async def _find(session: Session, span: Span) -> Found:
     args = (span.conversation_id, span.user, span.from_seq, span.up_to_seq, span.up_to_seq - span.from_seq)
-    return sorted((row[0], row[1]) for row in await session.rows(FIND, args))
+    rows = await session.rows(FIND, args)
+    return Found([row[0] for row in rows], [row[1] for row in rows])
+
+
+async def _update(
+    session: Session, sql: str, times: Sequence[str], spans: Sequence[Span], found: Iterable[Found]
+) -> None:
+    """Changes the rows of one member, ascending by id."""
+    ids = sorted(message_id for rows in found for message_id in rows.ids)
+    for chunk in _chunks(ids):
+        await session.write(sql.format(ids=",".join(map(str, chunk))), (*times, spans[0].user))
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
     return (values[start : start + CHUNK_ROWS] for start in range(0, len(values), CHUNK_ROWS))
-
-
-def _literals(ids: Sequence[int]) -> str:
-    return ",".join(map(str, ids))

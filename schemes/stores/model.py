@@ -4,14 +4,14 @@ Membership, cursors, versions, heads and change logs are the same in both and li
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from schemes.read_state import Sent
 from schemes.stores.cursor import CursorModel
 from schemes.stores.driver import Session
 from schemes.stores.flags import FlagsModel
-from schemes.stores.rows import Span
+from schemes.stores.rows import Expression, Span
 
 
 class Model(Protocol):
@@ -24,13 +24,23 @@ class Model(Protocol):
     async def add(self, session: Session, sent: Sent) -> None:
         """A new message has arrived for everyone but its sender."""
 
-    async def mark_read(self, session: Session, span: Span, at: str, *, senders: bool) -> Collection[int]:
-        """The messages of others in `span` are read now, for the first time, and delivered at the latest now.
+    def unread_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
+        """What will be unread after `up_to_seq`; NULL where that is not beyond the cursor of the row `m`
+        (user_id, conversation_id, read_seq, delivered_seq).  None: no need to ask."""
 
-        With `senders`, gives who sent them; without, anything."""
+    def ids_ahead(self, conversation_id: str, user: int, up_to_seq: int, cursor: str) -> Expression | None:
+        """The rows to mark, from the `cursor` of `m` on, comma-separated: all if that is no further than
+        AHEAD_SEQS below `up_to_seq`."""
 
-    async def mark_delivered(self, session: Session, span: Span, at: str) -> None:
-        """The messages of others in `span` were delivered now."""
+    def senders_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
+        """Who sent the messages from the read cursor of `m` on; the form and the limit of `ids_ahead`."""
+
+    async def mark_read(self, session: Session, spans: Sequence[Span], at: str) -> list[Sequence[int]]:
+        """The messages of others in the spans of one user are read now, for the first time, and delivered
+        at the latest now.  Gives the senders of each span that asks for them."""
+
+    async def mark_delivered(self, session: Session, spans: Sequence[Span], at: str) -> None:
+        """The messages of others in the spans of one user were delivered now."""
 
     async def unread(self, session: Session, span: Span, last_seq: int) -> int:
         """What is unread after `span.up_to_seq`; `last_seq` is the conversation's head as seen before."""

@@ -50,6 +50,7 @@ from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
 from schemes.protocol import DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Advanced, Conversation, Reached, Sent
 from schemes.stores import catch_up, queries, tables, transactions
+from schemes.stores.change_log import HeadsMoved
 from schemes.stores.directory import Directory, not_member
 from schemes.stores.driver import (
     DEADLOCK,
@@ -70,6 +71,8 @@ from schemes.stores.seeding import Seeder
 from schemes.stores.times import stamp
 
 T = TypeVar("T")
+Work = Callable[[Session, bool], Awaitable[T]]
+"""The statements of one transaction; with True it may look change ids up ahead (and raise HeadsMoved)."""
 
 OPERATION_S: Final = 4.5
 """Below the 5 s after which a client gives up: the refusal must still arrive."""
@@ -103,6 +106,7 @@ class MySQL:
                 "duplicates",
                 "deadlocks",
                 "lock_waits",
+                "heads_moved",
                 "retries_exhausted",
                 "connections_lost",
                 "unavailable",
@@ -244,8 +248,8 @@ class MySQL:
         """Appends a message, or finds the one that the sender gave this client_msg_id before."""
         try:
             return await self._transact(
-                lambda session: transactions.send(
-                    session, self._model, conversation, draft, self._receipt_members
+                lambda session, ahead: transactions.send(
+                    session, self._model, conversation, draft, self._receipt_members, heads=ahead
                 ),
                 trace,
             )
@@ -267,7 +271,9 @@ class MySQL:
     ) -> list[Marking]:
         """All or none.  Raises Refused("SEQ_AHEAD")."""
         return await self._transact(
-            lambda session: transactions.read(session, self._model, user, wanted, at, self._receipt_members),
+            lambda session, ahead: transactions.read(
+                session, self._model, user, wanted, at, self._receipt_members, heads=ahead
+            ),
             trace,
         )
 
@@ -276,7 +282,7 @@ class MySQL:
     ) -> list[Marking]:
         """All or none.  Raises Refused("SEQ_AHEAD")."""
         return await self._transact(
-            lambda session: transactions.deliver(session, self._model, user, wanted, at), trace
+            lambda session, _: transactions.deliver(session, self._model, user, wanted, at), trace
         )
 
     async def apply_reads(self, marks: Iterable[QueuedMark], trace: Trace) -> list[Advanced]:
@@ -286,7 +292,7 @@ class MySQL:
         people who are not members are dropped."""
         batch = await self._sorted(marks, trace)
         return await self._transact(
-            lambda session: transactions.apply_reads(session, self._model, batch, self._receipt_members),
+            lambda session, _: transactions.apply_reads(session, self._model, batch, self._receipt_members),
             trace,
         )
 
@@ -294,7 +300,7 @@ class MySQL:
         """As `apply_reads`."""
         batch = await self._sorted(marks, trace)
         return await self._transact(
-            lambda session: transactions.apply_delivered(session, self._model, batch), trace
+            lambda session, _: transactions.apply_delivered(session, self._model, batch), trace
         )
 
     async def _sorted(
@@ -372,31 +378,35 @@ class MySQL:
             finally:
                 trace.store += clock_ns() - began
 
-    async def _transact(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
-        """Runs one transaction, again from the start where MySQL chose it as a victim."""
+    async def _transact(self, work: Work[T], trace: Trace) -> T:
+        """Runs one transaction, again from the start where MySQL chose it as a victim, or where another
+        server was faster with the change ids: then without having looked them up ahead."""
         return await self._bounded(self._tries(work, trace))
 
-    async def _tries(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
-        for attempt in range(RETRIES + 1):
+    async def _tries(self, work: Work[T], trace: Trace) -> T:
+        ahead, victim = True, 0
+        while True:
             try:
-                return await self._try(work, trace)
+                return await self._try(work, ahead, trace)
+            except HeadsMoved:
+                self._counters["heads_moved"] += 1
+                ahead = False
             except Contention as why:
                 self._counters["deadlocks" if why.errno == DEADLOCK else "lock_waits"] += 1
-                last = why
-            began = clock_ns()
-            await asyncio.sleep(_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5))
-            trace.wait += clock_ns() - began
-        self._counters["retries_exhausted"] += 1
-        raise Unavailable(last.errno, f"a victim of contention {RETRIES + 1} times") from last
+                victim += 1
+                if victim > RETRIES:
+                    self._counters["retries_exhausted"] += 1
+                    raise Unavailable(why.errno, f"a victim of contention {victim} times") from why
+                await _pause(victim, trace)
 
-    async def _try(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+    async def _try(self, work: Work[T], ahead: bool, trace: Trace) -> T:
         """An idle connection that turns out to be dead is replaced: nothing was committed on it."""
         while True:
             session = await self._acquire(self._writers, trace)
             began = clock_ns()
             committing = False
             try:
-                result = await work(session)
+                result = await work(session, ahead)
                 committing = True
                 await session.write("COMMIT")
             except ConnectionLost:
@@ -458,6 +468,12 @@ class MySQL:
         except TimeoutError as why:
             self._counters["unavailable"] += 1
             raise Refused("UNAVAILABLE", f"MySQL did not answer within {OPERATION_S} s") from why
+
+
+async def _pause(victim: int, trace: Trace) -> None:
+    began = clock_ns()
+    await asyncio.sleep(_BACKOFF_S * 2 ** (victim - 1) * random.uniform(0.5, 1.5))
+    trace.wait += clock_ns() - began
 
 
 _BEYOND: Final = "(m.user_id > %s OR (m.user_id = %s AND m.conversation_id > %s))"

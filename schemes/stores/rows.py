@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from schemes.read_state import Advanced, Reached, Sent
+
+Expression = tuple[str, Sequence[Any]]
+"""A scalar SQL expression with its arguments."""
+READ_SEQ: Final = "read_seq"
+DELIVERED_SEQ: Final = "delivered_seq"
+CURSORS: Final = (READ_SEQ, DELIVERED_SEQ)
+AHEAD_SEQS: Final = 200
+"""How far below `up_to_seq` rows are looked up ahead: a literal bound, so that no long history is walked."""
 
 
 @dataclass(slots=True)
@@ -60,13 +70,25 @@ class QueuedMark:
 
 
 @dataclass(slots=True)
+class Found:
+    """The rows of a span: message ids, and the senders where they were asked for."""
+
+    ids: list[int]
+    senders: list[int]
+
+
+@dataclass(slots=True)
 class Span:
-    """(from_seq, up_to_seq] of one conversation, seen by one member."""
+    """(from_seq, up_to_seq] of one conversation, seen by one member; `senders`: whether they are asked for.
+
+    `found` is what was looked up ahead; None: nothing was."""
 
     conversation_id: str
     user: int
     from_seq: int
     up_to_seq: int
+    senders: bool = False
+    found: Found | None = None
 
 
 @dataclass(slots=True)

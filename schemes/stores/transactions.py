@@ -13,9 +13,19 @@ from schemes.ports import Refused
 from schemes.read_state import GROUP, Advanced, Conversation, Reached, Sent, senders_between
 from schemes.stores import change_log
 from schemes.stores.driver import Session
+from schemes.stores.members import AHEAD_ROWS, Ahead, Member, lock, lock_ahead
 from schemes.stores.model import Model
-from schemes.stores.rows import Draft, Marking, QueuedMark, Span, Stored
-from schemes.stores.times import ms_of, stamp
+from schemes.stores.rows import (
+    AHEAD_SEQS,
+    DELIVERED_SEQ,
+    READ_SEQ,
+    Draft,
+    Marking,
+    QueuedMark,
+    Span,
+    Stored,
+)
+from schemes.stores.times import stamp
 
 NEXT_SEQ: Final = (
     "UPDATE conversations SET last_seq = LAST_INSERT_ID(last_seq + 1), last_sent_at = %s"
@@ -26,50 +36,32 @@ INSERT_MESSAGE: Final = (
     " (conversation_id, seq, message_id, sender_id, client_msg_id, sent_time, state, body)"
     " VALUES (%s, %s, %s, %s, %s, %s, 1, %s)"
 )
-LOCK_SENDER: Final = (
-    "SELECT read_seq, delivered_seq, version FROM conversation_members"
-    " WHERE user_id = %s AND conversation_id = %s FOR UPDATE"
-)
-LOCK_MEMBERS: Final = (
-    "SELECT m.user_id, m.conversation_id, m.read_seq, m.delivered_seq, m.version,"
-    f" {ms_of('m.read_at')},"
-    # a scalar subquery: a join would lock the head too, and with it every SEND
-    " (SELECT c.last_seq FROM conversations c WHERE c.conversation_id = m.conversation_id)"
-    # of one group's members idx_readers would lock in the order of their cursors
-    " FROM conversation_members m FORCE INDEX (PRIMARY) WHERE {members}"
-    " ORDER BY m.user_id, m.conversation_id FOR UPDATE"
-)
-LOCK_ROWS: Final = 500
-"""Row values in one IN list: MariaDB rewrites lists of 1,000 into a join with a temporary table."""
-MOVE_READ: Final = (
+MARK_SENT: Final = (
     "UPDATE conversation_members SET delivered_at = IF(delivered_seq < %s, %s, delivered_at),"
-    " delivered_seq = GREATEST(delivered_seq, %s), read_seq = %s, read_at = %s, version = version + %s"
-    " WHERE user_id = %s AND conversation_id = %s"
+    " delivered_seq = GREATEST(delivered_seq, %s), read_seq = %s, read_at = %s"
+    " WHERE user_id = %s AND conversation_id = %s AND read_seq = %s"
+)
+# MySQL assigns from left to right: what follows read_seq sees its new value
+MOVE_READ: Final = (
+    "UPDATE conversation_members FORCE INDEX (PRIMARY) SET read_seq = {seq}, read_at = %s,"
+    " version = version + 1, delivered_at = IF(delivered_seq < read_seq, %s, delivered_at),"
+    " delivered_seq = GREATEST(delivered_seq, read_seq)"
+    " WHERE user_id = %s AND conversation_id IN ({conversations})"
 )
 MOVE_DELIVERED: Final = (
-    "UPDATE conversation_members SET delivered_seq = %s, delivered_at = %s"
-    " WHERE user_id = %s AND conversation_id = %s"
+    "UPDATE conversation_members FORCE INDEX (PRIMARY) SET delivered_seq = {seq}, delivered_at = %s"
+    " WHERE user_id = %s AND conversation_id IN ({conversations})"
 )
-
-
-class Member:
-    """A member's row, locked until the end of the transaction; `last_seq` was read without a lock."""
-
-    __slots__ = ("conversation", "delivered_seq", "last_seq", "read_at", "read_seq", "user", "version")
-
-    def __init__(self, conversation: Conversation, row: Sequence[Any]) -> None:
-        self.conversation = conversation
-        self.user: int = row[0]
-        self.read_seq: int = row[2]
-        self.delivered_seq: int = row[3]
-        self.version: int = row[4]
-        self.read_at: int | None = row[5]
-        self.last_seq: int = max(row[6], row[2])
-        # a SEND of this member may have committed between the head's snapshot and the lock
 
 
 async def send(
-    session: Session, model: Model, conversation: Conversation, draft: Draft, receipt_members: int
+    session: Session,
+    model: Model,
+    conversation: Conversation,
+    draft: Draft,
+    receipt_members: int,
+    *,
+    heads: bool,
 ) -> Stored:
     """Appends a message; sending implies reading all that came before it.
 
@@ -77,24 +69,23 @@ async def send(
     conversation_id, at = conversation.conversation_id, stamp(draft.at)
     await session.write(NEXT_SEQ, (at, conversation_id))
     seq = session.last_id
-    ((read_seq, delivered_seq, version),) = await session.rows(LOCK_SENDER, (draft.sender, conversation_id))
+    args = (seq, at, seq, seq, at, draft.sender, conversation_id, seq - 1)
+    member = None
+    if await session.write(MARK_SENT, args) == 0:  # something of others was unread
+        wanted = [(conversation, seq)]
+        (member,) = await _lock_to_read(session, model, draft.sender, wanted, receipt_members, heads=heads)
     await session.write(
         INSERT_MESSAGE,
         (conversation_id, seq, draft.message_id, draft.sender, draft.client_msg_id, at, draft.body),
     )
     sent = Sent(conversation, draft.message_id, seq, draft.sender, draft.client_msg_id, draft.at, draft.body)
-    member = Member(
-        conversation, (draft.sender, conversation_id, read_seq, delivered_seq, version, None, seq)
-    )
-    advanced = None
-    if read_seq < seq - 1:
-        advanced = await _advance(session, model, member, seq, draft.at, receipt_members)
-        advanced.unread = 0
-    else:
-        await session.write(MOVE_READ, (seq, at, seq, seq, at, 0, draft.sender, conversation_id))
+    advanced: list[Advanced] = []
+    if member is not None:
+        advanced = await _advance(session, model, [(member, seq)], draft.at, receipt_members)
     await model.add(session, sent)
-    await change_log.log(session, [advanced] if advanced else [])
-    return Stored(sent, advanced, duplicate=False)
+    if member is not None:
+        await change_log.log(session, advanced, _heads([member]))
+    return Stored(sent, advanced[0] if advanced else None, duplicate=False)
 
 
 async def read(
@@ -104,16 +95,29 @@ async def read(
     wanted: Sequence[tuple[Conversation, int]],
     at: int,
     receipt_members: int,
+    *,
+    heads: bool,
 ) -> list[Marking]:
     """Moves the user's read cursors; `wanted` is ascending by conversation, one entry each.
 
-    Raises Refused SEQ_AHEAD before anything is changed."""
-    members = await _lock(session, [(user, conversation) for conversation, _ in wanted])
+    With `heads` the change ids are looked up ahead.  Raises Refused SEQ_AHEAD before anything is changed, and
+    HeadsMoved when another server was faster with them: roll back and come again without."""
+    members = await _lock_to_read(session, model, user, wanted, receipt_members, heads=heads)
     _check_heads(members, wanted)
-    markings = []
-    for member, (_, up_to_seq) in zip(members, wanted, strict=True):
-        markings.append(await _mark_read(session, model, member, up_to_seq, at, receipt_members))
-    await change_log.log(session, [marking.advanced for marking in markings if marking.advanced])
+    moves = [
+        (member, up_to_seq)
+        for member, (_, up_to_seq) in zip(members, wanted, strict=True)
+        if up_to_seq > member.read_seq
+    ]
+    moved = {
+        advanced.conversation.conversation_id: advanced
+        for advanced in await _advance(session, model, moves, at, receipt_members)
+    }
+    markings = [
+        await _read_marking(session, model, member, moved.get(member.conversation.conversation_id))
+        for member in members
+    ]
+    await change_log.log(session, list(moved.values()), _heads([member for member, _ in moves]))
     return markings
 
 
@@ -121,12 +125,12 @@ async def deliver(
     session: Session, model: Model, user: int, wanted: Sequence[tuple[Conversation, int]], at: int
 ) -> list[Marking]:
     """Moves the user's delivery cursors, else as `read`.  Deliveries are told, not logged."""
-    members = await _lock(session, [(user, conversation) for conversation, _ in wanted])
+    aheads = [(conversation, _to_deliver(model, user, conversation, seq)) for conversation, seq in wanted]
+    members = await _lock_ahead(session, user, aheads, heads=False)
     _check_heads(members, wanted)
-    return [
-        await _mark_delivered(session, model, member, up_to_seq, at)
-        for member, (_, up_to_seq) in zip(members, wanted, strict=True)
-    ]
+    return await _mark_delivered(
+        session, model, [(member, seq) for member, (_, seq) in zip(members, wanted, strict=True)], at
+    )
 
 
 async def apply_reads(
@@ -141,8 +145,8 @@ async def apply_reads(
         member = members[mark.user, mark.conversation_id]
         up_to_seq = min(mark.up_to_seq, member.last_seq)
         if up_to_seq > member.read_seq:
-            advanced = await _advance(session, model, member, up_to_seq, mark.at, receipt_members)
-            advanced.unread = await model.unread(session, _after(member, up_to_seq), member.last_seq)
+            (advanced,) = await _advance(session, model, [(member, up_to_seq)], mark.at, receipt_members)
+            advanced.unread = await model.unread(session, _after(member), member.last_seq)
             moved.append(advanced)
     await change_log.log(session, moved)
     return moved
@@ -156,19 +160,17 @@ async def apply_delivered(
     reached: list[Reached] = []
     for _, mark in marks:
         member = members[mark.user, mark.conversation_id]
-        marking = await _mark_delivered(session, model, member, min(mark.up_to_seq, member.last_seq), mark.at)
+        up_to_seq = min(mark.up_to_seq, member.last_seq)
+        (marking,) = await _mark_delivered(session, model, [(member, up_to_seq)], mark.at)
         if marking.reached:
             reached.append(marking.reached)
     return reached
 
 
-async def _mark_read(
-    session: Session, model: Model, member: Member, up_to_seq: int, at: int, receipt_members: int
-) -> Marking:
-    advanced = None
-    if up_to_seq > member.read_seq:
-        advanced = await _advance(session, model, member, up_to_seq, at, receipt_members)
-    unread = await model.unread(session, _after(member, member.read_seq), member.last_seq)
+async def _read_marking(session: Session, model: Model, member: Member, advanced: Advanced | None) -> Marking:
+    unread = member.unread
+    if advanced is None or unread is None:
+        unread = await model.unread(session, _after(member), member.last_seq)
     if advanced is not None:
         advanced.unread = unread
     conversation_id = member.conversation.conversation_id
@@ -178,61 +180,117 @@ async def _mark_read(
 
 
 async def _advance(
-    session: Session, model: Model, member: Member, up_to_seq: int, at: int, receipt_members: int
-) -> Advanced:
-    """Moves a locked member's read cursor, in MySQL and in `member`.  `unread` is left to the caller."""
-    conversation, when = member.conversation, stamp(at)
-    span = Span(conversation.conversation_id, member.user, member.read_seq, up_to_seq)
-    told = conversation.kind == GROUP and len(conversation.members) <= receipt_members
-    senders = await model.mark_read(session, span, when, senders=told)
-    await session.write(
-        MOVE_READ,
-        (up_to_seq, when, up_to_seq, up_to_seq, when, 1, member.user, conversation.conversation_id),
-    )
-    advanced = Advanced(
-        conversation, member.user, member.read_seq, up_to_seq, member.version + 1, at, 0, 0, None,
-        senders_between(conversation.members, senders) if told else (),
-    )  # fmt: skip
-    member.read_seq, member.read_at, member.version = up_to_seq, at, member.version + 1
-    member.delivered_seq = max(member.delivered_seq, up_to_seq)
-    return advanced
+    session: Session, model: Model, moves: Sequence[tuple[Member, int]], at: int, receipt_members: int
+) -> list[Advanced]:
+    """Moves locked read cursors of one user, in MySQL and in the members.  `unread` is left to the caller."""
+    if not moves:
+        return []
+    when = stamp(at)
+    spans = [
+        _span(member, member.read_seq, up_to_seq, senders=_told(member.conversation, receipt_members))
+        for member, up_to_seq in moves
+    ]
+    senders = await model.mark_read(session, spans, when)
+    await _move(session, MOVE_READ, moves, (when, when))
+    moved = []
+    for (member, up_to_seq), span, by in zip(moves, spans, senders, strict=True):
+        told = senders_between(member.conversation.members, by) if span.senders else ()
+        version = member.version + 1
+        moved.append(
+            Advanced(
+                member.conversation, member.user, span.from_seq, up_to_seq, version, at, 0, 0, None, told
+            )
+        )
+        member.read_seq, member.read_at, member.version = up_to_seq, at, version
+        member.delivered_seq = max(member.delivered_seq, up_to_seq)
+        member.found = None
+    return moved
 
 
-async def _mark_delivered(session: Session, model: Model, member: Member, up_to_seq: int, at: int) -> Marking:
-    conversation, reached = member.conversation, None
-    if up_to_seq > member.delivered_seq:
+async def _mark_delivered(
+    session: Session, model: Model, wanted: Sequence[tuple[Member, int]], at: int
+) -> list[Marking]:
+    """Moves locked delivery cursors of one user, where that is forward."""
+    moves = [(member, up_to_seq) for member, up_to_seq in wanted if up_to_seq > member.delivered_seq]
+    if moves:
         when = stamp(at)
-        span = Span(conversation.conversation_id, member.user, member.delivered_seq, up_to_seq)
-        await model.mark_delivered(session, span, when)
-        await session.write(MOVE_DELIVERED, (up_to_seq, when, member.user, conversation.conversation_id))
-        member.delivered_seq = up_to_seq
-        reached = Reached(conversation, member.user, up_to_seq, at)
-    return Marking(conversation.conversation_id, member.delivered_seq, member.version, 0, at, reached=reached)
+        spans = [_span(member, member.delivered_seq, up_to_seq) for member, up_to_seq in moves]
+        await model.mark_delivered(session, spans, when)
+        await _move(session, MOVE_DELIVERED, moves, (when,))
+    markings = []
+    for member, up_to_seq in wanted:
+        reached = None
+        if up_to_seq > member.delivered_seq:
+            member.delivered_seq, member.found = up_to_seq, None
+            reached = Reached(member.conversation, member.user, up_to_seq, at)
+        conversation_id = member.conversation.conversation_id
+        markings.append(
+            Marking(conversation_id, member.delivered_seq, member.version, 0, at, reached=reached)
+        )
+    return markings
+
+
+async def _move(
+    session: Session, sql: str, moves: Sequence[tuple[Member, int]], times: Sequence[str]
+) -> None:
+    """One UPDATE for all rows of one user."""
+    names = [member.conversation.conversation_id for member, _ in moves]
+    args: list[Any] = []
+    if len(moves) == 1:
+        seq = "%s"
+        args.append(moves[0][1])
+    else:
+        seq = f"CASE conversation_id {'WHEN %s THEN %s ' * len(moves)}END"
+        for name, (_, up_to_seq) in zip(names, moves, strict=True):
+            args += (name, up_to_seq)
+    conversations = ",".join(["%s"] * len(names))
+    await session.write(
+        sql.format(seq=seq, conversations=conversations), (*args, *times, moves[0][0].user, *names)
+    )
+
+
+async def _lock_to_read(
+    session: Session,
+    model: Model,
+    user: int,
+    wanted: Sequence[tuple[Conversation, int]],
+    receipt_members: int,
+    *,
+    heads: bool,
+) -> list[Member]:
+    aheads = [
+        (conversation, _to_read(model, user, conversation, up_to_seq, receipt_members))
+        for conversation, up_to_seq in wanted
+    ]
+    return await _lock_ahead(session, user, aheads, heads=heads)
+
+
+async def _lock_ahead(
+    session: Session, user: int, aheads: Sequence[tuple[Conversation, Ahead]], *, heads: bool
+) -> list[Member]:
+    if len(aheads) > AHEAD_ROWS:
+        return await lock(session, [(user, conversation) for conversation, _ in aheads])
+    return await lock_ahead(session, user, aheads, heads=heads)
+
+
+def _to_read(
+    model: Model, user: int, conversation: Conversation, up_to_seq: int, receipt_members: int
+) -> Ahead:
+    key = (conversation.conversation_id, user, up_to_seq)
+    senders = model.senders_ahead(*key) if _told(conversation, receipt_members) else None
+    return model.unread_ahead(*key), model.ids_ahead(*key, READ_SEQ), senders
+
+
+def _to_deliver(model: Model, user: int, conversation: Conversation, up_to_seq: int) -> Ahead:
+    return None, model.ids_ahead(conversation.conversation_id, user, up_to_seq, DELIVERED_SEQ), None
 
 
 async def _lock_all(
     session: Session, marks: Sequence[tuple[Conversation, QueuedMark]]
 ) -> dict[tuple[int, str], Member]:
     keys = {(mark.user, mark.conversation_id): conversation for conversation, mark in marks}
-    members = await _lock(session, [(user, conversation) for (user, _), conversation in keys.items()])
+    members = await lock(session, [(user, conversation) for (user, _), conversation in keys.items()])
     return {(member.user, member.conversation.conversation_id): member for member in members}
-
-
-async def _lock(session: Session, keys: Sequence[tuple[int, Conversation]]) -> list[Member]:
-    """Locks members' rows in ascending order of their key, by one statement for each LOCK_ROWS of them."""
-    members: list[Member] = []
-    for start in range(0, len(keys), LOCK_ROWS):
-        chunk = keys[start : start + LOCK_ROWS]
-        args: list[Any] = []
-        for user, conversation in chunk:
-            args += (user, conversation.conversation_id)
-        where = f"(m.user_id, m.conversation_id) IN ({','.join(['(%s,%s)'] * len(chunk))})"
-        found = {
-            (row[0], row[1]): row for row in await session.rows(LOCK_MEMBERS.format(members=where), args)
-        }
-        for user, conversation in chunk:
-            members.append(Member(conversation, found[user, conversation.conversation_id]))
-    return members
 
 
 def _check_heads(members: Iterable[Member], wanted: Iterable[tuple[Conversation, int]]) -> None:
@@ -245,5 +303,30 @@ def _check_heads(members: Iterable[Member], wanted: Iterable[tuple[Conversation,
             )
 
 
-def _after(member: Member, up_to_seq: int) -> Span:
-    return Span(member.conversation.conversation_id, member.user, up_to_seq, up_to_seq)
+def _told(conversation: Conversation, receipt_members: int) -> bool:
+    """Whether the senders of what is newly read are told of it."""
+    return conversation.kind == GROUP and len(conversation.members) <= receipt_members
+
+
+def _span(member: Member, from_seq: int, up_to_seq: int, *, senders: bool = False) -> Span:
+    found = member.found if up_to_seq - from_seq <= AHEAD_SEQS else None
+    return Span(member.conversation.conversation_id, member.user, from_seq, up_to_seq, senders, found)
+
+
+def _after(member: Member) -> Span:
+    return Span(member.conversation.conversation_id, member.user, member.read_seq, member.read_seq)
+
+
+def _heads(members: Iterable[Member]) -> dict[int, int] | None:
+    """The change ids of all whose log is to be written; None where they were not looked up."""
+    heads: dict[int, int] = {}
+    for member in members:
+        for user, head in (
+            (member.user, member.head),
+            (member.conversation.peer_of(member.user), member.peer_head),
+        ):
+            if user is not None and head is None:
+                return None
+            if user is not None and head is not None:
+                heads[user] = head
+    return heads

@@ -22,10 +22,10 @@ from schemes.protocol import SeedConversation
 from schemes.read_state import Conversation, Push
 from schemes.stores import transactions
 from schemes.stores.driver import Session
+from schemes.stores.members import Ahead, Member, lock_ahead
 from schemes.stores.mysql import MySQL
 from schemes.stores.rows import QueuedMark
 from schemes.stores.times import now_ms
-from schemes.stores.transactions import Member
 
 pytestmark = pytest.mark.services
 SERVERS = 3
@@ -161,13 +161,16 @@ async def test_the_wrong_order_would_have_shown(
 ) -> None:
     """The control: with members' rows locked one by one in any order, it does deadlock."""
 
-    async def unsorted(session: Session, keys: Sequence[tuple[int, Conversation]]) -> list[Member]:
-        one_by_one = random.sample(keys, len(keys))
-        found = [member for key in one_by_one for member in await in_order(session, [key])]
-        return sorted(found, key=lambda member: keys.index((member.user, member.conversation)))
+    async def unsorted(
+        session: Session, user: int, wanted: Sequence[tuple[Conversation, Ahead]], *, heads: bool
+    ) -> list[Member]:
+        one_by_one = random.sample(wanted, len(wanted))
+        found = [
+            member for one in one_by_one for member in await lock_ahead(session, user, [one], heads=heads)
+        ]
+        return sorted(found, key=lambda member: member.conversation.conversation_id)
 
-    in_order = transactions._lock
-    monkeypatch.setattr(transactions, "_lock", unsorted)
+    monkeypatch.setattr(transactions, "lock_ahead", unsorted)
     until = time.monotonic() + SECONDS
     readers = [_reader(servers[number % SERVERS], until) for number in range(8)]
     await asyncio.gather(*readers)

@@ -7,18 +7,19 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import pymysql
 import pytest
 import pytest_asyncio
 
 from schemes.ports import SyncFrom, Trace
+from schemes.read_state import Conversation
 from schemes.stores.driver import Session
 from schemes.stores.mysql import MySQL
-from schemes.stores.rows import Draft, QueuedMark
+from schemes.stores.rows import AHEAD_SEQS, Draft, QueuedMark, Stored
 from schemes.stores.times import now_ms
 from tests.schemes.stores.support import connect, population
 
 pytestmark = [pytest.mark.services, pytest.mark.asyncio(loop_scope="module")]
-Statement = tuple[str, Sequence[Any]]
 Plan = list[dict[str, Any]]
 
 ROWS_MAX = 250
@@ -26,24 +27,25 @@ ROWS_MAX = 250
 
 
 class Recorder:
-    """What was sent to MySQL, by name of the operation, with the plan that MySQL has for it."""
+    """What is sent to MySQL, by name of the operation, with the plan that MySQL had for it at that moment:
+    afterwards a cursor may have moved, and "impossible WHERE" would be all that it says."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, connection: pymysql.Connection[Any]) -> None:
         self.plans: dict[str, list[tuple[str, Plan]]] = {}
-        self._now: list[Statement] = []
+        self._connection = connection
+        self._now: list[tuple[str, Plan]] = []
 
-    def note(self, sql: str, args: Sequence[Any]) -> None:
-        self._now.append((sql, args))
+    def explain(self, sql: str, args: Sequence[Any]) -> None:
+        if sql.split(maxsplit=1)[0] not in ("SELECT", "(SELECT", "UPDATE"):
+            return
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql.removesuffix(' FOR UPDATE')}", tuple(args))
+            self._now.append((sql, list(cursor.fetchall())))
 
-    def explain(self, operation: str) -> None:
-        """Explains what was sent since the last call."""
-        with connect(self.url) as connection, connection.cursor() as cursor:
-            for sql, args in self._now:
-                if sql.split()[0] in ("SELECT", "(SELECT", "UPDATE"):
-                    cursor.execute(f"EXPLAIN {sql}", tuple(args))
-                    self.plans.setdefault(operation, []).append((sql, list(cursor.fetchall())))
-        self._now.clear()
+    def file(self, operation: str) -> None:
+        """All since the last call was this operation."""
+        self.plans.setdefault(operation, []).extend(self._now)
+        self._now = []
 
 
 @pytest.fixture(scope="module", params=["flags", "cursor"])
@@ -58,8 +60,8 @@ async def recorded(mysql_url: Callable[[str], str], seeded_model: str) -> AsyncI
     await store.start()
     await store.reset()
     await store.seed(population(), done=True)
-    recorder = Recorder(mysql_url("plan_tests"))
-    with pytest.MonkeyPatch.context() as patch:
+    with connect(mysql_url("plan_tests")) as connection, pytest.MonkeyPatch.context() as patch:
+        recorder = Recorder(connection)
         for name in ("rows", "write"):
             patch.setattr(Session, name, _recording(recorder, getattr(Session, name)))
         await _do_everything(store, recorder)
@@ -69,7 +71,7 @@ async def recorded(mysql_url: Callable[[str], str], seeded_model: str) -> AsyncI
 
 def _recording(recorder: Recorder, send: Callable[..., Any]) -> Callable[..., Any]:
     async def recorded(self: Session, sql: str, args: Sequence[Any] = ()) -> Any:
-        recorder.note(sql, args)
+        recorder.explain(sql, args)
         return await send(self, sql, args)
 
     return recorded
@@ -79,58 +81,88 @@ async def _do_everything(store: MySQL, recorder: Recorder) -> None:
     trace, at = Trace(), now_ms()
     group = await store.conversation("g0", trace)
     direct = await store.conversation("d0", trace)
-    recorder.explain("conversation")
+    recorder.file("conversation")
     reader, peer = direct.members
     for number in range(3):
         draft = Draft((at << 22) + number, peer, f"plan-{number}", "body", at)
         await store.send(direct, draft, trace)
-    recorder.explain("send")
+    recorder.file("send")
     reply = Draft((at << 22) + 10, reader, "reply", "body", at)
     await store.send(direct, reply, trace)
-    recorder.explain("send, which implies reading")
+    recorder.file("send, which implies reading")
     assert (await store.send(direct, reply, trace)).duplicate
-    recorder.explain("send again")
+    recorder.file("send again")
     for number in (11, 12):
         last = await store.send(direct, Draft((at << 22) + number, peer, f"l{number}", "body", at), trace)
     newest = await store.send(group, Draft((at << 22) + 13, group.members[0], "g", "body", at), trace)
-    recorder.explain("send to a group")
+    recorder.file("send to a group")
     await store.deliver(reader, [(direct, last.sent.seq)], at, trace)
-    recorder.explain("deliver")
+    recorder.file("deliver")
     await store.read(reader, [(direct, last.sent.seq - 1)], at, trace)
-    recorder.explain("read")
+    recorder.file("read")
     await store.read(group.members[1], [(group, newest.sent.seq)], at, trace)
-    recorder.explain("read in a group")
+    recorder.file("read in a group")
+    several = [await store.conversation(name, trace) for name in await _first_two(store, reader)]
+    for number, chat in enumerate(several):
+        await _send(store, chat, _peer(chat, reader), (at << 22) + 20 + number)
+    recorder.file("send")
+    heads = await store.heads([chat.conversation_id for chat in several], trace)
+    recorder.file("heads")
+    await store.read(reader, [(chat, heads[chat.conversation_id].last_seq) for chat in several], at, trace)
+    recorder.file("read of several")
+    for number in range(AHEAD_SEQS + 1):
+        last = await _send(store, direct, peer, (at << 22) + 100 + number)
+    recorder.file("send")
+    await store.read(reader, [(direct, last.sent.seq)], at, trace)
+    recorder.file("read of a long span")
     marks = [QueuedMark(user, "g0", newest.sent.seq, at) for user in group.members[2:]]
     await store.apply_delivered(marks, trace)
-    recorder.explain("apply_delivered")
+    recorder.file("apply_delivered")
     await store.apply_reads(marks, trace)
-    recorder.explain("apply_reads")
+    recorder.file("apply_reads")
     await store.position(reader, trace)
-    recorder.explain("position")
+    recorder.file("position")
     await store.page(reader, (await store.page(reader, None, 3, trace))[2], 3, trace)
-    recorder.explain("page")
+    recorder.file("page")
     await store.states(reader, None, trace)
     await store.states(reader, ["d0"], trace, counted=True)
-    recorder.explain("states")
+    recorder.file("states")
     await store.total_unread(reader, trace)
-    recorder.explain("total_unread")
+    recorder.file("total_unread")
     await store.cursors([(user, "g0") for user in group.members], trace)
-    recorder.explain("cursors")
+    recorder.file("cursors")
     await store.heads(["d0", "g0", "d1", "d2"], trace)
-    recorder.explain("heads")
+    recorder.file("heads")
     await store.highest_seq("g0", [newest.sent.message_id], trace)
-    recorder.explain("highest_seq")
+    recorder.file("highest_seq")
     await store.history("g0", 5, 10, trace)
-    recorder.explain("history")
+    recorder.file("history")
     await store.sync(reader, SyncFrom(0, None), 500, True, trace)
-    recorder.explain("sync")
+    recorder.file("sync")
     await store.sync(reader, SyncFrom(None, at), 500, False, trace)
-    recorder.explain("sync by time")
+    recorder.file("sync by time")
     await store.dump("", 100)
     await store.dump("5/d0", 100)
-    recorder.explain("dump")
+    recorder.file("dump")
     await store.held(reader, "d0")
-    recorder.explain("held")
+    recorder.file("held")
+
+
+async def _first_two(store: MySQL, user: int) -> list[str]:
+    """Two direct conversations of the user, ascending."""
+    _, found = await store.states(user, None, Trace())
+    return sorted(state.conversation_id for state in found if state.peer is not None)[:2]
+
+
+def _peer(conversation: Conversation, user: int) -> int:
+    peer = conversation.peer_of(user)
+    assert peer is not None
+    return peer
+
+
+async def _send(store: MySQL, conversation: Conversation, sender: int, message_id: int) -> Stored:
+    draft = Draft(message_id, sender, f"m{message_id}", "body", now_ms())
+    return await store.send(conversation, draft, Trace())
 
 
 async def test_no_statement_scans_a_table(recorded: Recorder) -> None:
@@ -153,16 +185,22 @@ async def test_the_rows_of_a_reader_are_found_and_changed_by_the_right_index(
         touched = {step["table"] for _, plan in recorded.plans["read"] for step in _tables(plan)}
         assert "message_read_status" not in touched
         return
-    keys = [
+    look_ups = ("SELECT", "range", "idx_conv_user")
+    update = ("UPDATE", "range", "PRIMARY")
+    assert _of_flags(recorded.plans["deliver"]) == [look_ups, update]
+    assert _of_flags(recorded.plans["read"]) == [look_ups] * 2 + [update]  # what is left unread, and the ids
+    assert _of_flags(recorded.plans["read of several"]) == [look_ups] * 4 + [update]
+    assert _of_flags(recorded.plans["read of a long span"]) == [look_ups] * 3 + [update]
+    assert _of_flags(recorded.plans["read in a group"]) == [look_ups] * 3 + [update]
+
+
+def _of_flags(statements: list[tuple[str, Plan]]) -> list[tuple[str, str, str]]:
+    """(verb, access type, index) of each access to the rows of messages."""
+    return [
         (sql.split()[0], step["type"], step["key"])
-        for sql, plan in recorded.plans["read"]
+        for sql, plan in statements
         for step in plan
-        if step["table"] == "message_read_status"
-    ]
-    assert keys == [
-        ("SELECT", "range", "idx_conv_user"),
-        ("UPDATE", "range", "PRIMARY"),
-        ("SELECT", "range", "idx_conv_user"),
+        if step["table"] in ("message_read_status", "r")
     ]
 
 
