@@ -27,10 +27,10 @@ bench: setup
 	@$(FILES); $(BIN)/bench run $(ARGS)
 
 test: setup lint
-	@$(FILES); $(BIN)/pytest -m "not speed"
+	@$(FILES); $(BIN)/pytest -n 2 --dist loadgroup -m "not speed"
 
 fast: setup-python lint
-	@$(FILES); $(BIN)/pytest -m "not services and not speed"
+	@$(FILES); $(BIN)/pytest -n 2 -m "not services and not slow and not speed"
 
 lint: setup-python
 	@$(BIN)/ruff check .

@@ -83,7 +83,7 @@ def test_marks_do_not_depend_on_the_length_of_the_run(population: Population) ->
 
 
 def test_sends_are_exact_per_second_and_go_to_members(population: Population, plan: Plan) -> None:
-    assert set(np.bincount(plan.sends["at"] // SECOND)) == {100}
+    assert set(np.bincount(plan.sends["at"] // SECOND)) == {int(PlanOptions().rate_per_s)}
     sender = population.device_person[plan.sends["device"]]
     for person, conversation in zip(sender[:500], plan.sends["conversation"][:500], strict=True):
         assert person in population.members_of(int(conversation))
@@ -186,7 +186,7 @@ def test_what_one_message_causes(population: Population, plan: Plan) -> None:
 
 
 def test_openings_by_nature_or_by_marks(population: Population, plan: Plan) -> None:
-    assert len(plan.openings) / 75 == pytest.approx(100 * 23 / 42, rel=0.01)
+    assert len(plan.openings) / 75 == pytest.approx(PlanOptions().rate_per_s * 23 / 42, rel=0.01)
     asked = make(population, PlanOptions(reads_per_mark=2.0))
     assert len(asked.openings) == pytest.approx(2 * asked.reads["effective"].sum(), rel=0.01)
 

@@ -12,6 +12,8 @@ import pytest
 from bench.runner import Progress
 from tests.e2e.small import carry_out, left_behind, options, pid_of
 
+pytestmark = pytest.mark.services  # whole runs: they take the machine's run lock and its time
+
 PHASES = ("connect", "warmup", "measure", "drain")
 CASES = [
     *[("memory", "server", phase) for phase in PHASES],
@@ -37,10 +39,7 @@ class Killer:
 
 @pytest.mark.parametrize(
     ("scheme", "victim", "phase"),
-    [
-        pytest.param(*case, marks=[pytest.mark.services] if case[0] != "memory" else [], id="-".join(case))
-        for case in CASES
-    ],
+    [pytest.param(*case, id="-".join(case)) for case in CASES],
 )
 def test_a_death_is_told_and_leaves_nothing(tmp_path: Path, scheme: str, victim: str, phase: str) -> None:
     killer = Killer(victim, phase)

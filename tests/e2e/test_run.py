@@ -14,6 +14,8 @@ from bench.results import RunFolder
 from bench.runner import Load
 from tests.e2e.small import USERS, carry_out, left_behind, options
 
+pytestmark = pytest.mark.services  # whole runs: they take the machine's run lock and its time
+
 FILES = {
     "manifest.json", "summary.json", "summary.csv", "summary.md", "report.html", "timeseries.parquet",
     "operations-0.parquet", "pushes-0.parquet", "connections-0.parquet", "items-0.parquet",
@@ -23,10 +25,7 @@ FILES = {
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(scheme, marks=[pytest.mark.services] if scheme != "memory" else [])
-        for scheme in ("memory", "db", "redis", "queue")
-    ],
+    params=[pytest.param(scheme) for scheme in ("memory", "db", "redis", "queue")],
 )
 def finished(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -17,6 +17,8 @@ from bench.results import RunFolder
 from schemes import SCHEMES
 from tests.bench.synthetic import build
 
+pytestmark = pytest.mark.slow  # draws whole reports
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from bench.report.visibility import share_at
 from bench.results import RunFolder
 from tests.bench.report.conftest import Compared, Made
 
+pytestmark = pytest.mark.slow  # draws whole reports
+
 
 def run_query(query: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(folder)

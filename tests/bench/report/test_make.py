@@ -20,6 +20,8 @@ from bench.results import ResultsError, RunFolder
 from tests.bench.report.conftest import Compared, Made
 from tests.bench.synthetic import build
 
+pytestmark = pytest.mark.slow  # draws whole reports
+
 CHARTS = {
     "percentile-spectrum",
     "latency-heat-map",
