@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, machine, results, sampler
+from bench import cores, machine, record, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError

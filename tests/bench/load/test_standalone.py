@@ -24,7 +24,7 @@ def locust(url: str, secret: str = SECRET) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_seeds_runs_and_leaves_nothing() -> None:
-    before = set(Path("/dev/shm").glob("readstate-*"))
+    before = set(Path("/dev/shm").glob("readstate-locust-*"))
     with memory_server("--control") as server:
         done = locust(server.url)
     assert done.returncode == 0, done.stderr
@@ -37,7 +37,7 @@ def test_it_seeds_runs_and_leaves_nothing() -> None:
         ]
         assert int(counts[-2][2]) > 10, "requests"
         assert counts[-2][3].startswith("0("), "failures"
-    assert set(Path("/dev/shm").glob("readstate-*")) == before
+    assert set(Path("/dev/shm").glob("readstate-locust-*")) == before
 
 
 def test_a_closed_door_says_what_to_do() -> None:
