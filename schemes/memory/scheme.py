@@ -68,7 +68,7 @@ class _Log:
     changes: list[Change] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Room:
     """A conversation with its state; messages 1..history are arithmetic, the others are in `messages`."""
 
@@ -77,12 +77,9 @@ class _Room:
     first_id: int
     seeded_at_ms: int
     members: dict[int, _Member]
+    last_seq: int
+    last_sent_ms: int
     messages: list[StoredMessage] = field(default_factory=list)
-    last_sent_ms: int = 0
-
-    @property
-    def last_seq(self) -> int:
-        return self.history + len(self.messages)
 
     def message(self, seq: int) -> StoredMessage:
         if seq > self.history:
@@ -138,6 +135,7 @@ class Memory:
         changes = Changes(caller.session, caller.device)
         seq = room.last_seq + 1
         room.messages.append(StoredMessage(str(message_id), seq, f"u{caller.user}", client_msg_id, now, body))
+        room.last_seq = seq
         room.last_sent_ms = now
         self._by_client_id[caller.user, client_msg_id] = room, seq
         self._by_message_id[message_id] = room, seq
@@ -147,25 +145,17 @@ class Memory:
         return Done(SendOutcome(message_id, seq, now, duplicate=False))
 
     def read(self, caller: Caller, items: Sequence[Marked], trace: Trace) -> Done[list[ReadOutcome]]:
-        marks = [self._mark(caller.user, item) for item in items]
-        highest: dict[str, int] = {}
-        for room, up_to_seq in marks:
-            name = room.conversation.conversation_id
-            highest[name] = max(up_to_seq, highest.get(name, 0))
+        user = caller.user
+        marks = [self._mark(user, item) for item in items]
         changes = Changes(caller.session, caller.device)
         now = _now_ms()
         moved = {
-            name: self._move(self._rooms[name], caller.user, up_to, now, changes, told=True)
-            for name, up_to in sorted(highest.items())
+            room: self._move(room, user, up_to_seq, now, changes, told=True)
+            for room, up_to_seq in _furthest(marks)
         }
-        self._publish(changes)
-        return Done([self._read_outcome(room, caller.user, moved) for room, _ in marks])
-
-    def _read_outcome(self, room: _Room, user: int, moved: dict[str, int | None]) -> ReadOutcome:
-        member = room.members[user]
-        name = room.conversation.conversation_id
-        left = unread(room.last_seq, member.read_seq)
-        return ReadOutcome(name, moved[name] is not None, member.read_seq, left, member.version, moved[name])
+        if changes.advanced:
+            self._publish(changes)
+        return Done([_read_outcome(room, room.members[user], moved[room]) for room, _ in marks])
 
     def delivered(
         self, caller: Caller, items: Sequence[Marked], trace: Trace
@@ -362,7 +352,8 @@ class Memory:
                 )
             }
             conversation = Conversation(seeded.id, seeded.kind, members)
-            room = _Room(conversation, seeded.history, next(self._seeded_ids), now, cursors, last_sent_ms=now)
+            history, first_id = seeded.history, next(self._seeded_ids)
+            room = _Room(conversation, history, first_id, now, cursors, last_seq=history, last_sent_ms=now)
             self._rooms[seeded.id] = room
             for user in members:
                 self._of_user.setdefault(user, []).append(room)
@@ -388,6 +379,28 @@ class Memory:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _furthest(marks: list[tuple[_Room, int]]) -> list[tuple[_Room, int]]:
+    """How far each conversation is marked, by name; most requests name one."""
+    if len(marks) == 1:
+        return marks
+    highest: dict[_Room, int] = {}
+    for room, up_to_seq in marks:
+        highest[room] = max(up_to_seq, highest.get(room, 0))
+    return sorted(highest.items(), key=lambda mark: mark[0].conversation.conversation_id)
+
+
+def _read_outcome(room: _Room, member: _Member, read_time: int | None) -> ReadOutcome:
+    read_seq = member.read_seq
+    return ReadOutcome(
+        room.conversation.conversation_id,
+        read_time is not None,
+        read_seq,
+        unread(room.last_seq, read_seq),
+        member.version,
+        read_time,
+    )
 
 
 def _newest_first(room: _Room) -> tuple[int, str]:

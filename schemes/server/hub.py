@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from schemes.server.connection import Connection
 
 SLICE_S: Final = 0.001
-SLICE_FRAMES: Final = 128
-"""A write is about 6 us of system call on a small machine: 128 of them are under 1 ms."""
+SLICE_FRAMES: Final = 64
+"""A write is 6 to 15 us of system call on a small machine: 64 of them are under 1 ms."""
 BUS_LOST_RETRY_MS: Final = 1000
 
 

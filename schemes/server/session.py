@@ -163,10 +163,13 @@ class Session:
 
     def _within_rate(self, now_s: float) -> bool:
         limits = self._config.limits
-        tokens = min(float(limits.ops_burst), self._tokens + (now_s - self._tokens_at) * limits.ops_per_s)
+        tokens = self._tokens + (now_s - self._tokens_at) * limits.ops_per_s
+        if tokens > limits.ops_burst:
+            tokens = limits.ops_burst
+        within = tokens >= 1.0
         self._tokens_at = now_s
-        self._tokens = tokens - 1.0 if tokens >= 1.0 else tokens
-        return tokens >= 1.0
+        self._tokens = tokens - 1.0 if within else tokens
+        return within
 
     def _rate_limited(self, frame: p.ClientFrame) -> Action:
         self._refusals += 1
@@ -228,12 +231,12 @@ class Session:
 
     def _times(self, call: Call, now_ns: int) -> p.StageTimes:
         trace = call.trace
-        return p.StageTimes(
-            server=(now_ns - call.received_ns) // 1000,
-            wait=trace.wait // 1000,
-            store=trace.store // 1000,
-            cache=trace.cache // 1000,
-            queue=trace.queue // 1000,
+        return p.StageTimes(  # by position: names cost a third more
+            (now_ns - call.received_ns) // 1000,
+            trace.wait // 1000,
+            trace.store // 1000,
+            trace.cache // 1000,
+            trace.queue // 1000,
         )
 
     def _error(
@@ -286,10 +289,11 @@ class Session:
         return self._call(Call(frame, now_ns, mutates=True))
 
     def _receive_marks(self, frame: p.Read | p.Delivered, now_ns: int, wall_s: float) -> Action:
-        if not 0 < len(frame.items) <= self._config.limits.batch:
+        most = self._config.limits.batch
+        if not 0 < len(frame.items) <= most:
             code = "TOO_LARGE" if frame.items else "BAD_REQUEST"
-            raise Refused(code, f"1 to {self._config.limits.batch} items, got {len(frame.items)}")
-        items = [_marked(mark, self._config.limits.batch) for mark in frame.items]
+            raise Refused(code, f"1 to {most} items, got {len(frame.items)}")
+        items = [_marked(mark, most) for mark in frame.items]
         return self._call(Call(frame, now_ns, items=items, mutates=True))
 
     def _receive_state(self, frame: p.State, now_ns: int, wall_s: float) -> Action:
@@ -437,12 +441,13 @@ def _marked(mark: p.Mark, ids_max: int) -> Marked:
     _check_conversation(mark.conversation_id)
     if mark.if_version is not None:
         raise Refused("UNSUPPORTED", "if_version is not offered (see caps)")
-    if (mark.up_to_seq is None) == (mark.message_ids is None):
+    up_to_seq = mark.up_to_seq
+    if (up_to_seq is None) == (mark.message_ids is None):
         raise Refused("BAD_REQUEST", "say up_to_seq or message_ids, one of them")
-    if mark.up_to_seq is not None:
-        if not 0 < mark.up_to_seq < 1 << 53:
-            raise Refused("BAD_REQUEST", f"up_to_seq is 1 to 2**53 - 1, got {mark.up_to_seq}")
-        return Marked(mark.conversation_id, mark.up_to_seq)
+    if up_to_seq is not None:
+        if not 0 < up_to_seq < 1 << 53:
+            raise Refused("BAD_REQUEST", f"up_to_seq is 1 to 2**53 - 1, got {up_to_seq}")
+        return Marked(mark.conversation_id, up_to_seq)
     return Marked(mark.conversation_id, None, _message_numbers(mark.message_ids or (), ids_max))
 
 

@@ -12,7 +12,6 @@ from schemes.ports import Trace
 LOOP_TICK_S: Final = 0.02
 LOOP_GAP_S: Final = 0.005
 """A loop that came back this much later than it was due held up everybody."""
-STAGES: Final = ("server", "wait", "store", "cache", "queue")
 
 
 class Stats:
@@ -20,7 +19,7 @@ class Stats:
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str], int] = {}
-        self.stage_ns = dict.fromkeys(STAGES, 0)
+        self.server_ns = self.wait_ns = self.store_ns = self.cache_ns = self.queue_ns = 0
         self.pushes = 0
         self.pushes_dropped = 0
         self.opened = 0
@@ -32,12 +31,22 @@ class Stats:
         """One request of this kind, answered with `code` (`ok` or an error)."""
         key = (kind, code)
         self.requests[key] = self.requests.get(key, 0) + 1
-        stages = self.stage_ns
-        stages["server"] += server_ns
-        stages["wait"] += trace.wait
-        stages["store"] += trace.store
-        stages["cache"] += trace.cache
-        stages["queue"] += trace.queue
+        self.server_ns += server_ns
+        self.wait_ns += trace.wait
+        self.store_ns += trace.store
+        self.cache_ns += trace.cache
+        self.queue_ns += trace.queue
+
+    @property
+    def stage_ns(self) -> dict[str, int]:
+        """Sums by stage, in nanoseconds; `server` is the whole."""
+        return {
+            "server": self.server_ns,
+            "wait": self.wait_ns,
+            "store": self.store_ns,
+            "cache": self.cache_ns,
+            "queue": self.queue_ns,
+        }
 
     def count_close(self, code: int) -> None:
         self.closed[code] = self.closed.get(code, 0) + 1
