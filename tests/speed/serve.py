@@ -4,8 +4,9 @@
 each frame is answered by a fixed one of about the same size that carries the frame's id.
 
 A line `WAY RATE` on stdin has it push RATE times a second, to one random person with one device each time:
-WAY `hub` publishes as a scheme does, `straight` writes the finished frame to the connection.  It answers each
-line with the number of pushes so far.
+WAY `hub` publishes as a scheme does, `straight` writes the finished frame to the connection.  The answer is
+the number of pushes so far.  A line `held` is answered by the most CPU, in microseconds, that the loop used
+without coming back to a waiting timer, since the last such line.
 
 TICK_S is how often the server looks whether its loop is held up: no gap much longer than that is missed."""
 
@@ -71,14 +72,13 @@ class Pusher:
         self._way: Callable[[Connection, int], None] = self._by_hub
         self._per_s = 0.0
 
-    def order(self) -> None:
-        """Reads one line of stdin."""
-        way, per_s = sys.stdin.readline().split()
+    def order(self, way: str, per_s: str) -> int:
+        """Pushes this way, this often, from now on; how many there were so far."""
         self._way = {"hub": self._by_hub, "straight": self._straight}[way]
         self._per_s = float(per_s)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._push())
-        print(self.pushes, flush=True)
+        return self.pushes
 
     async def _push(self) -> None:
         """Wakes up as often without pushes, so that what they add is the pushes alone."""
@@ -109,7 +109,28 @@ def _user(connection: Connection) -> int:
     return connection.session.caller.user
 
 
-async def main(what: str) -> None:
+class Watch:
+    """What the loop does between two looks at the clock: by CPU, so that what other processes take of the
+    machine does not count."""
+
+    def __init__(self, tick_s: float) -> None:
+        self._tick_s = tick_s
+        self._longest_ns = 0
+
+    async def run(self) -> None:
+        before = time.thread_time_ns()
+        while True:
+            await asyncio.sleep(self._tick_s)
+            now = time.thread_time_ns()
+            self._longest_ns = max(self._longest_ns, now - before)
+            before = now
+
+    def held_us(self) -> int:
+        longest_ns, self._longest_ns = self._longest_ns, 0
+        return longest_ns // 1000
+
+
+async def main(what: str, tick_s: float) -> None:
     ack = AckMeaning("volatile", "volatile")
     server = Server(ServerConfig("memory", "none", ack, secret=SECRET, control=True))
     loop = asyncio.get_running_loop()
@@ -119,11 +140,17 @@ async def main(what: str) -> None:
     else:
         listener = await loop.create_server(lambda: Bare(server), "127.0.0.1", 0, backlog=BACKLOG)
         port = listener.sockets[0].getsockname()[1]
-    loop.add_reader(sys.stdin, Pusher(server).order)
+    pusher, watch = Pusher(server), Watch(tick_s)
+
+    def obey() -> None:
+        words = sys.stdin.readline().split()
+        print(watch.held_us() if words == ["held"] else pusher.order(*words), flush=True)
+
+    loop.add_reader(sys.stdin, obey)
     print(port, flush=True)
-    await asyncio.Event().wait()
+    await watch.run()
 
 
 if __name__ == "__main__":
     stats.LOOP_TICK_S = float(sys.argv[2])  # type: ignore[misc]  # a constant elsewhere
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(sys.argv[1], float(sys.argv[2])))

@@ -40,7 +40,8 @@ from tests.speed.measuring import HERE, SECRET, connect, cpu_s, fleet_of, other_
 ROUNDS = 3
 LEAD_S = 1.0
 WINDOW_S = 5.0
-PUSH_WINDOW_S = 3.0
+PUSH_ROUNDS = 6
+PUSH_WINDOW_S = 2.0
 LOOP_TICK_S, FINE_TICK_S = 0.02, 0.001
 THOUSAND = PopulationOptions(1_000, probe_pairs=0)
 pytestmark = pytest.mark.speed
@@ -56,11 +57,11 @@ class Server:
         self.port = int(process.stdout.readline())
         self.pid = process.pid
 
-    def push(self, way: str, per_s: int) -> int:
-        """Pushes this way from now on; how many there were so far."""
+    def ask(self, order: str) -> int:
+        """One line to `serve.py` and its answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{way} {per_s}\n")
+        self._process.stdin.write(f"{order}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
@@ -142,17 +143,17 @@ def test_an_operation_costs_at_most_one_and_a_half_times_a_bare_echo(peer: Path,
 
 def window(server: Server, way: str, per_s: int) -> tuple[float, int]:
     """(CPU seconds per second, pushes) of one window."""
-    before = server.push(way, per_s)
+    before = server.ask(f"{way} {per_s}")
     before_s, start = cpu_s(server.pid), time.monotonic()
     time.sleep(PUSH_WINDOW_S)
     spent_s, passed_s = cpu_s(server.pid) - before_s, time.monotonic() - start
-    return spent_s / passed_s, server.push(way, 0) - before
+    return spent_s / passed_s, server.ask(f"{way} 0") - before
 
 
 def test_a_push_costs_at_most_a_fifth_more_than_a_bare_write(tmp_path: Path) -> None:
     """What 3,000 pushes/s add to 2,000 op/s; both ways within one process, in turn."""
     costs: dict[str, list[float]] = {"hub": [], "straight": []}
-    duration_s = LEAD_S + 4 * ROUNDS * (PUSH_WINDOW_S + 0.1)
+    duration_s = LEAD_S + 3 * PUSH_ROUNDS * (PUSH_WINDOW_S + 0.1)
     with (
         serving_python("memory", THOUSAND) as server,
         fleet_of(server.port, "reads.py", THOUSAND, 2_000, duration_s, tmp_path) as fleet,
@@ -163,13 +164,13 @@ def test_a_push_costs_at_most_a_fifth_more_than_a_bare_write(tmp_path: Path) -> 
             door.ask("FREEZE_GC")
         fleet.begin(time.monotonic_ns())
         time.sleep(LEAD_S)
-        for _ in range(ROUNDS):
+        for _ in range(PUSH_ROUNDS):
+            without, _ = window(server, "hub", 0)
             for way, cost in costs.items():
-                without, _ = window(server, way, 0)
                 with_pushes, pushes = window(server, way, 3_000)
                 assert pushes > 0.97 * 3_000 * PUSH_WINDOW_S
                 cost.append((with_pushes - without) * PUSH_WINDOW_S / pushes * 1e6)
-        pushed = server.push("hub", 0)
+        pushed = server.ask("hub 0")
         assert received(fleet, pushed) == pushed
     say("3,000 pushes/s on 2,000 op/s over 1,000 connections: CPU per push", "µs", costs)
     assert statistics.median(costs["hub"]) <= 1.2 * statistics.median(costs["straight"])
@@ -206,6 +207,8 @@ def test_an_idle_connection_is_small(tmp_path: Path) -> None:
 
 
 def test_one_message_to_five_thousand_devices_does_not_hold_the_loop(tmp_path: Path) -> None:
+    """What other processes do can only lengthen a gap on the clock, so of those the shortest counts; of those
+    by CPU each one does."""
     population = PopulationOptions(5_000, probe_pairs=0)
     people = build(population).people
     everybody = SeedConversation("g999999", "group", list(range(1, people + 2)), 0, [0] * (people + 1))
@@ -219,18 +222,21 @@ def test_one_message_to_five_thousand_devices_does_not_hold_the_loop(tmp_path: P
         fleet.freeze_gc()
         door.ask("FREEZE_GC")
         loop_gap_ms(door)
-        gaps: dict[str, list[float]] = {"one SEND": [], "nothing": []}
+        gaps: dict[str, list[float]] = {"by CPU": [], "on the clock": [], "on the clock, without": []}
         for number in range(1, 2 * ROUNDS + 1):
             time.sleep(1.0)
-            gaps["nothing"].append(loop_gap_ms(door))
+            gaps["on the clock, without"].append(loop_gap_ms(door))
+            server.ask("held")
             send(server, people + 1, number)
             assert received(fleet, 5_000 * number) == 5_000 * number
-            gaps["one SEND"].append(loop_gap_ms(door))
+            gaps["by CPU"].append(server.ask("held") / 1000)
+            gaps["on the clock"].append(loop_gap_ms(door))
         pushes = read_rows(fleet.config.memory_folder / "pushes-0.rows")
         assert (pushes["kind"] == PushKind.MESSAGE).all()
         assert (np.unique(pushes["device"], return_counts=True)[1] == 2 * ROUNDS).all()
     say("a SEND to 5,000 devices: longest loop gap", "ms", gaps)
-    assert statistics.median(gaps["one SEND"]) <= 5.0
+    assert max(gaps["by CPU"]) <= 5.0
+    assert min(gaps["on the clock"]) <= 5.0
 
 
 def loop_gap_ms(door: Control) -> float:
