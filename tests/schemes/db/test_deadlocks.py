@@ -116,6 +116,31 @@ async def test_no_deadlock_between_servers_devices_and_a_consumer(servers: list[
     await _consistent(servers[0])
 
 
+async def test_both_sides_of_one_chat_on_two_servers(servers: list[Database]) -> None:
+    """Each READ moves both people's change ids, which the other server has looked up ahead."""
+    until = time.monotonic() + SECONDS
+    sides = [_side(server, user, until) for server, user in zip(servers, (1, 2, 1), strict=True)]
+    sides += [_side(servers[1], 3, until), _side(servers[2], 2, until)]
+    await asyncio.gather(*sides)
+    stats = [server.store.stats() for server in servers]
+    for harm in ("deadlocks", "lock_waits", "retries_exhausted"):
+        assert [s[harm] for s in stats] == [0] * SERVERS
+    assert sum(s["heads_moved"] for s in stats) > 0
+    await _consistent(servers[0])
+
+
+async def _side(server: Database, user: int, until: float) -> None:
+    """Reads what the peers wrote, and answers, as fast as it can."""
+    peers, caller, done = {1: [2, 3], 2: [1], 3: [1]}[user], Caller(user, "d", f"s{user}"), 0
+    while time.monotonic() < until:
+        rooms = [f"d{min(user, peer)}-{max(user, peer)}" for peer in peers]
+        heads = await server.store.heads(rooms, Trace())
+        await server.read(caller, [Marked(room, heads[room].last_seq) for room in rooms], Trace())
+        done += 1
+        for room in rooms:
+            await server.send(caller, room, f"{user}-{id(server)}-{done}-{room}"[-36:], "body", Trace())
+
+
 async def _consistent(server: Database) -> None:
     """What must hold after any interleaving: numbers without gaps, and counts that agree."""
     rows = (await server.dump("store", "", 1000))[0]

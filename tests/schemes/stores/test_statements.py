@@ -3,6 +3,7 @@ must be somebody's decision."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from schemes.ports import Trace
 from schemes.protocol import SeedConversation
 from schemes.read_state import Conversation
+from schemes.stores import transactions
 from schemes.stores.driver import Session
+from schemes.stores.members import lock_ahead
 from schemes.stores.mysql import MySQL
 from schemes.stores.rows import AHEAD_SEQS, Draft, Stored
 from schemes.stores.times import now_ms
@@ -135,6 +138,72 @@ async def test_delivered(seeded: MySQL, sent: list[str], model: str, rooms: list
     sent.clear()
     await seeded.deliver(READER, wanted, now_ms(), Trace())
     assert sent == ["LOCK", "COMMIT"]
+
+
+async def test_a_snapshot_older_than_the_lock_is_taken_again(
+    seeded: MySQL, sent: list[str], admin: pymysql.Connection[Any]
+) -> None:
+    """A READ waits for the second of its rows while another server reads it, after one more message came."""
+    for room in ("d0", "d1"):
+        for _ in range(2):
+            await _send(seeded, room, PEER + int(room[1]))
+    wanted = await _wanted(seeded, "d0", "d1")
+    with admin.cursor() as cursor:
+        cursor.execute(
+            "UPDATE conversation_members SET read_seq = 8, version = 1"
+            " WHERE user_id = %s AND conversation_id = 'd1'",
+            (READER,),
+        )
+        sent.clear()
+        reading = asyncio.create_task(seeded.read(READER, wanted, now_ms(), Trace()))
+        await _until_one_waits(admin)
+        await _send(seeded, "d1", PEER + 1)
+        admin.commit()
+    read, stale = await reading
+    assert (read.seq, read.version, read.unread) == (8, 1, 0)
+    assert (stale.advanced, stale.seq, stale.version, stale.unread) == (None, 8, 1, 1)
+    assert sent.count("LOCK") == 2
+
+
+async def _until_one_waits(connection: pymysql.Connection[Any]) -> None:
+    """InnoDB renews this table when unread for 0.1 s."""
+    sql = "SELECT COUNT(*) AS n FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    for _ in range(6):
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            if cursor.fetchone() == {"n": 1}:
+                return
+        await asyncio.sleep(0.11)
+    raise AssertionError("nobody waited for the lock")
+
+
+async def test_change_ids_that_another_server_moved_are_taken_without_looking_ahead(
+    seeded: MySQL, sent: list[str], admin: pymysql.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _send(seeded, "d0", PEER)
+    wanted = await _wanted(seeded, "d0")
+    move = "UPDATE user_sync_heads SET change_id = change_id + 3 WHERE user_id = %s"
+
+    async def overtaken(*args: Any, **kwargs: Any) -> Any:
+        members = await lock_ahead(*args, **kwargs)
+        with admin.cursor() as cursor:
+            cursor.execute(move, (PEER,))
+        admin.commit()
+        return members
+
+    monkeypatch.setattr(transactions, "lock_ahead", overtaken)
+    sent.clear()
+    (marking,) = await seeded.read(READER, wanted, now_ms(), Trace())
+    assert marking.advanced is not None
+    assert (marking.version, marking.advanced.change_id, marking.advanced.peer_change_id) == (1, 1, 7)
+    assert seeded.stats()["heads_moved"] == 1
+    assert sent[sent.index("ROLLBACK") - 1] == "UPDATE user_sync_heads"
+    assert sent[-4:] == [
+        "UPDATE user_sync_heads",
+        "SELECT user_sync_heads",
+        "INSERT user_change_log",
+        "COMMIT",
+    ]
 
 
 async def test_a_long_span_is_looked_up_by_itself(
