@@ -173,7 +173,7 @@ class MySQL:
             return (await self.position(user, trace))[1], []
         sql = queries.states(self._model.unread_sql if counted else "NULL", len(named))
         rows = await self._query(sql, (user, *named, queries.MEMBERS_MAX, user), trace)
-        return _states(rows)
+        return queries.state_rows(rows)
 
     async def page(
         self, user: int, cursor: str | None, limit: int, trace: Trace
@@ -181,7 +181,8 @@ class MySQL:
         """Raises Refused("BAD_REQUEST") for a cursor that this server did not give out."""
         sql = queries.states(self._model.unread_sql, after=cursor is not None)
         after = () if cursor is None else _decode_cursor(cursor)
-        change_id, found = _states(await self._query(sql, (user, *after, limit + 1, user), trace))
+        rows = await self._query(sql, (user, *after, limit + 1, user), trace)
+        change_id, found = queries.state_rows(rows)
         more = _encode_cursor(found[limit - 1]) if len(found) > limit else None
         return change_id, found[:limit], more
 
@@ -477,13 +478,6 @@ async def _pause(victim: int, trace: Trace) -> None:
 
 
 _BEYOND: Final = "(m.user_id > %s OR (m.user_id = %s AND m.conversation_id > %s))"
-
-
-def _states(rows: Sequence[tuple[Any, ...]]) -> tuple[int, list[MemberState]]:
-    """No row: not in user_sync_heads, so in no conversation.  One row of nulls: no conversation found."""
-    if not rows:
-        return 0, []
-    return rows[0][0], [queries.member_state(row) for row in rows if row[1] is not None]
 
 
 def _encode_cursor(state: MemberState) -> str:
