@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ class Stats:
     """Counters since the start; `loop_gap_s_max` since the last time it was asked for."""
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, str], int] = {}
+        self.requests: Counter[tuple[str, str]] = Counter()
         self.server_ns = self.wait_ns = self.store_ns = self.cache_ns = self.queue_ns = 0
         self.pushes = 0
         self.pushes_dropped = 0
@@ -29,8 +30,7 @@ class Stats:
 
     def count(self, kind: str, code: str, server_ns: int, trace: Trace) -> None:
         """One request of this kind, answered with `code` (`ok` or an error)."""
-        key = (kind, code)
-        self.requests[key] = self.requests.get(key, 0) + 1
+        self.requests[kind, code] += 1
         self.server_ns += server_ns
         self.wait_ns += trace.wait
         self.store_ns += trace.store

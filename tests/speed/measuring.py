@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from bench.load.fleet import Fleet, LoadConfig
@@ -20,6 +21,8 @@ from bench.population import PopulationOptions, build
 HERE = Path(__file__).parent
 SECRET = "x"
 CONNECT_TIMEOUT_S = 60.0
+TURN_NS = 2_000_000_000
+"""Of one server, when several are loaded in turn."""
 
 
 def first_core() -> tuple[int, ...]:
@@ -45,13 +48,24 @@ def pss_bytes(pid: int) -> int:
 
 @contextmanager
 def fleet_of(
-    port: int, scenario: str, population: PopulationOptions, ops_per_s: int, duration_s: float, folder: Path
+    port: int,
+    scenario: str,
+    population: PopulationOptions,
+    ops_per_s: int,
+    duration_s: float,
+    folder: Path,
+    *,
+    turn: int = 0,
+    turns: int = 1,
 ) -> Iterator[Fleet]:
-    """A started fleet for a server on this port; `scenario` is a file beside this one."""
+    """A started fleet for a server on this port; `scenario` is a file beside this one.  Several servers may
+    take turns (`reads.py`)."""
     options = PlanOptions(rate_per_s=0.1, warmup_s=1.0, measure_s=duration_s, probes=False)
     make(build(population), options).save(folder / "plan.npz")
-    memory = Path(f"/dev/shm/readstate-speed-{os.getpid()}")
+    memory = Path(f"/dev/shm/readstate-speed-{os.getpid()}-{turn}")
     os.environ["SPEED_OPS"] = str(ops_per_s)
+    os.environ["SPEED_TURN"] = f"{turn}/{turns}"
+    os.environ["SPEED_TURN_NS"] = str(TURN_NS)
     config = LoadConfig(
         host=f"ws://127.0.0.1:{port}", scenario=str(HERE / scenario), memory=str(memory),
         plan_file=str(folder / "plan.npz"), population=population, plan=options, nonce="x", secret=SECRET,
@@ -75,10 +89,12 @@ def connect(fleet: Fleet) -> None:
 
 
 def say(what: str, unit: str, sides: dict[str, list[float]]) -> None:
-    """Prints median and spread of each side, and each as a multiple of the second one."""
+    """Prints each side's median, its rounds (sorted; the quartiles of many), and how often it is the second
+    side's."""
     medians = {side: statistics.median(rounds) for side, rounds in sides.items()}
     base = list(medians.values())[1]
     print(f"\n{what} (load average {os.getloadavg()[0]:.1f}):")
     for side, rounds in sides.items():
-        spread = ", ".join(f"{value:.1f}" for value in sorted(rounds))
+        shown = sorted(rounds) if len(rounds) <= 8 else np.quantile(rounds, [0, 0.25, 0.5, 0.75, 1])
+        spread = ", ".join(f"{value:.1f}" for value in shown)
         print(f"  {side}: {medians[side]:.1f} {unit} ({spread}), x {medians[side] / base:.2f}")

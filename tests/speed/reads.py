@@ -1,7 +1,10 @@
 """What does one request cost the server?
 
 Every device READs a conversation of its own, again and again, at random times, SPEED_OPS times a second all
-together: a Locust file for the speed tests.  All of it is read already, so nobody is told."""
+together: a Locust file for the speed tests.  All of it is read already, so nobody is told.
+
+SPEED_TURN `k/n` is for n servers that are loaded in turn, SPEED_TURN_NS each: this is the load of number
+k."""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from bench.record import Op
 from schemes.protocol import Mark, Read
 
 OPS_PER_S = float(os.environ.get("SPEED_OPS", "2000"))
+TURN, TURNS = (int(part) for part in os.environ.get("SPEED_TURN", "0/1").split("/"))
+TURN_NS = int(os.environ.get("SPEED_TURN_NS", "1000000000"))
 
 
 class Reads(ChatUser):
@@ -37,6 +42,10 @@ class Reads(ChatUser):
 
         due, number = float(plan.t0_ns), 0
         while OPS_PER_S and due < plan.end_ns:
+            turn = int(due - plan.t0_ns) // TURN_NS
+            if turn % TURNS != TURN:
+                due += (TURN - turn) % TURNS * TURN_NS - (due - plan.t0_ns) % TURN_NS
+                continue
             yield int(due), read, (number,)
             due += rng.expovariate(OPS_PER_S) * 1e9
             number += 1

@@ -6,13 +6,14 @@ each frame is answered by a fixed one of about the same size that carries the fr
 A line `WAY RATE` on stdin has it push RATE times a second, to one random person with one device each time:
 WAY `hub` publishes as a scheme does, `straight` writes the finished frame to the connection.  The answer is
 the number of pushes so far.  A line `held` is answered by the most CPU, in microseconds, that the loop used
-without coming back to a waiting timer, since the last such line.
+without coming back to a waiting timer, since the last such line; `freeze` collects garbage once and for all.
 
 TICK_S is how often the server looks whether its loop is held up: no gap much longer than that is missed."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sys
 import time
@@ -130,6 +131,14 @@ class Watch:
         return longest_ns // 1000
 
 
+def freeze_gc() -> int:
+    """As FREEZE_GC at the control door."""
+    found = gc.collect()
+    gc.freeze()
+    gc.disable()
+    return found
+
+
 async def main(what: str, tick_s: float) -> None:
     ack = AckMeaning("volatile", "volatile")
     server = Server(ServerConfig("memory", "none", ack, secret=SECRET, control=True))
@@ -144,7 +153,8 @@ async def main(what: str, tick_s: float) -> None:
 
     def obey() -> None:
         words = sys.stdin.readline().split()
-        print(watch.held_us() if words == ["held"] else pusher.order(*words), flush=True)
+        orders: dict[str, Callable[[], int]] = {"held": watch.held_us, "freeze": freeze_gc}
+        print(orders[words[0]]() if words[0] in orders else pusher.order(*words), flush=True)
 
     loop.add_reader(sys.stdin, obey)
     print(port, flush=True)

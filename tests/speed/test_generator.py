@@ -16,20 +16,18 @@ import time
 import timeit
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
-from bench.load.fleet import Fleet, LoadConfig, read_rows
+from bench.load.fleet import read_rows
 from bench.load.recorder import Recorder
 from bench.load.replies import Stages
-from bench.plan import PlanOptions, make
-from bench.population import PopulationOptions, build
+from bench.population import PopulationOptions
 from bench.record import NONE, Op, Outcome, Phase
+from tests.speed.measuring import connect, cpu_s, first_core, fleet_of, other_cores, pss_bytes, say
 
 HERE = Path(__file__).parent
 WINDOW_S = 6.0
@@ -41,13 +39,6 @@ pytestmark = [
         shutil.which("go") is None, reason="go is not found: there is no peer to compare with"
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    binary = tmp_path_factory.mktemp("peer") / "peer"
-    subprocess.run(["go", "build", "-o", binary, "."], cwd=HERE / "peer", check=True)
-    return binary
 
 
 @dataclass
@@ -62,28 +53,10 @@ class Server:
 def server(peer: Path) -> Iterator[Server]:
     process = subprocess.Popen([peer, "serve"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    os.sched_setaffinity(process.pid, _other_cores())
+    os.sched_setaffinity(process.pid, other_cores())
     yield Server(int(process.stdout.readline()))
     process.kill()
     process.wait()
-
-
-def _first_core() -> tuple[int, ...]:
-    return (min(os.sched_getaffinity(0)),)
-
-
-def _other_cores() -> tuple[int, ...]:
-    cores = sorted(os.sched_getaffinity(0))
-    return tuple(cores[1:] or cores)
-
-
-def _cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
-
-
-def _pss_bytes(pid: int) -> int:
-    return int(psutil.Process(pid).memory_full_info().pss)
 
 
 @dataclass
@@ -102,47 +75,24 @@ class Measured:
         return (self.operations["sent"] - self.operations["intended"]) / 1000
 
 
-@contextmanager
-def _fleet(server: Server, users: int, ops_per_s: int, folder: Path) -> Iterator[Fleet]:
-    population = PopulationOptions(users, probe_pairs=0)
-    options = PlanOptions(rate_per_s=0.1, warmup_s=LEAD_S, measure_s=WINDOW_S + LEAD_S, probes=False)
-    make(build(population), options).save(folder / "plan.npz")
-    memory = Path(f"/dev/shm/readstate-speed-{os.getpid()}")
-    os.environ["SPEED_OPS"] = str(ops_per_s)
-    config = LoadConfig(
-        host=f"ws://127.0.0.1:{server.port}", scenario=str(HERE / "paced.py"), memory=str(memory),
-        plan_file=str(folder / "plan.npz"), population=population, plan=options, nonce="x", secret="x",
-        cores=_first_core(),
-    )  # fmt: skip
-    fleet = Fleet(config, folder / "logs", print)
-    try:
-        fleet.start()
-        yield fleet
-    finally:
-        fleet.stop()
-        shutil.rmtree(memory)
-
-
 def measure(server: Server, users: int, ops_per_s: int, pushes_per_s: int, folder: Path) -> Measured:
-    with _fleet(server, users, ops_per_s, folder) as fleet:
+    population = PopulationOptions(users, probe_pairs=0)
+    with fleet_of(server.port, "paced.py", population, ops_per_s, WINDOW_S + LEAD_S, folder) as fleet:
         pid = fleet.pids()["worker"][0]
-        bytes_at_start = _pss_bytes(pid)
-        started = time.monotonic()
-        fleet.connect()
-        while (live := fleet.poll(0.01)).connected < users:
-            assert time.monotonic() < started + 60, live
+        bytes_at_start = pss_bytes(pid)
+        connect(fleet)
         rows = read_rows(fleet.config.memory_folder / "operations-0.rows")
         connects = rows[rows["op"] == Op.CONNECT]
         connect_s = float(connects["acknowledged"].max() - connects["sent"].min()) / 1e9
-        bytes_connected = _pss_bytes(pid)
+        bytes_connected = pss_bytes(pid)
         fleet.freeze_gc()
         server.push(pushes_per_s)
         t0_ns = time.monotonic_ns()
         fleet.begin(t0_ns)
         time.sleep(LEAD_S)
-        before_s, before_ns = _cpu_s(pid), time.monotonic_ns()
+        before_s, before_ns = cpu_s(pid), time.monotonic_ns()
         time.sleep(WINDOW_S)
-        cpu_s, after_ns = _cpu_s(pid) - before_s, time.monotonic_ns()
+        spent_s, after_ns = cpu_s(pid) - before_s, time.monotonic_ns()
         server.push(0)
         while not fleet.poll(0.2).finished:
             assert time.monotonic_ns() < t0_ns + 30_000_000_000
@@ -150,7 +100,7 @@ def measure(server: Server, users: int, ops_per_s: int, pushes_per_s: int, folde
         pushes = read_rows(fleet.config.memory_folder / "pushes-0.rows")["received"]
         within = (operations["sent"] >= before_ns) & (operations["sent"] < after_ns)
         return Measured(
-            cpu_s=cpu_s,
+            cpu_s=spent_s,
             operations=operations[within & (operations["op"] == Op.READ) & (operations["plan"] != NONE)],
             pushes=int(((pushes >= before_ns) & (pushes < after_ns)).sum()),
             bytes_at_start=bytes_at_start,
@@ -166,14 +116,14 @@ def measure_go(peer: Path, server: Server, users: int, ops_per_s: int, pushes_pe
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        os.sched_setaffinity(process.pid, _first_core())
+        os.sched_setaffinity(process.pid, first_core())
         assert process.stdout is not None
         assert process.stdout.readline() == "connected\n"
         server.push(pushes_per_s)
         time.sleep(LEAD_S)
-        before_s = _cpu_s(process.pid)
+        before_s = cpu_s(process.pid)
         time.sleep(WINDOW_S)
-        return _cpu_s(process.pid) - before_s
+        return cpu_s(process.pid) - before_s
     finally:
         server.push(0)
         process.kill()
@@ -191,7 +141,7 @@ def test_an_operation_costs_no_more_than_a_bare_go_clients(
         assert len(measured.operations) > 0.97 * 2_000 * WINDOW_S
         ours.append(measured.cpu_s / len(measured.operations) * 1e6)
         theirs.append(measure_go(peer, server, users, 2_000, 0) / (2_000 * WINDOW_S) * 1e6)
-    _say(f"{users} users, 2,000 op/s: CPU per operation", "µs", ours, theirs)
+    say(f"{users} users, 2,000 op/s: CPU per operation", "µs", {"ours": ours, "bare Go client": theirs})
     assert statistics.median(ours) <= statistics.median(theirs)
 
 
@@ -207,7 +157,11 @@ def test_a_push_costs_at_most_half_of_a_bare_go_clients(
         ours.append((with_pushes.cpu_s - without.cpu_s) / with_pushes.pushes * 1e6)
         go_without, go_with = (measure_go(peer, server, users, 6_000, rate) for rate in (0, 3_000))
         theirs.append((go_with - go_without) / (3_000 * WINDOW_S) * 1e6)
-    _say(f"{users} users, 3,000 pushes/s on 6,000 op/s: CPU per push", "µs", ours, theirs)
+    say(
+        f"{users} users, 3,000 pushes/s on 6,000 op/s: CPU per push",
+        "µs",
+        {"ours": ours, "bare Go client": theirs},
+    )
     assert statistics.median(ours) <= statistics.median(theirs) / 2
 
 
@@ -264,10 +218,3 @@ def test_recording_costs_at_most_one_and_a_half_microseconds_an_event(tmp_path: 
     print(f"recording: {cost['operation'] / 2:.2f} µs an operation's event, {cost['push']:.2f} µs a push")
     assert cost["operation"] / 2 <= 1.5
     assert cost["push"] <= 1.5
-
-
-def _say(what: str, unit: str, ours: list[float], theirs: list[float]) -> None:
-    mine, go = statistics.median(ours), statistics.median(theirs)
-    print(
-        f"{what}: {mine:.1f} {unit}, bare Go client {go:.1f} {unit}, ratio {mine / go:.2f} ({ours}, {theirs})"
-    )

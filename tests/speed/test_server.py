@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,17 @@ from schemes.protocol import (
     encode,
     make_token,
 )
-from tests.speed.measuring import HERE, SECRET, connect, cpu_s, fleet_of, other_cores, pss_bytes, say
+from tests.speed.measuring import HERE, SECRET, TURN_NS, connect, cpu_s, fleet_of, other_cores, pss_bytes, say
 
 ROUNDS = 3
 LEAD_S = 1.0
-WINDOW_S = 5.0
-PUSH_ROUNDS = 6
-PUSH_WINDOW_S = 2.0
+OP_ROUNDS = 6
+MARGIN_NS = 200_000_000
+"""At both ends of a turn, so that each operation counts where it is paid."""
+PUSH_ROUNDS = 24
+PUSH_WINDOW_S = 0.5
+"""Many short windows: what the machine does besides changes within seconds, and is as large as what is
+looked for."""
 LOOP_TICK_S, FINE_TICK_S = 0.02, 0.001
 THOUSAND = PopulationOptions(1_000, probe_pairs=0)
 pytestmark = pytest.mark.speed
@@ -98,44 +103,65 @@ def serving_python(what: str, population: PopulationOptions, tick_s: float = LOO
 # --- operations -------------------------------------------------------------------------------------------
 
 
-def cost_of_an_operation(server: Server, folder: Path) -> float:
-    """Microseconds of CPU for a READ, at 2,000 a second over 1,000 connections."""
-    with fleet_of(server.port, "reads.py", THOUSAND, 2_000, LEAD_S + WINDOW_S, folder) as fleet:
-        connect(fleet)
-        fleet.freeze_gc()
-        fleet.begin(time.monotonic_ns())
-        time.sleep(LEAD_S)
-        before_s, before_ns = cpu_s(server.pid), time.monotonic_ns()
-        time.sleep(WINDOW_S)
-        spent_s, after_ns = cpu_s(server.pid) - before_s, time.monotonic_ns()
-        while not fleet.poll(0.2).finished:
-            assert time.monotonic_ns() < after_ns + 20_000_000_000
-        rows = read_rows(fleet.config.memory_folder / "operations-0.rows")
-        within = (rows["sent"] >= before_ns) & (rows["sent"] < after_ns)
-        rows = rows[within & (rows["op"] == Op.READ) & (rows["plan"] != NONE)]
-        done = len(rows)
+@dataclass
+class Side:
+    """One of the servers that are loaded in turn, and what it cost in each of its turns."""
+
+    server: Server
+    fleet: Fleet
+    turns: list[tuple[int, int, float]] = field(default_factory=list)
+    """From and to when, in nanoseconds, and the CPU seconds."""
+
+    def take_turn(self, start_ns: int) -> None:
+        sleep_until(start_ns + MARGIN_NS)
+        before_s, before_ns = cpu_s(self.server.pid), time.monotonic_ns()
+        sleep_until(start_ns + TURN_NS - MARGIN_NS)
+        self.turns.append((before_ns, time.monotonic_ns(), cpu_s(self.server.pid) - before_s))
+
+    def costs(self) -> list[float]:
+        """Microseconds of CPU for an operation, by turn."""
+        rows = read_rows(self.fleet.config.memory_folder / "operations-0.rows")
+        rows = rows[(rows["op"] == Op.READ) & (rows["plan"] != NONE)]
+        return [spent_s / self._done(rows, start, end) * 1e6 for start, end, spent_s in self.turns]
+
+    def _done(self, rows: np.ndarray, start: int, end: int) -> int:
+        rows = rows[(rows["sent"] >= start) & (rows["sent"] < end)]
         assert (rows["outcome"] == Outcome.OK).all()
-    assert done > 0.97 * 2_000 * WINDOW_S
-    return spent_s / done * 1e6
+        assert len(rows) > 0.9 * 2_000 * (end - start) / 1e9
+        return len(rows)
+
+
+def sleep_until(at_ns: int) -> None:
+    time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="go is not found: there is no peer to compare with")
 def test_an_operation_costs_at_most_one_and_a_half_times_a_bare_echo(peer: Path, tmp_path: Path) -> None:
-    costs: dict[str, list[float]] = {"memory": [], "bare echo on the same shell": [], "bare Go echo": []}
-    for _ in range(ROUNDS):
-        for cost, start in zip(
-            costs.values(),
-            (serving_python("memory", THOUSAND), serving_python("bare", THOUSAND), serving(peer, "serve")),
-            strict=True,
-        ):
-            with start as server:
-                if cost is costs["memory"]:
-                    with server.control() as door:
-                        door.ask("FREEZE_GC")
-                cost.append(cost_of_an_operation(server, tmp_path))
+    """2,000 READ/s over 1,000 connections, to three servers in turn."""
+    duration_s = 3 * OP_ROUNDS * TURN_NS / 1e9
+    with ExitStack() as stack:
+        memory, bare = (stack.enter_context(serving_python(what, THOUSAND)) for what in ("memory", "bare"))
+        sides = []
+        for turn, server in enumerate([memory, bare, stack.enter_context(serving(peer, "serve"))]):
+            fleet = fleet_of(
+                server.port, "reads.py", THOUSAND, 2_000, duration_s, tmp_path, turn=turn, turns=3
+            )
+            sides.append(Side(server, stack.enter_context(fleet)))
+            connect(sides[-1].fleet)
+            sides[-1].fleet.freeze_gc()
+        memory.ask("freeze")
+        bare.ask("freeze")
+        t0_ns = time.monotonic_ns() + 100_000_000
+        for side in sides:
+            side.fleet.begin(t0_ns)
+        for number in range(3 * OP_ROUNDS):
+            sides[number % 3].take_turn(t0_ns + number * TURN_NS)
+        names = ("memory", "bare echo on the same shell", "bare Go echo")
+        costs = dict(zip(names, (side.costs() for side in sides), strict=True))
     say("2,000 op/s over 1,000 connections: the server's CPU per operation", "µs", costs)
-    memory, bare, _ = (statistics.median(cost) for cost in costs.values())
-    assert memory <= 1.5 * bare
+    ratio = statistics.median(np.divide(costs["memory"], costs["bare echo on the same shell"]))
+    print(f"  memory against the bare echo beside it, median of the rounds: x {ratio:.2f}")
+    assert ratio <= 1.5
 
 
 # --- pushes -----------------------------------------------------------------------------------------------
@@ -160,15 +186,14 @@ def test_a_push_costs_at_most_a_fifth_more_than_a_bare_write(tmp_path: Path) -> 
     ):
         connect(fleet)
         fleet.freeze_gc()
-        with server.control() as door:
-            door.ask("FREEZE_GC")
+        server.ask("freeze")
         fleet.begin(time.monotonic_ns())
         time.sleep(LEAD_S)
         for _ in range(PUSH_ROUNDS):
             without, _ = window(server, "hub", 0)
             for way, cost in costs.items():
                 with_pushes, pushes = window(server, way, 3_000)
-                assert pushes > 0.97 * 3_000 * PUSH_WINDOW_S
+                assert pushes > 0.9 * 3_000 * PUSH_WINDOW_S
                 cost.append((with_pushes - without) * PUSH_WINDOW_S / pushes * 1e6)
         pushed = server.ask("hub 0")
         assert received(fleet, pushed) == pushed
@@ -220,7 +245,7 @@ def test_one_message_to_five_thousand_devices_does_not_hold_the_loop(tmp_path: P
         door.seed([[everybody]], warm=False)
         connect(fleet)
         fleet.freeze_gc()
-        door.ask("FREEZE_GC")
+        server.ask("freeze")
         loop_gap_ms(door)
         gaps: dict[str, list[float]] = {"by CPU": [], "on the clock": [], "on the clock, without": []}
         for number in range(1, 2 * ROUNDS + 1):
