@@ -4,8 +4,8 @@ The load processes write these rows as they are into memory-mapped files (`bench
 what was recorded survives the death of its process; the runner turns them into Parquet (`bench/results.py`)
 and everything that is reported is computed from there.
 
-Times are nanoseconds of CLOCK_MONOTONIC, one clock per host; 0 means "did not happen".  Durations end in their
-unit.  Conversations, people and devices are their indexes in the population (`bench/population.py`).
+Times are nanoseconds of CLOCK_MONOTONIC, one clock per host; 0 means "did not happen".  Durations end in
+their unit.  Conversations, people and devices are their indexes in the population (`bench/population.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Op(IntEnum):
 
 class Outcome(IntEnum):
     """ok: acknowledged.  fail: certainly did not happen.  info: nobody knows (deadline, close, UNAVAILABLE,
-    INTERNAL).  unsent: never left this process.  already_read: a planned READ or DELIVERED with nothing new."""
+    INTERNAL).  unsent: never left this process.  already_read: a planned READ that finds nothing new."""
 
     PENDING = 0
     OK = 1
@@ -155,9 +155,9 @@ CONNECTIONS: Final = np.dtype(
     ]
 )
 TABLES: Final = {"operations": OPERATIONS, "items": ITEMS, "pushes": PUSHES, "connections": CONNECTIONS}
-"""One Parquet file per table and worker: `<table>-<worker>.parquet`; columns that begin with `_` are left out."""
+"""One Parquet file per table and worker: `<table>-<worker>.parquet`, without columns that begin with `_`."""
 
 TIMESERIES: Final = (("t", "int64"), ("component", "string"), ("metric", "string"), ("value", "float64"))
-"""`timeseries.parquet`, long form, one sample a second.  component: generator, server, consumer, mysql, redis,
-kafka, machine.  metric: cpu_s (cumulative), rss_bytes, runqueue_s (cumulative), connections, lag_events, lag_ms,
-and the stores' own counters under their own names (Com_select, Innodb_rows_updated, keyspace_hits, ...)."""
+"""`timeseries.parquet`, long form, one sample a second.  component: generator, server, consumer, mysql,
+redis, kafka, machine.  metric: cpu_s (cumulative), rss_bytes, runqueue_s (cumulative), and the stores' own
+counters under their own names (Com_select, Innodb_rows_updated, keyspace_hits, ...)."""

@@ -92,7 +92,8 @@ def _start(environment: Any, **_: Any) -> None:
     except (ValueError, ControlClosed) as error:
         environment.process_exit_code = 2
         raise SystemExit(f"steady_chat: {error}") from None
-    memory = tempfile.mkdtemp(prefix="readstate-locust-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    tmpfs = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    memory = tempfile.mkdtemp(prefix="readstate-locust-", dir=tmpfs)
     config = LoadConfig(
         host=host, scenario="", memory=memory, plan_file="", population=people, plan=plan_options,
         nonce=secrets.token_hex(4), secret=secret,

@@ -197,6 +197,8 @@ TASKS = '''
 """What do tasks cost?"""
 from bench.load.user import ChatUser, poisson, task
 
+pytestmark = pytest.mark.slow  # starts whole fleets
+
 class Talker(ChatUser):
     arrivals = poisson(per_second=4)
 

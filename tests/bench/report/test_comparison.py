@@ -3,10 +3,14 @@ from __future__ import annotations
 import copy
 import io
 
+import pytest
+
 from bench.report import terminal
 from bench.report.comparison import SAME_LOAD, comparison_document, detail_tables, verdict_line
 from bench.results import Json
 from tests.bench.report.conftest import Compared, Made
+
+pytestmark = pytest.mark.slow  # draws whole reports
 
 
 def text_of(content: Json) -> str:
