@@ -76,6 +76,10 @@ Work = Callable[[Session, bool], Awaitable[T]]
 
 OPERATION_S: Final = 4.5
 """Below the 5 s after which a client gives up: the refusal must still arrive."""
+WAITING_MAX: Final = 512
+"""Who comes when this many wait for a connection is refused at once: waiting longer than a client does helps
+nobody, and what is given up on unanswered has cost as much as what is answered."""
+OVERLOADED_RETRY_MS: Final = 500
 RETRIES: Final = 3
 _BACKOFF_S: Final = 0.005
 _KEYS_MAX: Final = 500
@@ -110,6 +114,7 @@ class MySQL:
                 "retries_exhausted",
                 "connections_lost",
                 "unavailable",
+                "overloaded",
                 "directory_misses",
             ),
             0,
@@ -428,6 +433,11 @@ class MySQL:
                 trace.store += clock_ns() - began
 
     async def _acquire(self, pool: Pool, trace: Trace) -> Session:
+        """Raises Refused("OVERLOADED") where too many wait already: nothing happened, definitely."""
+        if pool.waiting >= WAITING_MAX:
+            self._counters["overloaded"] += 1
+            why = f"{WAITING_MAX} requests wait for a connection to MySQL already"
+            raise Refused("OVERLOADED", why, retry_ms=OVERLOADED_RETRY_MS)
         began = clock_ns()
         try:
             return await pool.acquire()

@@ -24,6 +24,11 @@ class Pool:
         self._open = 0
         self._waiting: deque[asyncio.Future[Session | None]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """Who waits for a session now."""
+        return len(self._waiting)
+
     async def acquire(self) -> Session:
         """A session of one's own until `release` or `discard`.  Raises what `connect` raises."""
         if self._idle:

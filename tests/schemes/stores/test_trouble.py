@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from schemes.ports import Refused, Trace
 from schemes.protocol import SeedConversation
+from schemes.stores import mysql
 from schemes.stores.mysql import OPERATION_S, MySQL
 from schemes.stores.rows import Draft
 from schemes.stores.times import now_ms
@@ -283,3 +284,20 @@ async def test_time_is_told_apart(seeded: MySQL, admin: pymysql.Connection[Any])
     await reading
     assert trace.store > 250_000_000
     assert trace.wait < 50_000_000
+
+
+async def test_beyond_a_queue_requests_are_refused_at_once(
+    seeded: MySQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than WAITING_MAX waiting for a connection are refused as OVERLOADED, and the others are served."""
+    monkeypatch.setattr(mysql, "WAITING_MAX", 3)
+    readers = [await seeded._readers.acquire() for _ in range(2)]
+    waiting = [asyncio.create_task(seeded.position(1, Trace())) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(Refused) as why:
+        await seeded.position(1, Trace())
+    assert (why.value.code, why.value.retry_ms > 0) == ("OVERLOADED", True)
+    for session in readers:
+        seeded._readers.release(session)
+    assert len(await asyncio.gather(*waiting)) == 3
+    assert seeded.stats()["overloaded"] == 1
