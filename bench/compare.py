@@ -8,7 +8,7 @@ block's (the lower of two), with the range; it is never averaged.  A figure does
 - when the lower one is only a lower bound,
 - where an arm has one block, so that nobody knows its noise, when they differ by less than NOISE.
 
-The same load for every arm compares curves, not throughput (rulings 9): that ranking needs each arm's own
+The same load for every arm compares curves, not throughput: that ranking needs each arm's own
 capacity.  No ranking is given unless every run's timing is VALID and the runs had the same to do."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLOORS: Final = 5
 NOISE: Final = 0.05
 BLOCKS_FOR_INTERVAL: Final = 6
 PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
-"""Exit codes, the worst first (rulings 37)."""
+"""Exit codes, the worst first."""
 IDENTITY: Final = ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
 """What makes two runs runs of one arm."""
 PYTHON: Final = ("server", "consumer")

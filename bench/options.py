@@ -93,7 +93,7 @@ class Arm:
 
 def arms(options: RunOptions) -> list[Arm]:
     """The runs that one command makes.  `all`: the control, the three schemes on the chosen model, and `db`
-    on the other model, so that what the model is worth is not credited to the place (rulings 28)."""
+    on the other model, so that what the model is worth is not credited to the place."""
     if options.scheme != ALL:
         return [_arm(options.scheme, options.scheme_options)]
     models = SCHEMES["db"].options["model"]

@@ -34,7 +34,7 @@ class Op(IntEnum):
     HISTORY = 8
     PING = 9
     PROBE_SEND = 10
-    """A probe's own message, READ and STATE: on people and conversations of their own (rulings 36)."""
+    """A probe's own message, READ and STATE: on people and conversations of their own."""
     PROBE_READ = 11
     PROBE_STATE = 12
 
@@ -91,7 +91,7 @@ OPERATIONS: Final = np.dtype(
         ("device", "<u4"),
         ("conversation", "<u4"),  # of the first item; 0xFFFFFFFF if none
         ("unread", "<i4"),  # as answered; NONE
-        ("dependency_us", "<u4"),  # READ, DELIVERED: how long it waited for its MESSAGE to arrive (rulings 5)
+        ("dependency_us", "<u4"),  # READ, DELIVERED: how long it waited for its MESSAGE to arrive
         ("server_us", "<u4"),  # the server's own stage times (protocol.StageTimes)
         ("wait_us", "<u4"),
         ("store_us", "<u4"),

@@ -36,7 +36,7 @@ class CannotStart(Exception):
 
 
 def ack_meaning(scheme: str, options: dict[str, str]) -> protocol.AckMeaning:
-    """What this server's acknowledgements promise (rulings: `durable`, `cached`, `queued`, `volatile`)."""
+    """What this server's acknowledgements promise."""
     if scheme == "memory":
         return protocol.AckMeaning("volatile", "volatile")
     queued = options.get("queue-order") == "queue_first"

@@ -25,7 +25,7 @@ EXIT_CANNOT_START: Final = 3
 EXIT_INVALID: Final = 4
 EXIT_INTERRUPTED: Final = 130
 PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
-"""Of several runs' exit codes the first of these is the command's (rulings 37)."""
+"""Of several runs' exit codes the first of these is the command's."""
 UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "ms": 0.001}
 
 

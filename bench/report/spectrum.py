@@ -220,7 +220,7 @@ def _draw_curve(axes: Axes, one: Curve, *, alone: bool) -> list[canvas.Label]:
 
 
 def _shade_floor(axes: Axes, floor_us: float) -> None:
-    """Below 5 f two arms are not separated (rulings: the resolution floor)."""
+    """Below 5 f two arms are not separated."""
     edge = 5 * floor_us / 1000
     axes.axhspan(1e-6, edge, color=canvas.SHADE, zorder=0, linewidth=0)
     axes.annotate(

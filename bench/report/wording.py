@@ -36,7 +36,7 @@ SETTINGS: Final = {
     "redis": ("save", "appendonly", "appendfsync", "maxmemory-policy"),
     "kafka": ("default.replication.factor", "min.insync.replicas", "log.flush.interval.messages", "heap"),
 }
-"""What decides about durability and speed, in the order in which it is said (rulings 31)."""
+"""What decides about durability and speed, in the order in which it is said."""
 
 
 def pin_line(manifest: Json) -> str:
