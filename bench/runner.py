@@ -208,8 +208,7 @@ class _Attempt:
     def _warm_up_and_measure(self) -> None:
         options, fleet = self._options, self._fleet
         assert fleet is not None
-        self._control().ask("FREEZE_GC")
-        fleet.freeze_gc()
+        self._freeze_gc(fleet)
         if options.pin == "auto":
             self._facts.pinned = cores.arrange(self._components(), machine.cores())
         start = time.monotonic_ns() + HEAD_START_NS
@@ -222,6 +221,20 @@ class _Attempt:
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
         self._facts.server = self._control().ask("STATS").stats or {}
+
+    def _freeze_gc(self, fleet: Fleet) -> None:
+        """Collects and freezes garbage collection in every process, outside the measured window.  What is
+        left of the start is waited for first: it shows that a consumer is there."""
+        assert self._processes is not None
+        left = self._control().drain(DRAIN_S)
+        if left:
+            raise ServicesError(
+                f"The {self._arm.scheme} scheme is not at rest {DRAIN_S:.0f} s after everybody connected: "
+                f"{left} are left. See the logs of server and consumer in {self._folder.logs}."
+            )
+        self._control().ask("FREEZE_GC")
+        self._processes.signal("consumer", signal.SIGUSR1)
+        fleet.freeze_gc()
 
     def _drain(self) -> None:
         self._enter("drain")
@@ -580,8 +593,10 @@ def _made_of(population: people.Population, plan: planning.Plan) -> dict[str, np
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Putting away is quick and must not be cut short: a second Ctrl-C waits for its end."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

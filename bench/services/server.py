@@ -5,6 +5,7 @@ They are started from their command line and spoken to on the wire, so one in an
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 import urllib.error
@@ -105,6 +106,11 @@ class SchemeProcesses:
 
     def _tails(self) -> str:
         return "\n".join(f"  {name}:\n{daemon.tail()}" for name, daemon in self._daemons.items())
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Sends a signal to one of the processes, if there is such a one."""
+        if name in self._daemons:
+            self._daemons[name].send(number)
 
     def stop(self) -> None:
         """Server first, so that the consumer can finish what is queued.  Calling it again does nothing."""
