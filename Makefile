@@ -27,7 +27,7 @@ bench: setup
 	@$(FILES); $(BIN)/bench run $(ARGS)
 
 test: setup lint
-	@$(FILES); $(BIN)/pytest -n 2 --dist loadgroup -m "not speed"
+	@$(FILES); $(BIN)/pytest -m "not speed"
 
 fast: setup-python lint
 	@$(FILES); $(BIN)/pytest -n 2 -m "not services and not slow and not speed"

@@ -11,14 +11,6 @@ import pytest
 from bench.services import Stack, bring_up
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything that needs services runs in one worker, on one stack; the fast tests go on beside it."""
-    for item in items:
-        if item.get_closest_marker("services"):
-            item.add_marker(pytest.mark.xdist_group("services"))
-
-
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """MariaDB (or MySQL), Redis and Kafka, private to this test run.  A service test never skips."""

@@ -18,6 +18,15 @@ USERS = 60
 OURS = ("mariadbd", "mysqld", "redis-server", "kafka.Kafka", "-m schemes", "bench.load")
 
 
+_before: set[int] = set()
+
+
+def remember() -> None:
+    """Notes what runs already: services that other tests share are not this run's."""
+    _before.clear()
+    _before.update(processes())
+
+
 def options(out: Path, scheme: str, **changes: Any) -> RunOptions:
     """Sixty users for three seconds, on private services."""
     fixed = {"users": USERS, "rate_per_s": 20.0, "duration_s": 3.0, "warmup_s": 2.0, "pin": "none"}
@@ -33,6 +42,7 @@ def carry_out(
     chosen: RunOptions, show: Callable[[Progress], None] = lambda _: None
 ) -> tuple[RunFolder, dict[str, Any]]:
     """One run and its summary."""
+    remember()
     said: list[str] = []
     folder = runner.run(arm_of(chosen), Load.of(chosen), chosen, say=said.append, show=show)
     report.make(folder)
@@ -43,6 +53,8 @@ def processes() -> dict[int, str]:
     """What runs below this test: pid -> command line."""
     found = {}
     for child in psutil.Process().children(recursive=True):
+        if child.pid in _before:
+            continue
         try:
             command = " ".join(child.cmdline())
         except psutil.NoSuchProcess:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.small import OURS, left_behind
+from tests.e2e.small import OURS, left_behind, remember
 
 pytestmark = pytest.mark.services  # whole runs: they take the machine's run lock and its time
 
@@ -80,7 +80,8 @@ def test_a_second_run_is_told_who_has_the_machine(tmp_path: Path) -> None:
     first = start(tmp_path / "first", "--scheme=memory")
     try:
         wait_for(first, "warmup ")
-        command = [*BENCH, "run", "--scheme=memory", "--users=10", f"--out={tmp_path / 'second'}"]
+        remember()
+    command = [*BENCH, "run", "--scheme=memory", "--users=10", f"--out={tmp_path / 'second'}"]
         second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert second.returncode == 3
         assert str(first.pid) in second.stderr

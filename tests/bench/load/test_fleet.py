@@ -24,6 +24,8 @@ from bench.record import NONE, Op, Outcome, Phase, PushKind
 from schemes.protocol import CONTROL_PATH, SUBPROTOCOL, ControlRequest, decode_control_reply, encode
 from tests.bench.load.servers import ROOT, SECRET, MemoryServer, memory_server
 
+pytestmark = pytest.mark.slow  # starts whole fleets
+
 USERS = 61
 PEOPLE = PopulationOptions(USERS, probe_pairs=2)
 OPTIONS = PlanOptions(rate_per_s=40, warmup_s=1, measure_s=3)
@@ -196,8 +198,6 @@ def test_a_scenario_that_is_none_is_said_at_the_start(
 TASKS = '''
 """What do tasks cost?"""
 from bench.load.user import ChatUser, poisson, task
-
-pytestmark = pytest.mark.slow  # starts whole fleets
 
 class Talker(ChatUser):
     arrivals = poisson(per_second=4)
