@@ -19,6 +19,7 @@ BENCH = [sys.executable, "-m", "bench"]
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[str]:
+    remember()
     command = [
         *BENCH,
         "run",
@@ -80,8 +81,7 @@ def test_a_second_run_is_told_who_has_the_machine(tmp_path: Path) -> None:
     first = start(tmp_path / "first", "--scheme=memory")
     try:
         wait_for(first, "warmup ")
-        remember()
-    command = [*BENCH, "run", "--scheme=memory", "--users=10", f"--out={tmp_path / 'second'}"]
+        command = [*BENCH, "run", "--scheme=memory", "--users=10", f"--out={tmp_path / 'second'}"]
         second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert second.returncode == 3
         assert str(first.pid) in second.stderr
