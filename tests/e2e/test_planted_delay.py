@@ -21,7 +21,9 @@ def receipt_lag(out: Path, patch: pytest.MonkeyPatch, delay_ms: int) -> dict[str
     _, summary = carry_out(chosen)
     lag: dict[str, Any] = summary["lag"]["receipt"]
     assert lag["count"] >= 1000
-    assert lag["undelivered"] == 0
+    assert (
+        lag["undelivered"] <= lag["count"] / 500
+    )  # DRAIN does not know of pushes that the planted fault holds
     return lag
 
 
