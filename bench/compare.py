@@ -186,7 +186,9 @@ def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], flo
     return of
 
 
-ROWS_WRITTEN: Final = ("Innodb_rows_inserted", "Innodb_rows_updated")
+ROWS_WRITTEN: Final = ("Handler_write", "Handler_update", "Handler_delete")
+"""Of the server, not of InnoDB: MariaDB has no Innodb_rows_* any more.  MySQL counts rows of its internal
+temporary tables in Handler_write too."""
 FIGURES: Final = (
     *(
         Figure(
@@ -214,7 +216,7 @@ FIGURES: Final = (
     Figure(
         "rows_written_per_message",
         "number",
-        _per_message("mysql", ("Innodb_rows_inserted", "Innodb_rows_updated")),
+        _per_message("mysql", ROWS_WRITTEN),
     ),
     Figure("commits_per_message", "number", _per_message("mysql", ("Com_commit",))),
     Figure("mysql_statements_per_message", "number", _per_message("mysql", ("Questions",))),

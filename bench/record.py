@@ -160,4 +160,4 @@ TABLES: Final = {"operations": OPERATIONS, "items": ITEMS, "pushes": PUSHES, "co
 TIMESERIES: Final = (("t", "int64"), ("component", "string"), ("metric", "string"), ("value", "float64"))
 """`timeseries.parquet`, long form, one sample a second.  component: generator, server, consumer, mysql,
 redis, kafka, machine.  metric: cpu_s (cumulative), rss_bytes, runqueue_s (cumulative), and the stores' own
-counters under their own names (Com_select, Innodb_rows_updated, keyspace_hits, ...)."""
+counters under their own names (Com_select, Handler_update, keyspace_hits, ...)."""

@@ -54,8 +54,8 @@ def run(
                 "rss_bytes_max": 200,
                 "counters": {
                     "Com_commit": 10_000,
-                    "Innodb_rows_inserted": 5_000,
-                    "Innodb_rows_updated": 15_000,
+                    "Handler_write": 5_000,
+                    "Handler_update": 15_000,
                 },
             },
             "generator": {"cpu_s_per_1000_messages": 99.0, "rss_bytes_max": 10**9},
