@@ -10,7 +10,8 @@ from typing import Final
 from schemes import read_state
 from schemes.read_state import Sent
 from schemes.stores.driver import Session
-from schemes.stores.rows import AHEAD_SEQS, Expression, Span
+from schemes.stores.members import Member
+from schemes.stores.rows import DELIVERED_SEQ, Joined, Looked, Span
 
 _ADVANCE: Final = "INSERT INTO read_advances (conversation_id, user_id, up_to_seq, read_at) VALUES "
 _ROW: Final = "(%s,%s,%s,%s)"
@@ -18,10 +19,11 @@ SENDERS: Final = (
     "SELECT DISTINCT sender_id FROM messages FORCE INDEX (PRIMARY)"
     " WHERE conversation_id = %s AND seq > %s AND seq <= %s LIMIT %s"
 )
-_SENDERS_AHEAD: Final = (
-    "(SELECT GROUP_CONCAT(DISTINCT t.sender_id) FROM messages t FORCE INDEX (PRIMARY)"
-    " WHERE t.conversation_id = %s AND t.seq > %s AND t.seq <= %s AND t.seq > m.read_seq)"
+_LOOKED: Final = (
+    " LEFT JOIN messages t FORCE INDEX (PRIMARY)"
+    " ON t.conversation_id = m.conversation_id AND t.seq > m.read_seq AND t.seq <= %s"
 )
+_LEFT: Final = "IF(c.last_seq > GREATEST(%s, m.read_seq), c.last_seq - GREATEST(%s, m.read_seq), 0)"
 
 
 class CursorModel:
@@ -31,16 +33,26 @@ class CursorModel:
     async def add(self, session: Session, sent: Sent) -> None:
         """Nothing to write: the conversation's head says it."""
 
-    def unread_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
-        """Nothing to ask: it follows from the head."""
-        return None
+    def look(self, cursor: str, up_to_seq: int, *, senders: bool) -> Looked:
+        if cursor == DELIVERED_SEQ:
+            return "0, NULL, NULL", "", ()
+        if senders:
+            columns = f"{_LEFT}, NULL, GROUP_CONCAT(DISTINCT t.sender_id)"
+            return columns, _LOOKED, (up_to_seq, up_to_seq, up_to_seq)
+        return f"{_LEFT}, NULL, NULL", "", (up_to_seq, up_to_seq)
 
-    def ids_ahead(self, conversation_id: str, user: int, up_to_seq: int, cursor: str) -> Expression | None:
-        """Nothing to ask: there are no rows to mark."""
-        return None
+    def rows_to_read(self, ids: str, user: int) -> Joined:
+        """There are no rows."""
+        return "", "", 0
 
-    def senders_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
-        return _SENDERS_AHEAD, (conversation_id, max(0, up_to_seq - AHEAD_SEQS), up_to_seq)
+    def rows_to_deliver(self, ids: str, user: int) -> Joined:
+        """There are no rows."""
+        return "", "", 0
+
+    async def note_read(
+        self, session: Session, conversation_id: str, user: int, up_to_seq: int, at: str
+    ) -> None:
+        await session.write(_ADVANCE + _ROW, (conversation_id, user, up_to_seq, at))
 
     async def mark_read(self, session: Session, spans: Sequence[Span], at: str) -> list[Sequence[int]]:
         args = [part for span in spans for part in (span.conversation_id, span.user, span.up_to_seq, at)]
@@ -50,13 +62,11 @@ class CursorModel:
     async def mark_delivered(self, session: Session, spans: Sequence[Span], at: str) -> None:
         """Nothing to write: the member's `delivered_seq` says it."""
 
-    async def unread(self, session: Session, span: Span, last_seq: int) -> int:
-        return read_state.unread(last_seq, span.up_to_seq)
+    async def unread(self, session: Session, members: Sequence[Member]) -> list[int]:
+        return [read_state.unread(member.last_seq, member.read_seq) for member in members]
 
 
 async def _senders(session: Session, span: Span) -> Sequence[int]:
-    if span.found is not None:
-        return span.found.senders
     length = span.up_to_seq - span.from_seq
     rows = await session.rows(SENDERS, (span.conversation_id, span.from_seq, span.up_to_seq, length))
     return [row[0] for row in rows]

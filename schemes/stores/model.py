@@ -11,7 +11,8 @@ from schemes.read_state import Sent
 from schemes.stores.cursor import CursorModel
 from schemes.stores.driver import Session
 from schemes.stores.flags import FlagsModel
-from schemes.stores.rows import Expression, Span
+from schemes.stores.members import Member
+from schemes.stores.rows import Joined, Looked, Span
 
 
 class Model(Protocol):
@@ -24,16 +25,21 @@ class Model(Protocol):
     async def add(self, session: Session, sent: Sent) -> None:
         """A new message has arrived for everyone but its sender."""
 
-    def unread_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
-        """What will be unread after `up_to_seq`; NULL where that is not beyond the cursor of the row `m`
-        (user_id, conversation_id, read_seq, delivered_seq).  None: no need to ask."""
+    def look(self, cursor: str, up_to_seq: int, *, senders: bool) -> Looked:
+        """For a SELECT of one member `m` and its conversation `c`: what will be unread after `up_to_seq` (or
+        after the read cursor, if that is further), the ids of the rows from `cursor` on, and who sent those:
+        the last two NULL where there is nothing or nobody asks."""
 
-    def ids_ahead(self, conversation_id: str, user: int, up_to_seq: int, cursor: str) -> Expression | None:
-        """The rows to mark, from the `cursor` of `m` on, comma-separated: all if that is no further than
-        AHEAD_SEQS below `up_to_seq`."""
+    def rows_to_read(self, ids: str, user: int) -> Joined:
+        """The rows `ids` (comma-separated) of a user, joined to an UPDATE of the member `m`, and read."""
 
-    def senders_ahead(self, conversation_id: str, user: int, up_to_seq: int) -> Expression | None:
-        """Who sent the messages from the read cursor of `m` on; the form and the limit of `ids_ahead`."""
+    def rows_to_deliver(self, ids: str, user: int) -> Joined:
+        """As `rows_to_read`."""
+
+    async def note_read(
+        self, session: Session, conversation_id: str, user: int, up_to_seq: int, at: str
+    ) -> None:
+        """What else there is to write after `rows_to_read`."""
 
     async def mark_read(self, session: Session, spans: Sequence[Span], at: str) -> list[Sequence[int]]:
         """The messages of others in the spans of one user are read now, for the first time, and delivered
@@ -42,8 +48,8 @@ class Model(Protocol):
     async def mark_delivered(self, session: Session, spans: Sequence[Span], at: str) -> None:
         """The messages of others in the spans of one user were delivered now."""
 
-    async def unread(self, session: Session, span: Span, last_seq: int) -> int:
-        """What is unread after `span.up_to_seq`; `last_seq` is the conversation's head as seen before."""
+    async def unread(self, session: Session, members: Sequence[Member]) -> list[int]:
+        """What is unread after the read cursor of each locked member."""
 
 
 MODELS: Final[dict[str, type[FlagsModel] | type[CursorModel]]] = {"flags": FlagsModel, "cursor": CursorModel}

@@ -49,8 +49,7 @@ from typing import Any, Final, TypeVar
 from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
 from schemes.protocol import DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Advanced, Conversation, Reached, Sent
-from schemes.stores import catch_up, queries, tables, transactions
-from schemes.stores.change_log import HeadsMoved
+from schemes.stores import catch_up, one_mark, queries, tables, transactions
 from schemes.stores.directory import Directory, not_member
 from schemes.stores.driver import (
     DEADLOCK,
@@ -65,6 +64,7 @@ from schemes.stores.driver import (
     connect,
 )
 from schemes.stores.model import make
+from schemes.stores.one_mark import Overtaken
 from schemes.stores.pool import Pool
 from schemes.stores.rows import Cursor, Draft, Head, Marking, MemberState, QueuedMark, Stored
 from schemes.stores.seeding import Seeder
@@ -72,7 +72,7 @@ from schemes.stores.times import stamp
 
 T = TypeVar("T")
 Work = Callable[[Session, bool], Awaitable[T]]
-"""The statements of one transaction; with True it may look change ids up ahead (and raise HeadsMoved)."""
+"""The statements of one transaction; with True it may look without locking first (and raise Overtaken)."""
 
 OPERATION_S: Final = 4.5
 """Below the 5 s after which a client gives up: the refusal must still arrive."""
@@ -98,9 +98,9 @@ class MySQL:
             raise ValueError(
                 f"a pool needs at least one connection, expected mysql-pool >= 1, got {pool_size}"
             )
-        writers = max(1, pool_size * 3 // 4)
+        writers = max(1, pool_size // 2)
         self._writers = Pool(lambda: connect(self._target, autocommit=False), writers)
-        self._readers = Pool(lambda: connect(self._target), max(1, pool_size - writers))
+        self._singles = Pool(lambda: connect(self._target), max(1, pool_size - writers))
         self._directory = Directory()
         self._seeder: Seeder | None = None
         self._counters = dict.fromkeys(
@@ -110,7 +110,7 @@ class MySQL:
                 "duplicates",
                 "deadlocks",
                 "lock_waits",
-                "heads_moved",
+                "overtaken",
                 "retries_exhausted",
                 "connections_lost",
                 "unavailable",
@@ -129,7 +129,7 @@ class MySQL:
         try:
             await tables.create(self._target)
             await self._writers.warm()
-            await self._readers.warm()
+            await self._singles.warm()
         except StoreError as why:
             raise Refused("UNAVAILABLE", f"MySQL at {self._target}: {why}") from why
 
@@ -255,7 +255,7 @@ class MySQL:
         try:
             return await self._transact(
                 lambda session, ahead: transactions.send(
-                    session, self._model, conversation, draft, self._receipt_members, heads=ahead
+                    session, self._model, conversation, draft, self._receipt_members, ahead=ahead
                 ),
                 trace,
             )
@@ -278,7 +278,7 @@ class MySQL:
         """All or none.  Raises Refused("SEQ_AHEAD")."""
         return await self._transact(
             lambda session, ahead: transactions.read(
-                session, self._model, user, wanted, at, self._receipt_members, heads=ahead
+                session, self._model, user, wanted, at, self._receipt_members, ahead=ahead
             ),
             trace,
         )
@@ -287,9 +287,45 @@ class MySQL:
         self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
     ) -> list[Marking]:
         """All or none.  Raises Refused("SEQ_AHEAD")."""
-        return await self._transact(
+        return await self._bounded(self._deliver(user, wanted, at, trace))
+
+    async def _deliver(
+        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
+    ) -> list[Marking]:
+        if len(wanted) == 1:
+            marking = await self._deliver_one(user, *wanted[0], at, trace)
+            if marking is not None:
+                return [marking]
+        return await self._tries(
             lambda session, _: transactions.deliver(session, self._model, user, wanted, at), trace
         )
+
+    async def _deliver_one(
+        self, user: int, conversation: Conversation, up_to_seq: int, at: int, trace: Trace
+    ) -> Marking | None:
+        """The usual case in two statements, the second a transaction by itself; None where it takes more."""
+        seen = await self._again_if_idle_died(
+            lambda session: one_mark.look_to_deliver(session, self._model, user, conversation, up_to_seq),
+            trace,
+        )
+        transactions.check_head(seen, up_to_seq)
+        if up_to_seq <= seen.delivered_seq:
+            return Marking(conversation.conversation_id, seen.delivered_seq, seen.version, 0, at)
+        if not one_mark.reaches(seen.delivered_seq, up_to_seq):
+            return None
+        try:
+            await self._once(
+                lambda session: one_mark.move_delivered(session, self._model, seen, up_to_seq, stamp(at)),
+                trace,
+            )
+        except Overtaken:
+            self._counters["overtaken"] += 1
+            return None
+        except Contention as why:
+            self._count_victim(why)
+            return None
+        reached = Reached(conversation, user, up_to_seq, at)
+        return Marking(conversation.conversation_id, up_to_seq, seen.version, 0, at, reached=reached)
 
     async def apply_reads(self, marks: Iterable[QueuedMark], trace: Trace) -> list[Advanced]:
         """Applies a batch in one transaction: forward only, so applying it again changes nothing.
@@ -367,26 +403,47 @@ class MySQL:
 
     async def _again_if_idle_died(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
         while True:
-            session = await self._acquire(self._readers, trace)
+            session = await self._acquire(self._singles, trace)
             began = clock_ns()
             try:
                 result = await work(session)
             except ConnectionLost:
-                self._drop_lost(self._readers, session)
+                self._drop_lost(self._singles, session)
                 if session.fresh:
                     raise
             except BaseException:
-                self._readers.discard(session)
+                self._singles.discard(session)
                 raise
             else:
-                self._readers.release(session)
+                self._singles.release(session)
                 return result
             finally:
                 trace.store += clock_ns() - began
 
+    async def _once(self, work: Callable[[Session], Awaitable[None]], trace: Trace) -> None:
+        """One writing statement, committed by itself; unknown where its connection dies."""
+        session = await self._acquire(self._singles, trace)
+        began = clock_ns()
+        try:
+            await work(session)
+        except ConnectionLost:
+            self._drop_lost(self._singles, session)
+            raise
+        except (StoreError, Overtaken):
+            self._singles.release(session)
+            raise
+        except BaseException:
+            self._singles.discard(session)
+            raise
+        else:
+            self._singles.release(session)
+            self._counters["transactions"] += 1
+        finally:
+            trace.store += clock_ns() - began
+
     async def _transact(self, work: Work[T], trace: Trace) -> T:
         """Runs one transaction, again from the start where MySQL chose it as a victim, or where another
-        server was faster with the change ids: then without having looked them up ahead."""
+        server was faster than what was looked up without a lock: then with one."""
         return await self._bounded(self._tries(work, trace))
 
     async def _tries(self, work: Work[T], trace: Trace) -> T:
@@ -394,16 +451,19 @@ class MySQL:
         while True:
             try:
                 return await self._try(work, ahead, trace)
-            except HeadsMoved:
-                self._counters["heads_moved"] += 1
+            except Overtaken:
+                self._counters["overtaken"] += 1
                 ahead = False
             except Contention as why:
-                self._counters["deadlocks" if why.errno == DEADLOCK else "lock_waits"] += 1
+                self._count_victim(why)
                 victim += 1
                 if victim > RETRIES:
                     self._counters["retries_exhausted"] += 1
                     raise Unavailable(why.errno, f"a victim of contention {victim} times") from why
                 await _pause(victim, trace)
+
+    def _count_victim(self, why: Contention) -> None:
+        self._counters["deadlocks" if why.errno == DEADLOCK else "lock_waits"] += 1
 
     async def _try(self, work: Work[T], ahead: bool, trace: Trace) -> T:
         """An idle connection that turns out to be dead is replaced: nothing was committed on it."""
@@ -464,7 +524,7 @@ class MySQL:
 
     def _flush(self) -> None:
         self._writers.flush()
-        self._readers.flush()
+        self._singles.flush()
 
     async def _bounded(self, work: Awaitable[T]) -> T:
         """The result, or Refused("UNAVAILABLE") where MySQL is away or OPERATION_S are over.

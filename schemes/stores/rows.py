@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from schemes.read_state import Advanced, Reached, Sent
 
-Expression = tuple[str, Sequence[Any]]
-"""A scalar SQL expression with its arguments."""
+Looked = tuple[str, str, Sequence[Any]]
+"""For a SELECT: three columns, the join that they need, and the arguments of both in their order."""
+Joined = tuple[str, str, int]
+"""For an UPDATE: a join, assignments that begin with a comma, and how many stamps those take."""
 READ_SEQ: Final = "read_seq"
 DELIVERED_SEQ: Final = "delivered_seq"
-CURSORS: Final = (READ_SEQ, DELIVERED_SEQ)
 AHEAD_SEQS: Final = 200
-"""How far below `up_to_seq` rows are looked up ahead: a literal bound, so that no long history is walked."""
+"""The longest span whose ids are looked up together with the rest: they come as one text."""
 
 
 @dataclass(slots=True)
@@ -70,25 +71,14 @@ class QueuedMark:
 
 
 @dataclass(slots=True)
-class Found:
-    """The rows of a span: message ids, and the senders where they were asked for."""
-
-    ids: list[int]
-    senders: list[int]
-
-
-@dataclass(slots=True)
 class Span:
-    """(from_seq, up_to_seq] of one conversation, seen by one member; `senders`: whether they are asked for.
-
-    `found` is what was looked up ahead; None: nothing was."""
+    """(from_seq, up_to_seq] of one conversation and member; `senders`: whether they are asked for."""
 
     conversation_id: str
     user: int
     from_seq: int
     up_to_seq: int
     senders: bool = False
-    found: Found | None = None
 
 
 @dataclass(slots=True)

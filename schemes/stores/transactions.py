@@ -6,25 +6,17 @@ other order deadlocks two devices of one person.  COMMIT and trying again are `m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from schemes.ports import Refused
 from schemes.read_state import GROUP, Advanced, Conversation, Reached, Sent, senders_between
-from schemes.stores import change_log
+from schemes.stores import change_log, one_mark
 from schemes.stores.driver import Session
-from schemes.stores.members import AHEAD_ROWS, Ahead, Member, lock, lock_ahead
+from schemes.stores.members import Member, lock
 from schemes.stores.model import Model
-from schemes.stores.rows import (
-    AHEAD_SEQS,
-    DELIVERED_SEQ,
-    READ_SEQ,
-    Draft,
-    Marking,
-    QueuedMark,
-    Span,
-    Stored,
-)
+from schemes.stores.one_mark import Seen
+from schemes.stores.rows import Draft, Marking, QueuedMark, Span, Stored
 from schemes.stores.times import stamp
 
 NEXT_SEQ: Final = (
@@ -61,31 +53,36 @@ async def send(
     draft: Draft,
     receipt_members: int,
     *,
-    heads: bool,
+    ahead: bool,
 ) -> Stored:
     """Appends a message; sending implies reading all that came before it.
 
-    Raises DuplicateKey when the sender used this client_msg_id before: roll back and look it up."""
+    With `ahead` what is unread is looked up without a lock, and Overtaken raised where another server was
+    faster: roll back and come again without.  Raises DuplicateKey when the sender used this client_msg_id
+    before: roll back and look it up."""
     conversation_id, at = conversation.conversation_id, stamp(draft.at)
     await session.write(NEXT_SEQ, (at, conversation_id))
     seq = session.last_id
     args = (seq, at, seq, seq, at, draft.sender, conversation_id, seq - 1)
-    member = None
+    advanced, log = None, change_log.write
     if await session.write(MARK_SENT, args) == 0:  # something of others was unread
-        wanted = [(conversation, seq)]
-        (member,) = await _lock_to_read(session, model, draft.sender, wanted, receipt_members, heads=heads)
+        if ahead:
+            told = _told(conversation, receipt_members)
+            seen = await one_mark.look_to_read(session, model, draft.sender, conversation, seq, senders=told)
+            advanced = await _read_seen(session, model, seen, seq, draft.at, senders=told)
+        if advanced is None:
+            (member,) = await lock(session, [(draft.sender, conversation)])
+            (advanced,) = await _advance(session, model, [(member, seq)], draft.at, receipt_members)
+            log = change_log.log
     await session.write(
         INSERT_MESSAGE,
         (conversation_id, seq, draft.message_id, draft.sender, draft.client_msg_id, at, draft.body),
     )
     sent = Sent(conversation, draft.message_id, seq, draft.sender, draft.client_msg_id, draft.at, draft.body)
-    advanced: list[Advanced] = []
-    if member is not None:
-        advanced = await _advance(session, model, [(member, seq)], draft.at, receipt_members)
     await model.add(session, sent)
-    if member is not None:
-        await change_log.log(session, advanced, _heads([member]))
-    return Stored(sent, advanced[0] if advanced else None, duplicate=False)
+    if advanced is not None:
+        await log(session, [advanced])
+    return Stored(sent, advanced, duplicate=False)
 
 
 async def read(
@@ -96,14 +93,19 @@ async def read(
     at: int,
     receipt_members: int,
     *,
-    heads: bool,
+    ahead: bool,
 ) -> list[Marking]:
     """Moves the user's read cursors; `wanted` is ascending by conversation, one entry each.
 
-    With `heads` the change ids are looked up ahead.  Raises Refused SEQ_AHEAD before anything is changed, and
-    HeadsMoved when another server was faster with them: roll back and come again without."""
-    members = await _lock_to_read(session, model, user, wanted, receipt_members, heads=heads)
-    _check_heads(members, wanted)
+    With `ahead` a single one is moved without locking first, and Overtaken raised where another server was
+    faster: roll back and come again without.  Raises Refused SEQ_AHEAD before anything is changed."""
+    if ahead and len(wanted) == 1:
+        marking = await _read_one(session, model, user, *wanted[0], at, receipt_members)
+        if marking is not None:
+            return [marking]
+    members = await lock(session, [(user, conversation) for conversation, _ in wanted])
+    for member, (_, up_to_seq) in zip(members, wanted, strict=True):
+        check_head(member, up_to_seq)
     moves = [
         (member, up_to_seq)
         for member, (_, up_to_seq) in zip(members, wanted, strict=True)
@@ -113,21 +115,26 @@ async def read(
         advanced.conversation.conversation_id: advanced
         for advanced in await _advance(session, model, moves, at, receipt_members)
     }
-    markings = [
-        await _read_marking(session, model, member, moved.get(member.conversation.conversation_id))
-        for member in members
-    ]
-    await change_log.log(session, list(moved.values()), _heads([member for member, _ in moves]))
+    markings = []
+    for member, unread in zip(members, await model.unread(session, members), strict=True):
+        conversation_id = member.conversation.conversation_id
+        advanced = moved.get(conversation_id)
+        if advanced is not None:
+            advanced.unread = unread
+        markings.append(
+            Marking(conversation_id, member.read_seq, member.version, unread, member.read_at, advanced)
+        )
+    await change_log.log(session, list(moved.values()))
     return markings
 
 
 async def deliver(
     session: Session, model: Model, user: int, wanted: Sequence[tuple[Conversation, int]], at: int
 ) -> list[Marking]:
-    """Moves the user's delivery cursors, else as `read`.  Deliveries are told, not logged."""
-    aheads = [(conversation, _to_deliver(model, user, conversation, seq)) for conversation, seq in wanted]
-    members = await _lock_ahead(session, user, aheads, heads=False)
-    _check_heads(members, wanted)
+    """Moves the user's delivery cursors, else as `read` without `ahead`.  Deliveries are told, not logged."""
+    members = await lock(session, [(user, conversation) for conversation, _ in wanted])
+    for member, (_, up_to_seq) in zip(members, wanted, strict=True):
+        check_head(member, up_to_seq)
     return await _mark_delivered(
         session, model, [(member, seq) for member, (_, seq) in zip(members, wanted, strict=True)], at
     )
@@ -146,7 +153,7 @@ async def apply_reads(
         up_to_seq = min(mark.up_to_seq, member.last_seq)
         if up_to_seq > member.read_seq:
             (advanced,) = await _advance(session, model, [(member, up_to_seq)], mark.at, receipt_members)
-            advanced.unread = await model.unread(session, _after(member), member.last_seq)
+            (advanced.unread,) = await model.unread(session, [member])
             moved.append(advanced)
     await change_log.log(session, moved)
     return moved
@@ -167,15 +174,62 @@ async def apply_delivered(
     return reached
 
 
-async def _read_marking(session: Session, model: Model, member: Member, advanced: Advanced | None) -> Marking:
-    unread = member.unread
-    if advanced is None or unread is None:
-        unread = await model.unread(session, _after(member), member.last_seq)
-    if advanced is not None:
-        advanced.unread = unread
-    conversation_id = member.conversation.conversation_id
-    return Marking(
-        conversation_id, member.read_seq, member.version, unread, member.read_at, advanced=advanced
+def check_head(member: Member | Seen, up_to_seq: int) -> None:
+    """Raises Refused SEQ_AHEAD for a mark of what was not sent yet."""
+    if up_to_seq > member.last_seq:
+        conversation_id = member.conversation.conversation_id
+        raise Refused(
+            "SEQ_AHEAD",
+            f"up_to_seq {up_to_seq} of {conversation_id} is beyond {member.last_seq}",
+            current={"last_seq": member.last_seq},
+        )
+
+
+async def _read_one(
+    session: Session,
+    model: Model,
+    user: int,
+    conversation: Conversation,
+    up_to_seq: int,
+    at: int,
+    receipt_members: int,
+) -> Marking | None:
+    """One conversation, without locking first; None where the span is too long for that."""
+    told = _told(conversation, receipt_members)
+    seen = await one_mark.look_to_read(session, model, user, conversation, up_to_seq, senders=told)
+    check_head(seen, up_to_seq)
+    advanced = None
+    if up_to_seq > seen.read_seq:
+        advanced = await _read_seen(session, model, seen, up_to_seq, at, senders=told)
+        if advanced is None:
+            return None
+        await change_log.write(session, [advanced])
+    if advanced is None:
+        return Marking(conversation.conversation_id, seen.read_seq, seen.version, seen.unread, seen.read_at)
+    advanced.unread = seen.unread
+    return Marking(conversation.conversation_id, up_to_seq, advanced.version, seen.unread, at, advanced)
+
+
+async def _read_seen(
+    session: Session, model: Model, seen: Seen, up_to_seq: int, at: int, *, senders: bool
+) -> Advanced | None:
+    """Moves a read cursor that was seen and takes the change ids; log and `unread` are the caller's."""
+    if not one_mark.reaches(seen.read_seq, up_to_seq):
+        return None
+    taken = await one_mark.move_read(session, model, seen, up_to_seq, stamp(at))
+    told = senders_between(seen.conversation.members, seen.senders) if senders else ()
+    peer = seen.conversation.peer_of(seen.user)
+    return Advanced(
+        seen.conversation,
+        seen.user,
+        seen.read_seq,
+        up_to_seq,
+        seen.version + 1,
+        at,
+        0,
+        taken[seen.user],
+        None if peer is None else taken[peer],
+        told,
     )
 
 
@@ -203,7 +257,6 @@ async def _advance(
         )
         member.read_seq, member.read_at, member.version = up_to_seq, at, version
         member.delivered_seq = max(member.delivered_seq, up_to_seq)
-        member.found = None
     return moved
 
 
@@ -221,7 +274,7 @@ async def _mark_delivered(
     for member, up_to_seq in wanted:
         reached = None
         if up_to_seq > member.delivered_seq:
-            member.delivered_seq, member.found = up_to_seq, None
+            member.delivered_seq = up_to_seq
             reached = Reached(member.conversation, member.user, up_to_seq, at)
         conversation_id = member.conversation.conversation_id
         markings.append(
@@ -249,42 +302,6 @@ async def _move(
     )
 
 
-async def _lock_to_read(
-    session: Session,
-    model: Model,
-    user: int,
-    wanted: Sequence[tuple[Conversation, int]],
-    receipt_members: int,
-    *,
-    heads: bool,
-) -> list[Member]:
-    aheads = [
-        (conversation, _to_read(model, user, conversation, up_to_seq, receipt_members))
-        for conversation, up_to_seq in wanted
-    ]
-    return await _lock_ahead(session, user, aheads, heads=heads)
-
-
-async def _lock_ahead(
-    session: Session, user: int, aheads: Sequence[tuple[Conversation, Ahead]], *, heads: bool
-) -> list[Member]:
-    if len(aheads) > AHEAD_ROWS:
-        return await lock(session, [(user, conversation) for conversation, _ in aheads])
-    return await lock_ahead(session, user, aheads, heads=heads)
-
-
-def _to_read(
-    model: Model, user: int, conversation: Conversation, up_to_seq: int, receipt_members: int
-) -> Ahead:
-    key = (conversation.conversation_id, user, up_to_seq)
-    senders = model.senders_ahead(*key) if _told(conversation, receipt_members) else None
-    return model.unread_ahead(*key), model.ids_ahead(*key, READ_SEQ), senders
-
-
-def _to_deliver(model: Model, user: int, conversation: Conversation, up_to_seq: int) -> Ahead:
-    return None, model.ids_ahead(conversation.conversation_id, user, up_to_seq, DELIVERED_SEQ), None
-
-
 async def _lock_all(
     session: Session, marks: Sequence[tuple[Conversation, QueuedMark]]
 ) -> dict[tuple[int, str], Member]:
@@ -293,40 +310,10 @@ async def _lock_all(
     return {(member.user, member.conversation.conversation_id): member for member in members}
 
 
-def _check_heads(members: Iterable[Member], wanted: Iterable[tuple[Conversation, int]]) -> None:
-    for member, (conversation, up_to_seq) in zip(members, wanted, strict=True):
-        if up_to_seq > member.last_seq:
-            raise Refused(
-                "SEQ_AHEAD",
-                f"up_to_seq {up_to_seq} of {conversation.conversation_id} is beyond {member.last_seq}",
-                current={"last_seq": member.last_seq},
-            )
-
-
 def _told(conversation: Conversation, receipt_members: int) -> bool:
     """Whether the senders of what is newly read are told of it."""
     return conversation.kind == GROUP and len(conversation.members) <= receipt_members
 
 
 def _span(member: Member, from_seq: int, up_to_seq: int, *, senders: bool = False) -> Span:
-    found = member.found if up_to_seq - from_seq <= AHEAD_SEQS else None
-    return Span(member.conversation.conversation_id, member.user, from_seq, up_to_seq, senders, found)
-
-
-def _after(member: Member) -> Span:
-    return Span(member.conversation.conversation_id, member.user, member.read_seq, member.read_seq)
-
-
-def _heads(members: Iterable[Member]) -> dict[int, int] | None:
-    """The change ids of all whose log is to be written; None where they were not looked up."""
-    heads: dict[int, int] = {}
-    for member in members:
-        for user, head in (
-            (member.user, member.head),
-            (member.conversation.peer_of(member.user), member.peer_head),
-        ):
-            if user is not None and head is None:
-                return None
-            if user is not None and head is not None:
-                heads[user] = head
-    return heads
+    return Span(member.conversation.conversation_id, member.user, from_seq, up_to_seq, senders)
