@@ -46,6 +46,8 @@ FOCUSED_S: Final = (0.5, 1.5)
 LATER_MEDIAN_S: Final = 60.0
 MUCH_LATER_MEDIAN_S: Final = 300.0
 SIGMA: Final = 1.0
+DELIVERED_WINDOW_S: Final = 1.0
+"""How long a device gathers what it confirms; what its person has read by then needs no confirmation."""
 FULL_DURATION_S: Final = 600.0
 """Both medians shrink with a shorter run."""
 HORIZON_MEDIANS: Final = 10
@@ -103,7 +105,7 @@ class Causes:
     devices: float
     """Devices that get the MESSAGE: the receivers' and the sender's others."""
     delivered: float
-    """DELIVERED operations before batching: one for each receiving device."""
+    """DELIVERED operations before batching: one for each device of the receivers who do not read at once."""
     read: float
     """READ operations that find something new."""
     receipts: float
@@ -513,8 +515,10 @@ def _probes(population: Population, plan: Plan, rng: np.random.Generator) -> Row
     return probes
 
 
-def causes(population: Population, plan: Plan) -> Causes:
-    """What one planned message causes on average, if every message arrives; `read` in equilibrium."""
+def causes(population: Population, plan: Plan, delivered_window_s: float = DELIVERED_WINDOW_S) -> Causes:
+    """What one planned message causes on average, if every message arrives at once; `read` in equilibrium.
+
+    Whoever reads within `delivered_window_s` confirms by that, on all devices."""
     conversation = plan.sends["conversation"].astype(np.int64)
     sender = population.device_person[plan.sends["device"]].astype(np.int64)
     n = max(1, len(conversation))
@@ -525,13 +529,15 @@ def causes(population: Population, plan: Plan) -> Causes:
     direct = conversation < population.direct
     marks = plan.reads[plan.reads["effective"] > 0]
     per_send = len(marks) / n
+    at_once = marks["person"][marks["delay"] < delivered_window_s * SECOND]
+    read_at_once = float(counts[at_once].sum()) / n
     own = float((counts[marks["person"]] - 1).sum()) / n
     receipts = float(_told(population, plan, marks).sum()) / n
     reached = float(np.where(direct, counts[sender] * (online > counts[sender]), 0).sum()) / n
     return Causes(
         receivers=receivers,
         devices=float((online - 1).sum()) / n,
-        delivered=received,
+        delivered=received - read_at_once,
         read=per_send,
         receipts=receipts,
         pushes=float((online - 1).sum()) / n + own + receipts + reached,

@@ -518,7 +518,7 @@ class _Attempt:
                 "send_per_s": rate,
                 "planned": load.plan.count,
                 "connections_asked": options.users,
-                "causes": vars(planning.causes(population, load.plan)),
+                "causes": vars(planning.causes(population, load.plan, options.delivered_window_s)),
                 "delivered_window_s": options.delivered_window_s,
             },
             "window": facts.window,

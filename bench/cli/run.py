@@ -271,7 +271,7 @@ def _describe(options: RunOptions) -> None:
 
     names = [arm.name for arm in arms(options)]
     load = Load.of(options)
-    caused = causes(load.population, load.plan)
+    caused = causes(load.population, load.plan, options.delivered_window_s)
     click.echo(f"runs       {options.repeat} x {', '.join(names)}")
     click.echo(
         f"people     {load.population.people:,} with {options.users:,} devices, "

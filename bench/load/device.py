@@ -507,9 +507,18 @@ class Device:
         elif seq > self._confirm.get(conversation, 0):
             self._confirm[conversation] = seq
 
+    def _knows(self, conversation: int, seq: int) -> bool:
+        """Whether the person has read it meanwhile, here or on another device: then it was delivered."""
+        return self._crowd.marked[self.cell(conversation)] >= seq
+
     def _confirm_all(self, due: int) -> None:
         confirm, self._confirm = self._confirm, None
         if confirm is None or self.connection is None:
+            return
+        confirm = {
+            conversation: seq for conversation, seq in confirm.items() if not self._knows(conversation, seq)
+        }
+        if not confirm:
             return
         name = self._crowd.population.conversation_id
         marks = [Mark(name(conversation), seq) for conversation, seq in confirm.items()]

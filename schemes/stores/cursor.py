@@ -35,11 +35,11 @@ class CursorModel:
 
     def look(self, cursor: str, up_to_seq: int, *, senders: bool) -> Looked:
         if cursor == DELIVERED_SEQ:
-            return "0, NULL, NULL", "", ()
+            return "0, '-', '-'", "", ()
         if senders:
-            columns = f"{_LEFT}, NULL, GROUP_CONCAT(DISTINCT t.sender_id)"
+            columns = f"{_LEFT}, '-', IFNULL(GROUP_CONCAT(DISTINCT t.sender_id), '-')"
             return columns, _LOOKED, (up_to_seq, up_to_seq, up_to_seq)
-        return f"{_LEFT}, NULL, NULL", "", (up_to_seq, up_to_seq)
+        return f"{_LEFT}, '-', '-'", "", (up_to_seq, up_to_seq)
 
     def rows_to_read(self, ids: str, user: int) -> Joined:
         """There are no rows."""

@@ -33,8 +33,8 @@ _LOOKED: Final = (
     " ON r.conversation_id = m.conversation_id AND r.receiver_id = m.user_id AND r.seq > m.{cursor}"
 )
 _LEFT: Final = "COUNT(IF(r.seq > GREATEST(%s, m.read_seq) AND r.read_status = FALSE, 1, NULL))"
-_IDS: Final = "GROUP_CONCAT(IF(r.seq <= %s, r.message_id, NULL))"
-_SENDERS: Final = "GROUP_CONCAT(DISTINCT IF(r.seq <= %s, r.sender_id, NULL))"
+_IDS: Final = "IFNULL(GROUP_CONCAT(IF(r.seq <= %s, r.message_id, NULL)), '-')"
+_SENDERS: Final = "IFNULL(GROUP_CONCAT(DISTINCT IF(r.seq <= %s, r.sender_id, NULL)), '-')"
 READ: Final = (
     "UPDATE message_read_status FORCE INDEX (PRIMARY) SET delivered_time = COALESCE(delivered_time, %s),"
     " delivered = TRUE, read_status = TRUE, read_time = %s"
@@ -83,10 +83,10 @@ class FlagsModel:
     def look(self, cursor: str, up_to_seq: int, *, senders: bool) -> Looked:
         join = _LOOKED.format(cursor=cursor)
         if cursor == DELIVERED_SEQ:
-            return f"0, {_IDS}, NULL", f"{join} AND r.seq <= %s", (up_to_seq, up_to_seq)
+            return f"0, {_IDS}, '-'", f"{join} AND r.seq <= %s", (up_to_seq, up_to_seq)
         if senders:
             return f"{_LEFT}, {_IDS}, {_SENDERS}", join, (up_to_seq, up_to_seq, up_to_seq)
-        return f"{_LEFT}, {_IDS}, NULL", join, (up_to_seq, up_to_seq)
+        return f"{_LEFT}, {_IDS}, '-'", join, (up_to_seq, up_to_seq)
 
     def rows_to_read(self, ids: str, user: int) -> Joined:
         return (_JOINED.format(ids=ids, user=user), _AND_READ, 2) if ids else _NO_ROWS

@@ -19,7 +19,7 @@ LOCK: Final = (
     " (SELECT c.last_seq FROM conversations c WHERE c.conversation_id = m.conversation_id),"
     " (SELECT s.read_seq FROM conversation_members s FORCE INDEX (PRIMARY)"
     " WHERE s.user_id = m.user_id AND s.conversation_id = m.conversation_id)"
-    # of one group's members idx_readers would lock in the order of their cursors
+    # of one group's members idx_members would lock in another order
     " FROM conversation_members m FORCE INDEX (PRIMARY) WHERE (m.user_id, m.conversation_id) IN ({keys})"
     " ORDER BY m.user_id, m.conversation_id FOR UPDATE"
 )

@@ -27,8 +27,8 @@ class Model(Protocol):
 
     def look(self, cursor: str, up_to_seq: int, *, senders: bool) -> Looked:
         """For a SELECT of one member `m` and its conversation `c`: what will be unread after `up_to_seq` (or
-        after the read cursor, if that is further), the ids of the rows from `cursor` on, and who sent those:
-        the last two NULL where there is nothing or nobody asks."""
+        after the read cursor, if that is further), the ids of the rows from `cursor` on, and who sent those,
+        comma-separated: the last two '-' where there is nothing or nobody asks."""
 
     def rows_to_read(self, ids: str, user: int) -> Joined:
         """The rows `ids` (comma-separated) of a user, joined to an UPDATE of the member `m`, and read."""

@@ -16,7 +16,7 @@ MEMBERS_MAX: Final = 100_000
 
 MEMBERS: Final = (
     "SELECT c.conversation_id, c.kind, m.user_id"
-    " FROM conversations c JOIN conversation_members m FORCE INDEX (idx_readers)"
+    " FROM conversations c JOIN conversation_members m FORCE INDEX (idx_members)"
     " ON m.conversation_id = c.conversation_id WHERE c.conversation_id = %s LIMIT %s"
 )
 POSITION: Final = "SELECT epoch, change_id FROM user_sync_heads WHERE user_id = %s"

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS conversation_members (
   read_at         DATETIME(3)      NULL COMMENT 'server time of the last advance',
   version         BIGINT UNSIGNED  NOT NULL DEFAULT 0 COMMENT '+1 for each effective advance of read_seq',
   PRIMARY KEY (user_id, conversation_id),
-  KEY idx_readers (conversation_id, read_seq)
+  KEY idx_members (conversation_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS messages (

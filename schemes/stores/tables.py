@@ -18,7 +18,7 @@ NAMES: Final = (
 )
 VIEW: Final = "v_message_read_status"
 SECONDARY: Final[dict[str, dict[str, str]]] = {
-    "conversation_members": {"idx_readers": "KEY idx_readers (conversation_id, read_seq)"},
+    "conversation_members": {"idx_members": "KEY idx_members (conversation_id)"},
     "messages": {
         "uk_message_id": "UNIQUE KEY uk_message_id (message_id)",
         "uk_client": "UNIQUE KEY uk_client (sender_id, client_msg_id)",

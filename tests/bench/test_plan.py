@@ -183,6 +183,9 @@ def test_what_one_message_causes(population: Population, plan: Plan) -> None:
     assert found.devices == pytest.approx(found.receivers * 1.5 + 0.5, rel=0.05)
     assert 0.85 * found.receivers < found.read < found.receivers
     assert found.pushes > found.devices + found.receipts
+    never = causes(population, plan, delivered_window_s=0).delivered
+    assert never == pytest.approx(found.receivers * 1.5, rel=0.05)
+    assert 0.6 * never < found.delivered < 0.9 * never  # a quarter reads within the second
 
 
 def test_openings_by_nature_or_by_marks(population: Population, plan: Plan) -> None:

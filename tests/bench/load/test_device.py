@@ -252,6 +252,23 @@ def test_messages_are_recorded_confirmed_in_batches_and_read_once(
     assert set(pushes["user"].tolist()) == {device.person}
 
 
+def test_what_was_read_within_the_window_is_not_confirmed(
+    server: ScriptedServer, crowd: Crowd, population: Population
+) -> None:
+    """A READ says that the message was delivered; one that came after it is confirmed."""
+    device = signed_in(crowd)
+    first = population.of_person_start[device.person]
+    conversation, another = (int(each) for each in population.of_person[first : first + 2])
+    sender = other(population, conversation, device)
+    tell(server, device, message(population, conversation, 6, sender, "m6"))
+    tell(server, device, message(population, another, 6, other(population, another, device), "n6"))
+    until(lambda: crowd.seen[device.cell(another)] == 6)
+    assert device.read(conversation) >= 0
+    until(lambda: len(server.of("DELIVERED")) == 1)
+    confirmed = {"conversation_id": population.conversation_id(another), "up_to_seq": 6}
+    assert server.of("DELIVERED")[0]["items"] == [confirmed]
+
+
 def test_what_another_device_read_or_we_said_needs_no_read(
     server: ScriptedServer, crowd: Crowd, engine: Engine, population: Population
 ) -> None:

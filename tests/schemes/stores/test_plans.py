@@ -207,7 +207,7 @@ def _of_flags(statements: list[tuple[str, Plan]]) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("operation", "table", "key"),
     [
-        ("conversation", "m", "idx_readers"),
+        ("conversation", "m", "idx_members"),
         ("page", "m", "PRIMARY"),
         ("page", "c", "PRIMARY"),
         ("page", "p", "PRIMARY"),
