@@ -2,7 +2,7 @@
 
 From four cores up the generator has core 0 to itself and everything under test the others.  With two or
 three, that would leave core 0 mostly idle and halve what is tested: there the generator stays on core 0 and
-goes first (a higher priority), and what is tested may use all cores.  See docs/decisions/cores.md."""
+goes first (real-time scheduling), and what is tested may use all cores.  See docs/decisions/cores.md."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Final
 
 GENERATOR: Final = "generator"
 STRICT_FROM: Final = 4
-FIRST_IN_LINE: Final = -10
-"""Nice value; needs root or CAP_SYS_NICE."""
+REAL_TIME_PRIORITY: Final = 1
+"""Of SCHED_RR: before all that is not real-time, behind all that is.  Needs root or CAP_SYS_NICE."""
 
 
 def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
@@ -27,7 +27,7 @@ def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
         _bind(pids, {0} if component == GENERATOR else under_test)
     if cores >= STRICT_FROM:
         return f"generator: core 0 · under test: {cores - 1} of {cores} cores"
-    first = _set_priority(components.get(GENERATOR, ()), FIRST_IN_LINE)
+    first = _schedule(components.get(GENERATOR, ()), os.SCHED_RR, REAL_TIME_PRIORITY)
     return f"generator: core 0{', first in line' if first else ''} · under test: all {cores} cores"
 
 
@@ -35,7 +35,7 @@ def release(components: Mapping[str, Sequence[int]], cores: int) -> None:
     """Takes it all back: every core for everybody."""
     for pids in components.values():
         _bind(pids, set(range(cores)))
-    _set_priority(components.get(GENERATOR, ()), 0)
+    _schedule(components.get(GENERATOR, ()), os.SCHED_OTHER, 0)
 
 
 def _bind(pids: Sequence[int], cores: set[int]) -> None:
@@ -47,11 +47,11 @@ def _bind(pids: Sequence[int], cores: set[int]) -> None:
             continue
 
 
-def _set_priority(pids: Sequence[int], nice: int) -> bool:
+def _schedule(pids: Sequence[int], policy: int, priority: int) -> bool:
     """Whether it was allowed."""
     for thread in _threads(pids):
         try:
-            os.setpriority(os.PRIO_PROCESS, thread, nice)
+            os.sched_setscheduler(thread, policy, os.sched_param(priority))
         except ProcessLookupError:
             continue
         except PermissionError:

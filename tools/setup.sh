@@ -148,11 +148,15 @@ install_python() {
   wanted=$(stamp_wanted)
   [ "$(cat $venv/.setup-stamp 2>/dev/null)" != "$wanted" ] || return 0
   "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
-  [ -x $venv/bin/python ] && $venv/bin/python -c 'import pip' 2>/dev/null || "$python" -m venv --clear $venv
+  same_python && $venv/bin/python -c 'import pip' 2>/dev/null || "$python" -m venv --clear $venv
   step "installing Python packages (about a minute)" install_packages || give_up \
     "The versions in requirements.lock could not be installed for $("$python" -V). Check the network; if a package" \
     "has no build for this Python, take another one:  PYTHON=python3.12 make setup"
   echo "$wanted" >$venv/.setup-stamp
+}
+
+same_python() {
+  [ -x $venv/bin/python ] && [ "$($venv/bin/python -VV)" = "$("$python" -VV)" ]
 }
 
 install_packages() {

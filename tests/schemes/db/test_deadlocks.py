@@ -22,7 +22,7 @@ from schemes.protocol import SeedConversation
 from schemes.read_state import Conversation, Push
 from schemes.stores import transactions
 from schemes.stores.driver import Session
-from schemes.stores.members import Ahead, Member, lock_ahead
+from schemes.stores.members import Member, lock
 from schemes.stores.mysql import MySQL
 from schemes.stores.rows import QueuedMark
 from schemes.stores.times import now_ms
@@ -125,7 +125,7 @@ async def test_both_sides_of_one_chat_on_two_servers(servers: list[Database]) ->
     stats = [server.store.stats() for server in servers]
     for harm in ("deadlocks", "lock_waits", "retries_exhausted"):
         assert [s[harm] for s in stats] == [0] * SERVERS
-    assert sum(s["heads_moved"] for s in stats) > 0
+    assert sum(s["overtaken"] for s in stats) > 0
     await _consistent(servers[0])
 
 
@@ -186,16 +186,12 @@ async def test_the_wrong_order_would_have_shown(
 ) -> None:
     """The control: with members' rows locked one by one in any order, it does deadlock."""
 
-    async def unsorted(
-        session: Session, user: int, wanted: Sequence[tuple[Conversation, Ahead]], *, heads: bool
-    ) -> list[Member]:
-        one_by_one = random.sample(wanted, len(wanted))
-        found = [
-            member for one in one_by_one for member in await lock_ahead(session, user, [one], heads=heads)
-        ]
+    async def unsorted(session: Session, keys: Sequence[tuple[int, Conversation]]) -> list[Member]:
+        one_by_one = random.sample(keys, len(keys))
+        found = [member for key in one_by_one for member in await lock(session, [key])]
         return sorted(found, key=lambda member: member.conversation.conversation_id)
 
-    monkeypatch.setattr(transactions, "lock_ahead", unsorted)
+    monkeypatch.setattr(transactions, "lock", unsorted)
     until = time.monotonic() + SECONDS
     readers = [_reader(servers[number % SERVERS], until) for number in range(8)]
     await asyncio.gather(*readers)

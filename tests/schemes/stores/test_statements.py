@@ -14,9 +14,8 @@ import pytest
 from schemes.ports import Trace
 from schemes.protocol import SeedConversation
 from schemes.read_state import Conversation
-from schemes.stores import transactions
+from schemes.stores import one_mark
 from schemes.stores.driver import Session
-from schemes.stores.members import lock_ahead
 from schemes.stores.mysql import MySQL
 from schemes.stores.rows import AHEAD_SEQS, Draft, Stored
 from schemes.stores.times import now_ms
@@ -57,10 +56,18 @@ def _heard(heard: list[str], send: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _told(sql: str) -> str:
-    words = sql.split()
+    if sql.startswith("UPDATE conversation_members m "):
+        return "MOVE"
+    words = sql.removeprefix("(").split()
     if words[0] != "SELECT":
         return " ".join(word for word in words[:3] if word not in ("INTO", "SET", "FORCE"))
-    return "LOCK" if sql.endswith("FOR UPDATE") else f"SELECT {words[words.index('FROM') + 1]}"
+    if sql.endswith("FOR UPDATE"):
+        return "LOCK"
+    if sql.startswith("SELECT CONCAT_WS"):
+        return "LOOK"
+    if sql.startswith("SELECT (SELECT COUNT"):
+        return "COUNT"
+    return f"SELECT {words[words.index('FROM') + 1]}"
 
 
 async def _send(store: MySQL, room: str, sender: int) -> Stored:
@@ -75,7 +82,6 @@ async def _wanted(store: MySQL, *rooms: str) -> list[tuple[Conversation, int]]:
 
 
 _MARKS = {"flags": ["UPDATE message_read_status"], "cursor": ["INSERT read_advances"]}
-_LOGGED = ["UPDATE user_sync_heads", "INSERT user_change_log"]
 
 
 async def test_send(seeded: MySQL, sent: list[str], model: str) -> None:
@@ -99,41 +105,76 @@ async def test_send_that_implies_reading(seeded: MySQL, sent: list[str], model: 
     assert sent == [
         "UPDATE conversations",
         "UPDATE conversation_members",
-        "LOCK",
+        "LOOK",
+        "MOVE",
+        *(["INSERT read_advances"] if model == "cursor" else []),
         "INSERT messages",
-        *_MARKS[model],
-        "UPDATE conversation_members",
         *(["INSERT message_read_status"] if model == "flags" else []),
-        *_LOGGED,
+        "INSERT user_change_log",
         "COMMIT",
     ]
 
 
-@pytest.mark.parametrize("rooms", [["d0"], ["g"], ["d0", "d1", "d2", "g"]], ids="-".join)
-async def test_read(seeded: MySQL, sent: list[str], model: str, rooms: list[str]) -> None:
-    """Whether of one conversation or of several."""
-    for room in rooms * 2:
+@pytest.mark.parametrize("room", ["d0", "g"])
+async def test_read(seeded: MySQL, sent: list[str], model: str, room: str) -> None:
+    for _ in range(2):
+        await _send(seeded, room, PEER)
+    ((conversation, seq),) = await _wanted(seeded, room)
+    sent.clear()
+    (marking,) = await seeded.read(READER, [(conversation, seq - 1)], now_ms(), Trace())
+    assert (marking.seq, marking.version, marking.unread) == (7, 1, 1)
+    advance = ["INSERT read_advances"] if model == "cursor" else []
+    assert sent == ["LOOK", "MOVE", *advance, "INSERT user_change_log", "COMMIT"]
+    sent.clear()
+    (stale,) = await seeded.read(READER, [(conversation, seq - 1)], now_ms(), Trace())
+    assert (stale.advanced, stale.unread, stale.version) == (None, 1, 1)
+    assert sent == ["LOOK", "COMMIT"]
+
+
+SEVERAL = ["d0", "d1", "d2", "g"]
+
+
+async def test_read_of_several(seeded: MySQL, sent: list[str], model: str) -> None:
+    """As many statements as for two."""
+    for room in SEVERAL * 2:
         await _send(seeded, room, PEER if room == "g" else PEER + int(room[1]))
-    wanted = [(conversation, seq - 1) for conversation, seq in await _wanted(seeded, *rooms)]
+    wanted = [(conversation, seq - 1) for conversation, seq in await _wanted(seeded, *SEVERAL)]
     sent.clear()
     markings = await seeded.read(READER, wanted, now_ms(), Trace())
-    assert [(m.seq, m.version, m.unread) for m in markings] == [(7, 1, 1)] * len(rooms)
-    assert sent == ["LOCK", *_MARKS[model], "UPDATE conversation_members", *_LOGGED, "COMMIT"]
+    assert [(m.seq, m.version, m.unread) for m in markings] == [(7, 1, 1)] * len(SEVERAL)
+    counts = ["COUNT"] if model == "flags" else []
+    found = ["SELECT message_read_status"] if model == "flags" else []
+    senders = ["SELECT messages"] if model == "cursor" else []
+    logged = ["UPDATE user_sync_heads", "SELECT user_sync_heads", "INSERT user_change_log"]
+    moved = [*found, *_MARKS[model], *senders, "UPDATE conversation_members"]
+    assert sent == ["LOCK", *moved, *counts, *logged, "COMMIT"]
     sent.clear()
     (stale, *_) = await seeded.read(READER, wanted, now_ms(), Trace())
     assert (stale.advanced, stale.unread, stale.version) == (None, 1, 1)
-    counts = ["SELECT message_read_status"] * len(rooms) if model == "flags" else []
     assert sent == ["LOCK", *counts, "COMMIT"]
 
 
-@pytest.mark.parametrize("rooms", [["d0"], ["d0", "d1", "d2", "g"]], ids="-".join)
-async def test_delivered(seeded: MySQL, sent: list[str], model: str, rooms: list[str]) -> None:
-    for room in rooms:
+async def test_delivered(seeded: MySQL, sent: list[str]) -> None:
+    """The second statement is a transaction by itself."""
+    await _send(seeded, "d0", PEER)
+    wanted = await _wanted(seeded, "d0")
+    sent.clear()
+    (marking,) = await seeded.deliver(READER, wanted, now_ms(), Trace())
+    assert marking.reached is not None
+    assert sent == ["LOOK", "MOVE"]
+    sent.clear()
+    (marking,) = await seeded.deliver(READER, wanted, now_ms(), Trace())
+    assert (marking.reached, marking.seq) == (None, 7)
+    assert sent == ["LOOK"]
+
+
+async def test_delivered_of_several(seeded: MySQL, sent: list[str], model: str) -> None:
+    for room in SEVERAL:
         await _send(seeded, room, PEER if room == "g" else PEER + int(room[1]))
-    wanted = await _wanted(seeded, *rooms)
+    wanted = await _wanted(seeded, *SEVERAL)
     sent.clear()
     await seeded.deliver(READER, wanted, now_ms(), Trace())
-    rows = _MARKS["flags"] if model == "flags" else []
+    rows = ["SELECT message_read_status", "UPDATE message_read_status"] if model == "flags" else []
     assert sent == ["LOCK", *rows, "UPDATE conversation_members", "COMMIT"]
     sent.clear()
     await seeded.deliver(READER, wanted, now_ms(), Trace())
@@ -177,33 +218,60 @@ async def _until_one_waits(connection: pymysql.Connection[Any]) -> None:
     raise AssertionError("nobody waited for the lock")
 
 
-async def test_change_ids_that_another_server_moved_are_taken_without_looking_ahead(
-    seeded: MySQL, sent: list[str], admin: pymysql.Connection[Any], monkeypatch: pytest.MonkeyPatch
+MOVES = {
+    "change id": f"UPDATE user_sync_heads SET change_id = change_id + 3 WHERE user_id = {PEER}",
+    "version": f"UPDATE conversation_members SET version = version + 3 WHERE user_id = {READER}",
+    "delivered": f"UPDATE conversation_members SET delivered_seq = 7 WHERE user_id = {READER}",
+}
+
+
+@pytest.mark.parametrize("moved", MOVES)
+async def test_what_another_server_moved_meanwhile_is_locked_instead(
+    seeded: MySQL,
+    sent: list[str],
+    admin: pymysql.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    moved: str,
 ) -> None:
     await _send(seeded, "d0", PEER)
     wanted = await _wanted(seeded, "d0")
-    move = "UPDATE user_sync_heads SET change_id = change_id + 3 WHERE user_id = %s"
-
-    async def overtaken(*args: Any, **kwargs: Any) -> Any:
-        members = await lock_ahead(*args, **kwargs)
-        with admin.cursor() as cursor:
-            cursor.execute(move, (PEER,))
-        admin.commit()
-        return members
-
-    monkeypatch.setattr(transactions, "lock_ahead", overtaken)
+    monkeypatch.setattr(one_mark, "look_to_read", _overtaken(one_mark.look_to_read, admin, MOVES[moved]))
     sent.clear()
     (marking,) = await seeded.read(READER, wanted, now_ms(), Trace())
     assert marking.advanced is not None
-    assert (marking.version, marking.advanced.change_id, marking.advanced.peer_change_id) == (1, 1, 7)
-    assert seeded.stats()["heads_moved"] == 1
-    assert sent[sent.index("ROLLBACK") - 1] == "UPDATE user_sync_heads"
-    assert sent[-4:] == [
-        "UPDATE user_sync_heads",
-        "SELECT user_sync_heads",
-        "INSERT user_change_log",
-        "COMMIT",
-    ]
+    version, peer_change_id = (4, 1) if moved == "version" else (1, 4 if moved == "change id" else 1)
+    found = (marking.version, marking.advanced.change_id, marking.advanced.peer_change_id, marking.unread)
+    assert found == (version, 1, peer_change_id, 0)
+    assert seeded.stats()["overtaken"] == 1
+    assert sent[:4] == ["LOOK", "MOVE", "ROLLBACK", "LOCK"]
+
+
+async def test_a_delivery_that_another_server_overtook_is_locked_instead(
+    seeded: MySQL, sent: list[str], admin: pymysql.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await _send(seeded, "d0", PEER)
+    wanted = await _wanted(seeded, "d0")
+    look = _overtaken(one_mark.look_to_deliver, admin, MOVES["delivered"])
+    monkeypatch.setattr(one_mark, "look_to_deliver", look)
+    sent.clear()
+    (marking,) = await seeded.deliver(READER, wanted, now_ms(), Trace())
+    assert (marking.seq, marking.reached is not None) == (8, True)
+    assert seeded.stats()["overtaken"] == 1
+    assert sent[:3] == ["LOOK", "MOVE", "LOCK"]
+
+
+def _overtaken(look: Callable[..., Any], admin: pymysql.Connection[Any], sql: str) -> Callable[..., Any]:
+    """The look, after which another server changes something."""
+
+    async def overtaken(*args: Any, **kwargs: Any) -> Any:
+        seen = await look(*args, **kwargs)
+        with admin.cursor() as cursor:
+            cursor.execute(sql)
+        admin.commit()
+        return seen
+
+    return overtaken
 
 
 async def test_a_long_span_is_looked_up_by_itself(
@@ -215,8 +283,7 @@ async def test_a_long_span_is_looked_up_by_itself(
     sent.clear()
     (marking,) = await seeded.read(READER, wanted, now_ms(), Trace())
     assert (marking.seq, marking.unread) == (6 + AHEAD_SEQS + 1, 0)
-    found = ["SELECT message_read_status"] if model == "flags" else []
-    assert sent == ["LOCK", *found, *_MARKS[model], "UPDATE conversation_members", *_LOGGED, "COMMIT"]
+    assert sent[:2] == ["LOOK", "LOCK"]
     if model == "flags":
         with admin.cursor() as cursor:
             cursor.execute("SELECT COUNT(*) AS n FROM message_read_status WHERE read_status = FALSE")

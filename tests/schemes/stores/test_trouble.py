@@ -291,13 +291,13 @@ async def test_beyond_a_queue_requests_are_refused_at_once(
 ) -> None:
     """More than WAITING_MAX waiting for a connection are refused as OVERLOADED, and the others are served."""
     monkeypatch.setattr(mysql, "WAITING_MAX", 3)
-    readers = [await seeded._readers.acquire() for _ in range(2)]
+    singles = [await seeded._singles.acquire() for _ in range(4)]
     waiting = [asyncio.create_task(seeded.position(1, Trace())) for _ in range(3)]
     await asyncio.sleep(0.01)
     with pytest.raises(Refused) as why:
         await seeded.position(1, Trace())
     assert (why.value.code, why.value.retry_ms > 0) == ("OVERLOADED", True)
-    for session in readers:
-        seeded._readers.release(session)
+    for session in singles:
+        seeded._singles.release(session)
     assert len(await asyncio.gather(*waiting)) == 3
     assert seeded.stats()["overloaded"] == 1
