@@ -46,7 +46,7 @@ class Places:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 115 SEND/s."""
+    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 110 SEND/s."""
 
     scheme: str
     scheme_options: Mapping[str, str] = field(default_factory=dict)

@@ -84,7 +84,8 @@ class MariaDb:
             "--local-infile=1",
             "--performance-schema=OFF",
             "--character-set-server=utf8mb4",
-            *([] if self._mariadb else ["--mysqlx=OFF"]),
+            # not a thread for each of 32 connections on two cores; see docs/decisions/cores.md
+            "--thread-handling=pool-of-threads" if self._mariadb else "--mysqlx=OFF",
         ]  # MariaDB's binary log is off by default, MySQL's is on: each keeps its own, and it is recorded
 
     def url(self, ports: list[int]) -> str:

@@ -33,6 +33,7 @@ MYSQL_SETTINGS = (
     "innodb_buffer_pool_size",
     "innodb_flush_method",
     "max_connections",
+    "thread_handling",
     "local_infile",
     "performance_schema",
     "character_set_server",
