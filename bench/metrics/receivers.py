@@ -71,6 +71,7 @@ class _Cursors:
         sends = np.flatnonzero((operations["op"] == Op.SEND) & may & (operations["value"] > 0))
         reads = marks(history, Op.READ, np.flatnonzero((operations["op"] == Op.READ) & may))
         reads = reads.take(reads.applied != 0)
+        pushed, pushes = _of_unanswered_sends(history), history.pushes
         parts = [
             (membership.conversation, membership.user, membership.read_seq, np.zeros_like(membership.user)),
             (
@@ -78,6 +79,12 @@ class _Cursors:
                 operations["user"][sends].astype(np.int64),
                 operations["value"][sends],
                 operations["acknowledged"][sends],
+            ),
+            (  # an unanswered SEND was pushed to others under the seq that it got
+                pushes["conversation"][pushed].astype(np.int64),
+                pushes["actor"][pushed].astype(np.int64),
+                pushes["value"][pushed],
+                pushes["received"][pushed],
             ),
             (
                 reads.conversation,
@@ -120,8 +127,7 @@ class _Senders:
         self._membership = history.membership
         operations = history.operations
         sends = np.flatnonzero(operations["op"] == Op.SEND)
-        unanswered = sends[operations["outcome"][sends] == Outcome.INFO]
-        pushed = _messages_in(history, distinct(operations["conversation"][unanswered]))
+        pushed = _of_unanswered_sends(history)
         known = sends[operations["value"][sends] > 0]
         pushes = history.pushes
         seq = np.concatenate([operations["value"][known], pushes["value"][pushed]]).astype(np.int64)
@@ -142,11 +148,13 @@ class _Senders:
         return np.where(seeded, by_seed, np.where(self._key[place] == key, self._sender[place], -1))
 
 
-def _messages_in(history: History, conversations: NDArray[np.uint32]) -> Ints:
-    """Rows of MESSAGE pushes in these conversations."""
+def _of_unanswered_sends(history: History) -> Ints:
+    """Rows of MESSAGE pushes in the conversations of SENDs that were never answered."""
+    operations, pushes = history.operations, history.pushes
+    unanswered = (operations["op"] == Op.SEND) & (operations["outcome"] == Outcome.INFO)
+    conversations = distinct(operations["conversation"][unanswered])
     if not len(conversations):
         return np.empty(0, np.int64)
-    pushes = history.pushes
     return np.flatnonzero(
         (pushes["kind"] == PushKind.MESSAGE) & np.isin(pushes["conversation"], conversations)
     )

@@ -170,10 +170,18 @@ class Tiny:
             session=user, flags=1, **values,
         )  # fmt: skip
 
-    def push(self, session: int, conversation: int, value: int, at: int, actor: int = READER) -> None:
+    def push(
+        self,
+        session: int,
+        conversation: int,
+        value: int,
+        at: int,
+        actor: int = READER,
+        kind: PushKind = PushKind.READ,
+    ) -> None:
         self.pushes.append(
             {"received": at, "value": value, "session": session, "conversation": conversation, "actor": actor,
-             "kind": PushKind.READ}
+             "kind": kind}
         )  # fmt: skip
 
     def lags(self) -> dict[str, Lag]:
@@ -242,6 +250,19 @@ def test_in_groups_ones_own_send_was_read_before(tiny: Tiny) -> None:
     tiny.operation(Op.SEND, T + MS, conversation=1, value=5, user=THIRD, device=THIRD, session=THIRD)
     tiny.push(THIRD, 1, 5, T + S + MS, actor=PEER)
     assert tiny.lags()["receipt"].time.tolist() == [MS]
+
+
+def test_in_groups_ones_own_unanswered_send_was_read_before(tiny: Tiny) -> None:
+    """As before, but nobody answered PEER's SEND: that it became seq 4 shows in what was pushed to others.
+    Without that, THIRD's seq 3 would be missed: PEER read it by sending, and told so then."""
+    tiny.operation(Op.SEND, T, conversation=1, value=NONE, user=PEER, device=PEER, session=PEER)
+    tiny.operations[-1] |= {"outcome": Outcome.INFO, "error": ERROR_CODES["DEADLINE"]}
+    tiny.push(READER, 1, 4, T + MS, actor=PEER, kind=PushKind.MESSAGE)
+    tiny.operation(Op.SEND, T + MS, conversation=1, value=5, user=READER, device=READER, session=READER)
+    tiny.read(1, 5, at=T + S, user=PEER)
+    tiny.push(READER, 1, 5, T + S + MS, actor=PEER)
+    receipt = tiny.lags()["receipt"]
+    assert (receipt.time.tolist(), receipt.undelivered) == ([MS], 0)
 
 
 def test_large_groups_are_told_nothing(tiny: Tiny) -> None:
