@@ -260,9 +260,10 @@ def test_in_groups_ones_own_unanswered_send_was_read_before(tiny: Tiny) -> None:
     tiny.push(READER, 1, 4, T + MS, actor=PEER, kind=PushKind.MESSAGE)
     tiny.operation(Op.SEND, T + MS, conversation=1, value=5, user=READER, device=READER, session=READER)
     tiny.read(1, 5, at=T + S, user=PEER)
-    tiny.push(READER, 1, 5, T + S + MS, actor=PEER)
+    for device in (READER, 3):
+        tiny.push(device, 1, 5, T + S + MS, actor=PEER)
     receipt = tiny.lags()["receipt"]
-    assert (receipt.time.tolist(), receipt.undelivered) == ([MS], 0)
+    assert (receipt.time.tolist(), receipt.undelivered) == ([MS, MS], 0)
 
 
 def test_large_groups_are_told_nothing(tiny: Tiny) -> None:
