@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from bench.cores import GENERATOR, arrange
 from bench.load.fleet import Fleet, LoadConfig
 from bench.plan import PlanOptions, make
 from bench.population import PopulationOptions, build
@@ -58,8 +59,8 @@ def fleet_of(
     turn: int = 0,
     turns: int = 1,
 ) -> Iterator[Fleet]:
-    """A started fleet for a server on this port; `scenario` is a file beside this one.  Several servers may
-    take turns (`reads.py`)."""
+    """A started fleet for a server on this port, on its core and first in line as in a run; `scenario` is a
+    file beside this one.  Several servers may take turns (`reads.py`)."""
     options = PlanOptions(rate_per_s=0.1, warmup_s=1.0, measure_s=duration_s, probes=False)
     make(build(population), options).save(folder / "plan.npz")
     memory = Path(f"/dev/shm/readstate-speed-{os.getpid()}-{turn}")
@@ -74,6 +75,7 @@ def fleet_of(
     fleet = Fleet(config, folder / "logs", print)
     try:
         fleet.start()
+        arrange({GENERATOR: [pid for pids in fleet.pids().values() for pid in pids]}, os.cpu_count() or 1)
         yield fleet
     finally:
         fleet.stop()
