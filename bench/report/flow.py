@@ -109,15 +109,18 @@ def _said(one: Flow) -> str:
 def draw(flows: Sequence[Flow], words: canvas.Words) -> canvas.Sheet:
     figure = canvas.sheet(words, 5.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    longest = max(flows, key=lambda one: float(one.seconds[-1]))
+    end = float(longest.seconds[-1])
     labels: list[canvas.Label] = []
     gaps: list[canvas.Label] = []
     for one in flows:
-        labels += _counts(upper, one, alone=len(flows) == 1)
-        gaps += _backlog(lower, one, alone=len(flows) == 1)
+        labels += _counts(upper, one, end, alone=len(flows) == 1)
+        gaps += _backlog(lower, one, end, alone=len(flows) == 1)
     upper.set_ylim(bottom=0)
     upper.set_ylabel("READs, cumulative")
     upper.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    lower.set_ylim(0, 1.2 * max(float(one.waiting_told.max(initial=1)) for one in flows))
+    waiting = (most for one in flows for most in (one.waiting_told, one.waiting_ack))
+    lower.set_ylim(0, 1.2 * max(float(most.max(initial=1)) for most in waiting))
     lower.yaxis.set_major_locator(MaxNLocator(integer=True))
     lower.set_ylabel("READs waiting")
     step = flows[0].bins[1] - flows[0].bins[0]
@@ -125,19 +128,19 @@ def draw(flows: Sequence[Flow], words: canvas.Words) -> canvas.Sheet:
     how = "solid not yet told to everyone, dotted not yet acknowledged"
     lower.set_title(f"Most at once in {step:g} s: {how}")
     for axes in (upper, lower):
-        axes.set_xlim(flows[0].seconds[0], flows[0].seconds[-1])
-        mark(axes, flows[0].phases, flows[0].events if len(flows) == 1 else ())
+        axes.set_xlim(0, end)
+        mark(axes, longest.phases, longest.events if len(flows) == 1 else ())
     figure.label_ends(upper, labels)
     figure.label_ends(lower, gaps)
     return figure
 
 
-def _counts(axes: Axes, one: Flow, *, alone: bool) -> list[canvas.Label]:
+def _counts(axes: Axes, one: Flow, end: float, *, alone: bool) -> list[canvas.Label]:
+    """`end`: where the axis ends, and with it the longest arm."""
     colour = one.arm.look.colour
     axes.plot(one.seconds, one.intended, color=canvas.SOFT, linewidth=1.0)
     axes.plot(one.seconds, one.acknowledged, color=colour, linewidth=1.2, linestyle=(0, (1, 1.6)))
     axes.plot(one.seconds, one.told, color=colour, linewidth=1.6)
-    end = float(one.seconds[-1])
     if not alone:
         return [canvas.Label(end, float(one.told[-1]), one.arm.label, colour)]
     return [
@@ -147,13 +150,13 @@ def _counts(axes: Axes, one: Flow, *, alone: bool) -> list[canvas.Label]:
     ]
 
 
-def _backlog(axes: Axes, one: Flow, *, alone: bool) -> list[canvas.Label]:
+def _backlog(axes: Axes, one: Flow, end: float, *, alone: bool) -> list[canvas.Label]:
     colour = one.arm.look.colour
     axes.stairs(
         one.waiting_ack, one.bins, baseline=None, color=colour, linewidth=1.0, linestyle=(0, (1, 1.6))
     )
     axes.stairs(one.waiting_told, one.bins, baseline=None, color=colour, linewidth=1.4)
-    end, told = float(one.seconds[-1]), float(one.waiting_told[-1])
+    told = float(one.waiting_told[-1])
     if not alone:
         return [canvas.Label(end, told, one.arm.label, colour)]
     unacknowledged = canvas.Label(end, float(one.waiting_ack[-1]), "no ACK", colour)
