@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from bench.services import probe
 from bench.services.cache import cache_dir, copy_tree, publish
@@ -33,6 +34,11 @@ def version() -> str:
 def buffer_pool_mb(memory_mb: int) -> int:
     """1 GB, or an eighth of a small machine's memory."""
     return max(128, min(_BUFFER_POOL_MB, memory_mb // 8))
+
+
+_THREADS: Final = ("--thread-handling=pool-of-threads", "--thread-pool-stall-limit=20")
+"""Not a thread for each of 32 connections on two cores (docs/decisions/cores.md).  A statement that takes
+longer than the limit, in ms, keeps no others waiting; at the default of 500 even new connections waited."""
 
 
 class MariaDb:
@@ -84,8 +90,7 @@ class MariaDb:
             "--local-infile=1",
             "--performance-schema=OFF",
             "--character-set-server=utf8mb4",
-            # not a thread for each of 32 connections on two cores; see docs/decisions/cores.md
-            "--thread-handling=pool-of-threads" if self._mariadb else "--mysqlx=OFF",
+            *(_THREADS if self._mariadb else ["--mysqlx=OFF"]),
         ]  # MariaDB's binary log is off by default, MySQL's is on: each keeps its own, and it is recorded
 
     def url(self, ports: list[int]) -> str:

@@ -34,6 +34,7 @@ MYSQL_SETTINGS = (
     "innodb_flush_method",
     "max_connections",
     "thread_handling",
+    "thread_pool_stall_limit",  # MariaDB
     "local_infile",
     "performance_schema",
     "character_set_server",

@@ -39,6 +39,8 @@ MS = 1_000_000
 S = 1_000_000_000
 US = 1_000
 START = 1_000 * S
+PROBER, POLLER = 0xFFFFFF, 0xFFFFFE
+"""The sessions of probes: one writes, the other looks."""
 """When the run began, on its CLOCK_MONOTONIC."""
 
 
@@ -220,7 +222,7 @@ class World:
             "value": NONE,
             "version": NONE,
             "change_id": NONE,
-            "session": self.session.get(device, 0xFFFFFF),
+            "session": self.session.get(device, PROBER),
             "user": self.device_user[device] if device >= 0 else 0,
             "device": device if device >= 0 else 0xFFFFFFFF,
             "conversation": 0xFFFFFFFF,
@@ -428,7 +430,7 @@ class World:
             visible = row["acknowledged"] + int(self.knobs.visible_us * US)
             poll_at = row["acknowledged"] + int(self.rng.integers(5 * MS))
             for _ in range(20):
-                poll = self._probe(Op.PROBE_STATE, person, poll_at, conversation)
+                poll = self._probe(Op.PROBE_STATE, person, poll_at, conversation, session=POLLER)
                 if poll["sent"] >= visible:
                     self.cursor[conversation, person] = up_to
                 self._state(poll, person, [conversation], {})

@@ -1,0 +1,133 @@
+"""From a run's record to the operations on read cursors that the register and session checks judge.
+
+A cursor is (conversation, person).  READ and SEND write it (sending implies reading); the seed wrote it
+first.  STATE and the acknowledgement of a READ read it.  What was refused is left out: it did nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.checks.register import NEVER, Operations
+from bench.metrics.history import History, items_of, marks
+from bench.metrics.ragged import distinct
+from bench.population import NOBODY
+from bench.record import Op, Outcome
+
+Ints = NDArray[np.int64]
+SEED: Final = -1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Operations on cursors, and where each comes from.
+
+    `cursor[key]` is conversation << 32 | person; `row` is in the run's operations, SEED for where a cursor
+    started; `session` and `device` are what asked, SEED likewise, and for devices that are none (probes, the
+    final read)."""
+
+    operations: Operations
+    cursor: Ints
+    row: Ints
+    session: Ints
+    device: Ints
+
+
+def collect(history: History) -> Observed:
+    """Times count from the start of the run."""
+    parts = [_seeds(history), _reads_written(history), _sends(history), _acks_read(history), _shown(history)]
+    cursor, write, value, invoked, responded, row = (
+        np.concatenate([part[i] for part in parts]) for i in range(6)
+    )
+    known = distinct(np.concatenate([cursor, _unanswered_sends(history)]))
+    zero = history.window.start - 1
+    operations = Operations(
+        key=np.searchsorted(known, cursor),
+        write=write.astype(np.bool_),
+        value=value,
+        invoked=np.maximum(0, invoked - zero),
+        responded=np.where(responded == NEVER, NEVER, np.maximum(0, responded - zero)),
+        open_keys=np.searchsorted(known, _unanswered_sends(history)),
+    )
+    by = {
+        name: np.where(row == SEED, SEED, history.operations[name][np.maximum(row, 0)].astype(np.int64))
+        for name in ("session", "device")
+    }
+    device = np.where(by["device"] == NOBODY, SEED, by["device"])
+    return Observed(operations, known, row, by["session"], device)
+
+
+Part = tuple[Ints, Ints, Ints, Ints, Ints, Ints]
+
+
+def _seeds(history: History) -> Part:
+    membership = history.membership
+    nothing = np.zeros(len(membership.user), np.int64)
+    cursor = _cursor(membership.conversation, membership.user)
+    return cursor, nothing + 1, membership.read_seq, nothing, nothing, nothing + SEED
+
+
+def _reads_written(history: History) -> Part:
+    found = marks(history, Op.READ, _happened(history, Op.READ, Op.PROBE_READ))
+    done = np.where(found.outcome == Outcome.OK, found.acknowledged, NEVER)
+    cursor = _cursor(found.conversation, found.user)
+    return cursor, np.ones_like(done), found.up_to, found.sent, done, found.row
+
+
+def _sends(history: History) -> Part:
+    operations = history.operations
+    rows = _happened(history, Op.SEND, Op.PROBE_SEND)
+    rows = rows[(operations["outcome"][rows] == Outcome.OK) & (operations["value"][rows] > 0)]
+    return _part(history, rows, write=True)
+
+
+def _acks_read(history: History) -> Part:
+    """What an acknowledgement says of the first conversation of a READ: where the cursor is now."""
+    operations = history.operations
+    rows = _happened(history, Op.READ, Op.PROBE_READ)
+    told = (operations["outcome"][rows] == Outcome.OK) & (operations["version"][rows] >= 0)
+    rows = rows[told & (operations["value"][rows] >= 0)]
+    return _part(history, rows, write=False)
+
+
+def _part(history: History, rows: Ints, *, write: bool) -> Part:
+    operations = history.operations
+    value, sent, acknowledged = (operations[name][rows] for name in ("value", "sent", "acknowledged"))
+    cursor = _cursor(operations["conversation"][rows], operations["user"][rows])
+    return cursor, np.full(len(rows), int(write)), value, sent, acknowledged, rows
+
+
+def _shown(history: History) -> Part:
+    operations, items = history.operations, history.items
+    states = np.isin(operations["op"], (Op.STATE, Op.PROBE_STATE)) & (operations["outcome"] == Outcome.OK)
+    index, row = items_of(history, np.flatnonzero(states))
+    own = items["actor"][index] == operations["user"][row]
+    index, row = index[own], row[own]
+    cursor = _cursor(items["conversation"][index], items["actor"][index])
+    value = items["value"][index].astype(np.int64)
+    read = np.zeros(len(row), np.int64)
+    return cursor, read, value, operations["sent"][row], operations["acknowledged"][row], row
+
+
+def _unanswered_sends(history: History) -> Ints:
+    """Cursors that an unanswered SEND may have moved to a message whose number nobody was told."""
+    operations = history.operations
+    rows = _happened(history, Op.SEND, Op.PROBE_SEND)
+    rows = rows[operations["outcome"][rows] == Outcome.INFO]
+    return distinct(_cursor(operations["conversation"][rows], operations["user"][rows]))
+
+
+def _happened(history: History, *ops: Op) -> Ints:
+    """Rows of these operations that happened or may have."""
+    operations = history.operations
+    happened = np.isin(operations["outcome"], (Outcome.OK, Outcome.INFO))
+    return np.flatnonzero(np.isin(operations["op"], ops) & happened)
+
+
+def _cursor(conversation: NDArray[np.generic], user: NDArray[np.generic]) -> Ints:
+    cursor: Ints = (conversation.astype(np.int64) << 32) | user.astype(np.int64)
+    return cursor

@@ -1,0 +1,121 @@
+"""A read cursor is a register that only grows.  Is its history linearizable, and how stale is a read?  Pure.
+
+Exact and O(n log n), because on a register that only grows three conditions are enough.  A history is
+linearizable if and only if for every read r of a value v:
+
+    unwritten    v is the start, or a write of v began before r ended
+    stale        nothing higher than v was complete (written, or read by anybody) before r began
+    superseded   nothing higher than v was complete before the first write of v began
+
+They give each value a moment at which the register reaches it, the moments never run backwards, and each read
+has one between its beginning and its end.  A write that nobody answered may have happened at any time or
+never: it never completes, and excuses whoever reads it.  The tests hold this against exhaustive search.
+
+`age` of a stale read is how long, at least, it was stale: from the first completion of something higher to
+its beginning.  It is the read's part of Gamma (Golab, Li, Lopez-Ortiz, Nishimura: ICDCS 2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.checks.kernel import Steps
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NEVER: Final = np.iinfo(np.int64).max
+"""When an unanswered write was complete."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """One entry per operation on a register.  Times in ns from any zero, not negative.
+
+    `key` is which register, a small number; `value` what was written or read, 0 where the register starts;
+    `open_keys`: registers that somebody may have written with values that nobody knows."""
+
+    key: Ints
+    write: Bools
+    value: Ints
+    invoked: Ints
+    responded: Ints
+    open_keys: Ints
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Rows of the operations that were given.  `witness[i]` is what makes `stale[i]` stale, `age[i]` in ns,
+    `missed[i]` how many effective steps of the register it did not show, at least."""
+
+    reads: int
+    stale: Ints
+    witness: Ints
+    age: Ints
+    missed: Ints
+    superseded: Ints
+    unwritten: Ints
+
+    @property
+    def linearizable(self) -> bool:
+        return not len(self.stale) and not len(self.superseded) and not len(self.unwritten)
+
+
+def judge(operations: Operations) -> Verdict:
+    """The exact verdict on every read."""
+    reads = np.flatnonzero(~operations.write)
+    done = np.flatnonzero(operations.responded != NEVER)
+    steps = Steps(operations.key[done], operations.responded[done], operations.value[done])
+    key, value = operations.key[reads], operations.value[reads]
+    before = steps.before(key, operations.invoked[reads])
+    is_stale = steps.highest(before) > value
+    first = steps.first_above(key[is_stale], value[is_stale])
+    stale = reads[is_stale]
+    began, known = _first_writes(operations, key, value)
+    closed = (value > 0) & ~np.isin(key, operations.open_keys)
+    unwritten = closed & (~known | (began > operations.responded[reads]))
+    overtaken = steps.highest(steps.before(key, np.where(known, began, 0))) > value
+    return Verdict(
+        reads=len(reads),
+        stale=stale,
+        witness=done[steps.row(first)],
+        age=operations.invoked[stale] - steps.time(first),
+        missed=_missed(operations, done, stale),
+        superseded=reads[closed & known & ~unwritten & overtaken],
+        unwritten=reads[unwritten],
+    )
+
+
+def _first_writes(operations: Operations, key: Ints, value: Ints) -> tuple[Ints, Bools]:
+    """When the first write of exactly this value to this register began, and whether there is one."""
+    writes = np.flatnonzero(operations.write)
+    bits = int(operations.value.max(initial=0)).bit_length() + 1
+    of_write = (operations.key[writes] << bits) | operations.value[writes]
+    order = np.lexsort((operations.invoked[writes], of_write))
+    of_write, began = of_write[order], operations.invoked[writes][order]
+    if not len(of_write):
+        return np.zeros_like(key), np.zeros(len(key), np.bool_)
+    asked = (key << bits) | value
+    place = np.minimum(np.searchsorted(of_write, asked), len(of_write) - 1)
+    return began[place], of_write[place] == asked
+
+
+def _missed(operations: Operations, done: Ints, stale: Ints) -> Ints:
+    """How many answered writes had raised the register above what each stale read showed, before it began."""
+    written = done[operations.write[done]]
+    order = np.lexsort((operations.responded[written], operations.key[written]))
+    written = written[order]
+    bits = int(operations.value.max(initial=0)).bit_length() + 1
+    highest = np.maximum.accumulate((operations.key[written] << bits) | operations.value[written])
+    rises = np.concatenate([[True], np.diff(highest) > 0])[: len(highest)]
+    steps = Steps(operations.key[written], operations.responded[written], operations.value[written])
+    counted = np.cumsum(rises)
+    last = steps.before(operations.key[stale], operations.invoked[stale])
+    first = steps.first_above(operations.key[stale], operations.value[stale])
+    between = (last >= 0) & (first >= 0) & (first <= last)
+    if not len(counted):
+        return np.zeros(len(stale), np.int64)
+    return np.where(between, counted[np.maximum(last, 0)] - counted[np.maximum(first, 0)] + 1, 0)
