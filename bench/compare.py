@@ -138,11 +138,16 @@ def _undelivered(run: Run) -> float | None:
     return float(sum(told)) if told else None
 
 
-def _stale_at_end(run: Run) -> float | None:
-    for check in run.summary["consistency"]["checks"]:
-        if check["name"] == "stale_at_end" and check["verdict"] != "unknown":
-            return float(check["violations"])
-    return None
+def _wrong(name: str) -> Callable[[Run], float | None]:
+    """Violations of a check; None where it could not see everything."""
+
+    def wrong(run: Run) -> float | None:
+        for check in run.summary["consistency"]["checks"]:
+            if check["name"] == name and check["verdict"] != "unknown":
+                return float(check["violations"])
+        return None
+
+    return wrong
 
 
 def _cpu(components: Sequence[str]) -> Callable[[Run], float | None]:
@@ -206,7 +211,8 @@ FIGURES: Final = (
         for level in ("p50", "p99")
     ),
     Figure("pushes_undelivered", "count", _undelivered),
-    Figure("stale_at_end", "count", _stale_at_end),
+    Figure("stale_reads", "count", _wrong("linearizable")),
+    Figure("stale_at_end", "count", _wrong("stale_at_end")),
     Figure("errors", "share", lambda run: errors(run.summary)),
     Figure("messages_per_s", "number", lambda run: run.summary["load"].get("messages_per_s")),
     Figure("cpu_s_per_1000_messages", "s", _cpu((*PYTHON, *STORES, *BROKER))),

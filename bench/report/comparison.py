@@ -158,6 +158,7 @@ def _value(row: Json, label: str) -> str:
 
 PLAIN: Final = {
     "pushes undelivered": "pushes_undelivered",
+    "stale reads": "stale_reads",
     "stale at end": "stale_at_end",
     "errors": "errors",
     "SEND/s acknowledged": "messages_per_s",

@@ -37,6 +37,7 @@ def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
         how_fast(summary),
         how_many(summary, manifest),
         how_far_behind(summary),
+        how_wrong(summary),
         what_was_busy(summary),
         where_time_goes(summary["operations"]),
     )
@@ -140,6 +141,48 @@ def how_far_behind(summary: Json) -> Table:
         tuple(rows),
         "; ".join(f"{', '.join(names)} {why}" for why, names in absent.items()),
     )
+
+
+def how_wrong(summary: Json) -> Table:
+    """What was wrong without anything having to break: promised or not, with what n could have shown."""
+    checks = {check["name"]: check for check in summary["consistency"]["checks"]}
+    rows = tuple(
+        (
+            title,
+            figures.count(check["eligible"]),
+            figures.count(check["violations"]),
+            _at_most(check),
+            _age(check["worst"]),
+            _kept(check),
+        )
+        for name, title in WRONG.items()
+        if (check := checks.get(name)) is not None
+    )
+    return Table("How wrong", ("", "n", "wrong", "95 % at most", "oldest", "promised"), rows)
+
+
+def _at_most(check: Json) -> str:
+    bound = check["upper_bound_95"]
+    return MISSING if bound is None else f"{bound:.2g}"
+
+
+def _age(worst: Json | None) -> str:
+    age = (worst or {}).get("age_s")
+    return MISSING if age is None else figures.duration(age * 1e6)
+
+
+def _kept(check: Json) -> str:
+    if check["verdict"] == "unknown":
+        return f"unknown: {check['unknown_because']}"
+    return "yes" if check["promised"] else "no"
+
+
+WRONG: Final = {
+    "linearizable": "reads that do not show what was complete",
+    "read_your_writes_device": "reads that do not show the device's own write",
+    "monotonic_reads_device": "reads that show less than the device saw before",
+    "stale_at_end": "cursors stale when nothing was on its way",
+}
 
 
 def _lag_title(name: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from bench.guards import GUARDS
 from bench.report import markdown, tables, terminal
+from bench.report.figures import MISSING
 from bench.report.run_report import detail_tables, run_document, verdict_line
 from bench.results import Json
 from tests.bench.report.conftest import Made
@@ -94,6 +95,19 @@ def test_it_answers_how_fast_how_many_how_far_behind_what_was_busy(redis: Made, 
     assert "cache hits 90.0 %" in text
     assert "An ACK means: SEND on disk, READ on disk" in text
     assert "DEADLINE" in text
+
+
+def test_what_was_wrong_is_told_with_what_n_could_have_shown(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    for check in summary["consistency"]["checks"]:
+        if check["name"] == "linearizable":
+            check |= {"violations": 3, "upper_bound_95": 0.00042, "worst": {"age_s": 41.2}, "eligible": 9_000}
+        if check["name"] == "stale_at_end":
+            check |= {"verdict": "unknown", "unknown_because": "it did not finish", "upper_bound_95": None}
+    rows = {row[0]: row[1:] for row in tables.how_wrong(summary).rows}
+    assert rows["reads that do not show what was complete"] == ("9,000", "3", "0.00042", "41.2 s", "no")
+    assert rows["cursors stale when nothing was on its way"][2] == MISSING
+    assert rows["cursors stale when nothing was on its way"][-1] == "unknown: it did not finish"
 
 
 def test_what_was_not_measured_is_said_with_its_reason(text: str) -> None:
