@@ -53,12 +53,15 @@ def collect(history: History) -> Observed:
         responded=np.where(responded == NEVER, NEVER, np.maximum(0, responded - zero)),
         open_keys=np.searchsorted(known, _unanswered_sends(history)),
     )
-    by = {
-        name: np.where(row == SEED, SEED, history.operations[name][np.maximum(row, 0)].astype(np.int64))
-        for name in ("session", "device")
-    }
-    device = np.where(by["device"] == NOBODY, SEED, by["device"])
-    return Observed(operations, known, row, by["session"], device)
+    session, device = _of(history, "session", row), _of(history, "device", row)
+    return Observed(operations, known, row, session, np.where(device == NOBODY, SEED, device))
+
+
+def _of(history: History, name: str, row: Ints) -> Ints:
+    found = np.full(len(row), SEED, np.int64)
+    asked = row != SEED
+    found[asked] = history.operations[name][row[asked]]
+    return found
 
 
 Part = tuple[Ints, Ints, Ints, Ints, Ints, Ints]

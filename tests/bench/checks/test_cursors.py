@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bench.checks import cursors
 from bench.checks.check import Check
 from bench.metrics.history import History
-from bench.record import Op, Outcome, Phase
+from bench.record import TABLES, Op, Outcome, Phase
 from bench.results import RunFolder
 from tests.bench.synthetic import build
 
@@ -34,6 +37,16 @@ def test_a_clean_run_is_accused_of_nothing(folder: RunFolder) -> None:
         "read_your_writes_session", "read_your_writes_device",
         "monotonic_reads_session", "monotonic_reads_device",
     }  # fmt: skip
+
+
+def test_a_run_that_recorded_nothing_is_no_traceback(folder: RunFolder, tmp_path: Path) -> None:
+    empty = tmp_path / folder.path.name
+    shutil.copytree(folder.path, empty)
+    for table in TABLES:
+        for shard in empty.glob(f"{table}-*.parquet"):
+            shard.unlink()
+    for check in judge(History(RunFolder.open(empty))).values():
+        assert (check.eligible, check.violations) == (0, 0)
 
 
 def test_a_hole_in_the_record_is_unknown(folder: RunFolder) -> None:
