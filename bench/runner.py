@@ -505,7 +505,7 @@ class _Attempt:
                 "mysql_driver": options.mysql_driver if "mysql" in scheme.needs else None,
                 "services": services,
                 "options": dict(arm.options),
-                "promises": list(scheme.promises),
+                "promises": list(scheme.promised(arm.options)),
                 "ack": {"send": ack, "read": "queued" if queued else ack},
                 "receipt_members": schemes.protocol.Limits().receipt_members,
                 "workers": options.workers,

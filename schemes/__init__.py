@@ -15,12 +15,15 @@ __version__ = "0.1.0"
 class Option:
     """A choice that a scheme offers: command line, help, manifest and report all read it from here.
 
-    `values` empty means a free value.  `promises` says what each value changes in what may be relied on."""
+    `values` empty means a free value.  `promises` says in words what each value changes in what may be relied
+    on; `adds` and `takes` say it in the names of `Scheme.promises`, and the checks hold the run to them."""
 
     values: tuple[str, ...]
     default: str
     help: str
     promises: Mapping[str, str] = field(default_factory=dict)
+    adds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class Scheme:
     consumer: str | None = None
     consumer_options: tuple[str, ...] = ()
     """Which of the server's options, and of the services' addresses, the consumer is given too."""
+
+    def promised(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        """What may be relied on with these options; those that are not named have their defaults."""
+        values = {name: chosen.get(name, option.default) for name, option in self.options.items()}
+        added = [name for of, value in values.items() for name in self.options[of].adds.get(value, ())]
+        taken = {name for of, value in values.items() for name in self.options[of].takes.get(value, ())}
+        return tuple(name for name in dict.fromkeys((*self.promises, *added)) if name not in taken)
 
 
 MODEL = Option(
@@ -69,12 +79,14 @@ SCHEMES: dict[str, Scheme] = {
                 "none",
                 "the stale-fill race: open as in the article, or closed by a lease that a delete takes away",
                 {"lease": "a fill that began before a delete is never stored"},
+                adds={"lease": ("read_your_writes", "convergence")},
             ),
             "on-delete-failure": Option(
                 ("fallback", "ignore"),
                 "fallback",
                 "COMMIT done, DEL failed: read that key from MySQL until a retried DEL succeeds, or ignore it"
                 " (the article's)",
+                takes={"ignore": ("read_your_writes", "convergence")},
             ),
             "cache-ttl": Option((), "3600", "seconds that a filled key lives"),
         },
