@@ -151,13 +151,13 @@ def _outcomes(summary: Json) -> Guard:
 
 
 def _record(summary: Json) -> Guard:
-    missing, twice = summary["record"]["missing"], summary["record"]["twice"]
+    record = summary["record"]
     return Guard(
         "record_complete",
-        _by(bool(missing or twice)),
-        missing + twice,
+        _by(bool(record["problem_count"])),
+        record["problem_count"],
         0,
-        f"{missing} rows of the record are missing, {twice} are there twice",
+        "; ".join(record["problems"]) or "every row is there once, and possible",
         "Part of what happened is unknown, so that no check can pass. Was the disk or /dev/shm full?",
     )
 

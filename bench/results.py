@@ -14,6 +14,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
                     ack: {send, read}, receipt_members, ...
+    rows            {"operations-0": rows that the run wrote into that file, ...}
+    clock           {began, ended}: ns of CLOCK_MONOTONIC, around all that was recorded
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}
     window          {start, measure, measure_end, drain_end}: ns of CLOCK_MONOTONIC
     deaths          [{component, at_s: seconds since window.start, phase, message: names victim and second}]
@@ -90,7 +92,8 @@ class Table(Mapping[str, Array]):
         self._files = files
         self._dtypes = {column: dtype[column] for column in dtype.names or () if not column.startswith("_")}
         self._columns: dict[str, Array] = {}
-        self.rows = sum(int(_parquet(file).metadata.num_rows) for file in files)
+        self._rows = [int(_parquet(file).metadata.num_rows) for file in files]
+        self.rows = sum(self._rows)
 
     def __getitem__(self, column: str) -> Array:
         if column not in self._dtypes:
@@ -110,6 +113,20 @@ class Table(Mapping[str, Array]):
         if column not in self._dtypes or len(values) != self.rows:
             raise ValueError(f"table {self.name}: {len(values)} values for {self.rows} rows of {column!r}")
         self._columns[column] = values.astype(self._dtypes[column], copy=False)
+
+    def shards(self) -> Iterator[tuple[str, int, int]]:
+        """(file name, its first row, the row after its last) for each file of the table."""
+        first = 0
+        for file, rows in zip(self._files, self._rows, strict=True):
+            yield file.name, first, first + rows
+            first += rows
+
+    def place(self, row: int) -> tuple[str, int]:
+        """(file name, row in that file) of a row of the merged table."""
+        for file, first, after in self.shards():
+            if first <= row < after:
+                return file, row - first
+        raise IndexError(f"table {self.name} has {self.rows} rows, asked for row {row}")
 
     def forget(self) -> None:
         """Gives the memory of the columns read so far back."""
@@ -231,6 +248,11 @@ class RunFolder:
             return Table(name, self._shards(name), TABLES[name])
         path = self.path / f"{name}.parquet"
         return Table(name, [path] if path.exists() else [], ONCE[name])
+
+    def shard_rows(self, shard: str) -> int | None:
+        """How many rows `<table>-<worker>.parquet` has; None where it is not there."""
+        path = self.path / f"{shard}.parquet"
+        return int(_parquet(path).metadata.num_rows) if path.exists() else None
 
     def has(self, name: str) -> bool:
         """Whether any of the table was written."""

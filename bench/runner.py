@@ -109,6 +109,8 @@ class _Facts:
     drained: bool | None = None
     final: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    clock: dict[str, int] = field(default_factory=dict)
     services: dict[str, Any] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
@@ -161,7 +163,7 @@ class _Attempt:
         self._folder = folder
         self._say = say
         self._show = show
-        self._facts = _Facts()
+        self._facts = _Facts(clock={"began": time.monotonic_ns()})
         self._secret = secrets.token_urlsafe(24)
         self._began = time.monotonic()
         self._phase_began = self._began
@@ -453,6 +455,7 @@ class _Attempt:
         """Stops everything, then writes what was recorded."""
         self._enter("stopped")
         files = self._fleet.stop() if self._fleet is not None else []
+        self._facts.clock["ended"] = time.monotonic_ns()
         samples = self._sampler.stop() if self._sampler is not None else []
         self._exit.close()
         try:
@@ -464,6 +467,7 @@ class _Attempt:
         for path in files:
             table, _, worker = path.stem.rpartition("-")
             rows = read_rows(path)
+            self._facts.rows[path.stem] = len(rows)
             self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
         if samples:
             self._folder.write_timeseries(samples)
@@ -522,6 +526,8 @@ class _Attempt:
                 "delivered_window_s": options.delivered_window_s,
             },
             "window": facts.window,
+            "clock": facts.clock,
+            "rows": facts.rows,
             "deaths": facts.deaths,
             "drained": facts.drained,
             "final": facts.final,

@@ -17,7 +17,7 @@ import numpy as np
 from bench import guards
 from bench.checks import all_checks
 from bench.expressions import parse
-from bench.metrics import flow, lags, load, operations, resources
+from bench.metrics import flow, lags, load, operations, resources, whole
 from bench.metrics.history import History
 from bench.metrics.visible import visible
 from bench.results import Json, RunFolder, write_text
@@ -45,10 +45,10 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     history = History(folder)
     manifest, window = history.manifest, history.window
     conditions = [parse(text) for text in manifest.get("fail_if") or ()]
-    record = load.holes(history)
+    record = whole.look(history)
     told = lags.collect(history)
     used, done = resources.summarise_resources(history), operations.summarise_all(history)
-    judged = all_checks.judge(history, record["missing"])
+    judged = all_checks.judge(history, whole.why_not(record))
     summary: Json = {
         "schema_version": SCHEMA_VERSION,
         **{name: manifest.get(name) for name in ("tool_version", "run_id", "command", "started_at")},

@@ -7,7 +7,7 @@ from bench.checks.check import Judgement
 from bench.metrics.history import History
 
 
-def judge(history: History, missing_rows: int) -> Judgement:
-    """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
-    kept = final_read.judge(evidence.collect(history, missing_rows), evidence.promises(history))
-    return kept + cursors.judge(history, missing_rows)
+def judge(history: History, unknown: str) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
+    kept = final_read.judge(evidence.collect(history, unknown), evidence.promises(history))
+    return kept + cursors.judge(history, unknown)

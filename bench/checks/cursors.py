@@ -24,9 +24,8 @@ Ints = NDArray[np.int64]
 SCOPES: Final = ("session", "device", "person")
 
 
-def judge(history: History, missing_rows: int) -> Judgement:
-    """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
-    unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
+def judge(history: History, unknown: str) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
     case = _Case(Story(history), collect(history), unknown, set(history.run.get("promises") or ()))
     results = [case.real_time()]
     for scope in SCOPES:

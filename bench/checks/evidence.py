@@ -22,8 +22,8 @@ def promises(history: History) -> Promises:
     return Promises("durable" in promised, "convergence" in promised, str(acks.get("read")))
 
 
-def collect(history: History, missing_rows: int) -> Evidence:
-    """`missing_rows`: rows that the record's running counters miss."""
+def collect(history: History, unknown: str) -> Evidence:
+    """`unknown`: why the record is not whole, empty if it is."""
     store = history.folder.table("final_store")
     conversation, user, read, delivered, last = (
         store[name].astype(np.int64)
@@ -46,16 +46,16 @@ def collect(history: History, missing_rows: int) -> Evidence:
         store_read_at=history.window.drain_end,
         shown=shown,
         shown_at=shown_at,
-        unknown=_not_whole(history, missing_rows, len(read)),
+        unknown=_not_whole(history, unknown, len(read)),
         drained=history.manifest.get("drained") is True,
     )
 
 
-def _not_whole(history: History, missing_rows: int, cursors: int) -> str:
+def _not_whole(history: History, unknown: str, cursors: int) -> str:
     if not cursors:
         return "the store was not read at the end"
-    if missing_rows:
-        return f"{missing_rows} rows are missing from the record"
+    if unknown:
+        return unknown
     final = history.manifest.get("final") or {}
     if (history.manifest.get("ended") or {}).get("how") != "finished":
         return "the run did not finish"

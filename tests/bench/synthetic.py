@@ -279,6 +279,20 @@ class World:
             what()
         self.probe()
         self.final_read()
+        self._number()
+
+    def _number(self) -> None:
+        """Numbers each worker's rows in the order in which they were sent, as a recorder does."""
+        self.operations.sort(key=lambda row: row["sent"] or row["intended"])
+        numbers = [count() for _ in range(self.knobs.workers)]
+        new = {
+            row["op_id"]: row["op_id"] >> 40 << 40 | next(numbers[row["op_id"] >> 40])
+            for row in self.operations
+        }
+        for row in (*self.operations, *self.items):
+            row["op_id"] = new[row["op_id"]]
+        for told in (told for group in self.told.values() for told in group):
+            told.write = new[told.write]
 
     def alive(self, device: int, t: int) -> bool:
         return t < self.closes[device]

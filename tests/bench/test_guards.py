@@ -81,8 +81,7 @@ FIRES = [
     ("load_carried", "operations/SEND/info", 100, "warn"),
     ("load_carried", "operations/SEND/fail", 500, "inconclusive"),
     ("outcomes_complete", "load/outcome_complete_share", 0.9989, "invalid"),
-    ("record_complete", "record/missing", 1, "invalid"),
-    ("record_complete", "record/twice", 1, "invalid"),
+    ("record_complete", "record/problem_count", 1, "invalid"),
     ("send_lag", "generator/resolution_floor_us", 5_001, "invalid"),
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 1_500, 2_000], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.2, 0.9], "invalid"),
@@ -162,7 +161,7 @@ def verdict(summary: Json, *conditions: str) -> Json:
 
 LOST = ("consistency/checks", [check("fail", violations=1)])
 UNKNOWN = ("consistency/checks", [check("unknown")])
-VOID = ("record/missing", 1)
+VOID = ("record/problem_count", 1)
 THIN = ("operations/READ/latency_us", {"n": 5})
 TRUE = "messages_per_s > 1"
 

@@ -22,8 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return build(tmp_path_factory.mktemp("run"), scheme="db", visible_us=0)[0]
 
 
-def judge(history: History, missing: int = 0) -> dict[str, Check]:
-    return {check.name: check for check in cursors.judge(history, missing).checks}
+def judge(history: History, unknown: str = "") -> dict[str, Check]:
+    return {check.name: check for check in cursors.judge(history, unknown).checks}
 
 
 def test_a_clean_run_is_accused_of_nothing(folder: RunFolder) -> None:
@@ -50,8 +50,8 @@ def test_a_run_that_recorded_nothing_is_no_traceback(folder: RunFolder, tmp_path
 
 
 def test_a_hole_in_the_record_is_unknown(folder: RunFolder) -> None:
-    for check in judge(History(folder), missing=3).values():
-        assert (check.verdict, check.unknown) == ("unknown", "3 rows are missing from the record")
+    for check in judge(History(folder), "three rows are missing").values():
+        assert (check.verdict, check.unknown) == ("unknown", "three rows are missing")
 
 
 def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None:
@@ -61,7 +61,7 @@ def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None
     value = history.items["value"].copy()
     value[item] -= 1
     history.items.replace("value", value)
-    judgement = cursors.judge(history, 0)
+    judgement = cursors.judge(history, "")
     checks = {check.name: check for check in judgement.checks}
     found = [finding for finding in judgement.findings if finding["check"] == "read_your_writes_device"]
     assert checks["read_your_writes_device"].violations == checks["linearizable"].violations == 1
@@ -92,7 +92,7 @@ def test_a_cursor_that_nobody_moved_there(folder: RunFolder) -> None:
     value = history.items["value"].copy()
     value[item] += 50
     history.items.replace("value", value)
-    judgement = cursors.judge(history, 0)
+    judgement = cursors.judge(history, "")
     kinds = [finding["kind"] for finding in judgement.findings if finding["check"] == "linearizable"]
     assert "unwritten" in kinds
 

@@ -22,7 +22,7 @@ from bench.checks.final_read import (
     judge,
 )
 from bench.metrics.history import History
-from bench.metrics.load import holes
+from bench.metrics.whole import look, why_not
 from bench.record import ITEMS, NONE, OPERATIONS, Op, Outcome
 from bench.results import FINAL_STORE, Json
 from tests.bench.synthetic import MS, S, build, change_manifest, rows
@@ -256,7 +256,7 @@ def of_run(tmp_path: Path, *extra: Json, items: tuple[Json, ...] = (), **knobs: 
         folder.write_rows("operations", 7, rows(OPERATIONS, numbered))
         folder.write_rows("items", 7, rows(ITEMS, items))
     history = History(folder)
-    return judge(collecting.collect(history, holes(history)["missing"]), collecting.promises(history))
+    return judge(collecting.collect(history, why_not(look(history))), collecting.promises(history))
 
 
 @pytest.mark.parametrize("scheme", ["memory", "db", "redis", "queue"])
@@ -293,18 +293,18 @@ def test_stale_cursors_are_found_one_by_one(tmp_path: Path) -> None:
 def test_a_hole_makes_a_clean_run_unknown(tmp_path: Path) -> None:
     judgement = of_run(tmp_path, hole=3)
     assert "pass" not in verdicts(judgement).values()
-    assert "rows are missing" in one(judgement, MESSAGES).unknown
+    assert "is missing" in one(judgement, MESSAGES).unknown
 
 
 def test_an_unfinished_run_or_final_read_is_unknown(tmp_path: Path) -> None:
     folder, _ = build(tmp_path)
     change_manifest(folder, final={"answered": 39})
     history = History(folder)
-    judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+    judgement = judge(collecting.collect(history, ""), collecting.promises(history))
     assert one(judgement, READS).unknown == "only 39 of 40 final reads were answered"
     change_manifest(folder, ended={"how": "interrupted"})
     history = History(folder)
-    assert collecting.collect(history, 0).unknown == "the run did not finish"
+    assert collecting.collect(history, "").unknown == "the run did not finish"
 
 
 def test_where_no_store_was_read_nothing_is_lost_or_kept() -> None:
@@ -321,7 +321,7 @@ def test_a_store_that_was_not_read_is_unknown(tmp_path: Path) -> None:
     folder, _ = build(tmp_path)
     (folder.path / "final_store.parquet").unlink()
     history = History(folder)
-    assert collecting.collect(history, 0).unknown == "the store was not read at the end"
+    assert collecting.collect(history, "").unknown == "the store was not read at the end"
 
 
 def ok(op: Op, **values: Any) -> Json:
@@ -382,7 +382,7 @@ def test_an_unanswered_delivery_may_have_held_more_than_its_first_item(tmp_path:
         folder.write_once("final_store", raised)
         folder.write_rows("operations", 7, rows(OPERATIONS, extra))
         history = History(folder)
-        judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+        judgement = judge(collecting.collect(history, ""), collecting.promises(history))
         return one(judgement, DELIVERIES).violations
 
     silent = {
