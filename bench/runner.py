@@ -24,15 +24,17 @@ import schemes
 from bench import cores, machine, record, results, sampler
 from bench import plan as planning
 from bench import population as people
-from bench.control import Control, ControlError
+from bench.control import Control, ControlError, Door, NotOffered
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
-from bench.options import Arm, RunOptions
+from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
 from bench.services import ServicesError, Stack, bring_up, mariadb
 from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
+from bench.services.running import RunningServer
 from bench.services.server import SchemeProcesses
 from schemes import SCHEMES
+from schemes.protocol import DumpRow
 
 SCHEMA_SQL: Final = Path(schemes.__file__).parent / "stores" / "schema.sql"
 SCENARIOS: Final = Path(schemes.__file__).parent.parent / "scenarios"
@@ -41,8 +43,11 @@ MEMORY: Final = Path("/dev/shm")
 WEB_PORT: Final = 8089
 POLL_S: Final = 0.25
 DRAIN_S: Final = 30.0
+SETTLE_S: Final = 3.0
+"""Where DRAIN cannot be asked, what is on its way is given this long."""
 HEAD_START_NS: Final = 500_000_000
 """Between the command to begin and the first planned operation."""
+NO_CONTROL_SECRET: Final = "no --control-secret was given"
 WARM_UP_RECORDS: Final = "30000"
 """Records through a cold broker before anything counts (its first seconds cost five times the CPU)."""
 
@@ -107,13 +112,16 @@ class _Facts:
     window: dict[str, int] = field(default_factory=dict)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     drained: bool | None = None
-    final: dict[str, int] = field(default_factory=dict)
+    final: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     clock: dict[str, int] = field(default_factory=dict)
     services: dict[str, Any] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
+    welcome: dict[str, Any] = field(default_factory=dict)
+    """What a server that runs already says of itself; empty for our own."""
+    not_available: dict[str, str] = field(default_factory=dict)
     pinned: str = "nobody is bound to a core"
 
 
@@ -171,10 +179,11 @@ class _Attempt:
         self._fleet: Fleet | None = None
         self._sampler: sampler.Sampler | None = None
         self._stack: Stack
-        self._processes: SchemeProcesses | None = None
+        self._needs = SCHEMES[arm.scheme].needs if options.target is None else frozenset[str]()
+        self._server: SchemeProcesses | RunningServer | None = None
         self._memory = MEMORY / f"readstate-{folder.run_id}"
         self._started_at = datetime.now(UTC).isoformat()
-        self._door: Control | None = None
+        self._opened: Door | None = None
         self.phase = "setup"
 
     # --- the story ------------------------------------------------------------------------------------------
@@ -192,15 +201,18 @@ class _Attempt:
     def _set_up(self) -> None:
         self._stack = self._start_services()
         self._facts.services = {name: service.to_dict() for name, service in self._stack.services.items()}
+        if self._options.target is not None:
+            self._server = self._find_server(self._options.target)
+            return
         if not self._is_restored():
             self._seed_and_keep()
-        self._processes = self._start_scheme(for_measuring=True)
-        self._facts.commands = self._processes.commands
+        self._server = self._start_scheme(for_measuring=True)
+        self._facts.commands = self._server.commands
 
     def _connect(self) -> None:
         self._enter("connect")
-        assert self._processes is not None
-        config = self._load_config(self._processes.url)
+        assert self._server is not None
+        config = self._load_config(self._server.url)
         fleet = self._fleet = Fleet(config, self._folder.logs, self._say)
         self._start_sampling()
         fleet.start()
@@ -212,7 +224,7 @@ class _Attempt:
         assert fleet is not None
         self._freeze_gc(fleet)
         if options.pin == "auto":
-            self._facts.pinned = cores.arrange(self._components(), machine.cores())
+            self._facts.pinned = self._arrange_cores()
         start = time.monotonic_ns() + HEAD_START_NS
         measure = start + round(options.warmup_s * 1e9)
         end = measure + round(options.duration_s * 1e9)
@@ -222,20 +234,20 @@ class _Attempt:
         self._wait(lambda _: time.monotonic_ns() >= measure, total_s=options.warmup_s)
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
-        self._facts.server = self._control().ask("STATS").stats or {}
+        self._facts.server = self._door().stats() or {}
 
     def _freeze_gc(self, fleet: Fleet) -> None:
         """Collects and freezes garbage collection in every process, outside the measured window.  What is
         left of the start is waited for first: it shows that a consumer is there."""
-        assert self._processes is not None
-        left = self._control().drain(DRAIN_S)
+        left = self._door().drain(DRAIN_S)
         if left:
             raise ServicesError(
                 f"The {self._arm.scheme} scheme is not at rest {DRAIN_S:.0f} s after everybody connected: "
                 f"{left} are left. See the logs of server and consumer in {self._folder.logs}."
             )
-        self._control().ask("FREEZE_GC")
-        self._processes.signal("consumer", signal.SIGUSR1)
+        self._door().freeze_gc()
+        if isinstance(self._server, SchemeProcesses):
+            self._server.signal("consumer", signal.SIGUSR1)
         fleet.freeze_gc()
 
     def _drain(self) -> None:
@@ -243,28 +255,38 @@ class _Attempt:
         fleet = self._fleet
         assert fleet is not None
         self._wait(lambda live: live.finished, total_s=None)
-        left = self._control().drain(DRAIN_S)
-        self._facts.drained = not left
+        left = self._door().drain(DRAIN_S)
+        if left is None:
+            settled = time.monotonic() + SETTLE_S
+            self._wait(lambda _: time.monotonic() >= settled, total_s=None)
+        else:
+            self._facts.drained = not left
         if left:
             self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
         self._facts.window["drain_end"] = time.monotonic_ns()
         self._check_alive()
         fleet.poll(POLL_S)
-        cores.release(self._components(), machine.cores())
+        cores.release(self._ours(), machine.cores())
 
     def _read_finally(self) -> None:
         self._enter("final")
         assert self._fleet is not None
-        self._folder.write_once("final_store", _final_store(self._control()))
+        stored = self._door().dump_store()
+        if stored is not None:
+            self._folder.write_once("final_store", _final_store(stored))
         self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
         answered, failed = self._fleet.final_read()
-        self._facts.final = {"asked": answered + failed, "answered": answered}
+        self._facts.final = {
+            "asked": answered + failed,
+            "answered": answered,
+            "held_against": "api" if stored is None else "store",
+        }
         self._check_alive()
 
     # --- set-up ---------------------------------------------------------------------------------------------
 
     def _start_services(self) -> Stack:
-        needs, places = SCHEMES[self._arm.scheme].needs, self._options.places
+        needs, places = self._needs, self._options.places
         templates = self._templates() if needs else {}
         stack = bring_up(
             needs,
@@ -295,16 +317,15 @@ class _Attempt:
 
     def _fills_cache(self) -> bool:
         """`queue` answers from Redis, so it is always filled; `redis` only for `--cache warm`."""
-        needs = SCHEMES[self._arm.scheme].needs
-        return "kafka" in needs or ("redis" in needs and self._options.cache == "warm")
+        return "kafka" in self._needs or ("redis" in self._needs and self._options.cache == "warm")
 
     def _is_restored(self) -> bool:
         wanted = {"mysql"} | ({"redis"} if self._fills_cache() else set())
-        return bool(SCHEMES[self._arm.scheme].needs) and wanted <= self._stack.restored
+        return bool(self._needs) and wanted <= self._stack.restored
 
     def _seed_and_keep(self) -> None:
         """Loads the population through a server of its own; private services keep a copy for the next run."""
-        if not SCHEMES[self._arm.scheme].needs:
+        if not self._needs:
             return  # the control is seeded when it is there to stay
         with self._start_scheme(for_measuring=False) as processes:
             self._seed(Control(processes.control_url, self._secret))
@@ -343,9 +364,38 @@ class _Attempt:
         except BaseException:
             processes.stop()
             raise
-        if for_measuring and not SCHEMES[self._arm.scheme].needs:
+        if for_measuring and not self._needs:
             self._seed(Control(processes.control_url, self._secret))
         return processes
+
+    def _find_server(self, target: Target) -> RunningServer:
+        """A server that runs already: seeded if its door allows it, and held to have this population."""
+        server = RunningServer(target)
+        if target.control_secret is not None:
+            self._seed_running(Control(target.control_url, target.control_secret))
+        else:
+            self._facts.not_available["SEED"] = NO_CONTROL_SECRET
+        load = self._load
+        seeded = load.population.seed_conversations(load.plan.unread_at_start)
+        self._facts.welcome = server.look(load.population, seeded)
+        return server
+
+    def _seed_running(self, control: Control) -> None:
+        """Only what is empty, or may be wiped."""
+        try:
+            if self._options.places.allow_wipe or next(control.dump("store"), None) is None:
+                self._seed(control)
+            else:
+                self._facts.not_available["SEED"] = (
+                    "its store holds something, and --allow-wipe was not given"
+                )
+                self._say(
+                    "the server's store is not empty, so it is not seeded: --allow-wipe empties it first"
+                )
+        except NotOffered as why:
+            self._facts.not_available["SEED"] = f"the server does not offer it ({why})"
+        finally:
+            control.close()
 
     def _service_options(self) -> dict[str, str]:
         services = self._stack.services
@@ -372,11 +422,16 @@ class _Attempt:
             population=self._load.population.options,
             plan=self._load.plan.options,
             nonce=self._secret[:6],
-            secret=self._secret if options.auth == "hmac" else None,
+            secret=self._token_secret(),
             workers=options.workers,
             delivered_window_s=options.delivered_window_s,
             web_port=WEB_PORT if options.web else None,
         )
+
+    def _token_secret(self) -> str | None:
+        if self._options.target is not None:
+            return self._options.target.token_secret
+        return self._secret if self._options.auth == "hmac" else None
 
     def _start_sampling(self) -> None:
         counters = Counters(self._stack.services)
@@ -388,18 +443,37 @@ class _Attempt:
         found: dict[str, list[int]] = {}
         if self._fleet is not None:
             found["generator"] = [pid for pids in self._fleet.pids().values() for pid in pids]
-        if self._processes is not None:
-            found |= self._processes.pids()
+        if self._server is not None:
+            found |= self._server.pids()
         return found | {name: list(service.pids) for name, service in self._stack.services.items()}
+
+    def _ours(self) -> dict[str, list[int]]:
+        """What the harness started: it binds nobody else's processes to cores."""
+        components = self._components()
+        return components if self._options.target is None else {cores.GENERATOR: components[cores.GENERATOR]}
+
+    def _arrange_cores(self) -> str:
+        said = cores.arrange(self._ours(), machine.cores())
+        return (
+            said
+            if self._options.target is None
+            else f"{said.split(' · ')[0]} · server: where it runs already"
+        )
 
     # --- while it goes on -----------------------------------------------------------------------------------
 
-    def _control(self) -> Control:
-        assert self._processes is not None
-        if self._door is None:
-            self._door = Control(self._processes.control_url, self._secret)
-            self._exit.callback(self._door.close)
-        return self._door
+    def _door(self) -> Door:
+        assert self._server is not None
+        if self._opened is None:
+            target = self._options.target
+            secret = self._secret if target is None else target.control_secret
+            self._opened = Door(
+                Control(self._server.control_url, secret) if secret is not None else None,
+                why_not=NO_CONTROL_SECRET,
+                lenient=target is not None,
+            )
+            self._exit.callback(self._opened.close)
+        return self._opened
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
@@ -420,8 +494,8 @@ class _Attempt:
             time.sleep(POLL_S)
 
     def _check_alive(self) -> None:
-        assert self._processes is not None
-        for text in (*self._processes.alive(), *self._stack.alive()):
+        assert self._server is not None
+        for text in (*self._server.alive(), *self._stack.alive()):
             raise self._death(text.split(" ", 1)[0], text)
 
     def _death(self, component: str, text: str) -> Ended:
@@ -439,7 +513,7 @@ class _Attempt:
         """What really happened: a broken connection is often the death of whoever was at its other end."""
         if isinstance(why, WorkerLost):
             return self._death("worker", str(why))
-        if self._processes is not None:
+        if self._server is not None:
             with contextlib.suppress(ServicesError):
                 time.sleep(POLL_S)
                 try:
@@ -476,14 +550,12 @@ class _Attempt:
 
     def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
         options, arm, load, facts = self._options, self._arm, self._load, self._facts
-        scheme, population = SCHEMES[arm.scheme], load.population
+        population, said = load.population, self._said_of_the_server()
         rate = load.plan.options.rate_per_s
         services = {
             name: {"engine": s["engine"], "version": s["version"], "how": s["how"], "settings": s["settings"]}
             for name, s in facts.services.items()
         }
-        queued = arm.options.get("queue-order") == "queue_first"
-        ack = "volatile" if not scheme.needs else "durable"
         return {
             "tool": results.TOOL,
             "tool_version": schemes.__version__,
@@ -496,7 +568,6 @@ class _Attempt:
             "run": {
                 "scheme": arm.scheme,
                 "arm": arm.name,
-                "model": arm.options.get("model"),
                 "variant": None,
                 "queue_order": arm.options.get("queue-order"),
                 "scenario": options.scenario,
@@ -506,15 +577,13 @@ class _Attempt:
                 "intensity": planning.intensity_of_rate(rate, population.connected),
                 "seed": options.seed,
                 "nodes": 1,
-                "mysql_driver": options.mysql_driver if "mysql" in scheme.needs else None,
+                "mysql_driver": options.mysql_driver if "mysql" in self._needs else None,
                 "services": services,
                 "options": dict(arm.options),
-                "promises": list(scheme.promised(arm.options)),
-                "ack": {"send": ack, "read": "queued" if queued else ack},
-                "receipt_members": schemes.protocol.Limits().receipt_members,
+                **said,
                 "workers": options.workers,
                 "history": {"direct": options.history[0], "group": options.history[1]},
-                "cache": options.cache if "redis" in scheme.needs else None,
+                "cache": options.cache if "redis" in self._needs else None,
                 "attention_factor": load.plan.options.attention_factor,
                 "pinned": facts.pinned,
             },
@@ -534,9 +603,41 @@ class _Attempt:
             "fail_if": list(options.fail_if),
             "seconds": facts.seconds,
             "server": facts.server,
+            "not_available": facts.not_available | (self._opened.missing if self._opened is not None else {}),
             "commands": facts.commands,
             "machine": machine.describe(),
         }
+
+    def _said_of_the_server(self) -> dict[str, Any]:
+        """What it is and promises: a scheme by its descriptor, a server of somebody else's by its WELCOME."""
+        arm, target = self._arm, self._options.target
+        if target is not None:
+            return _said_in_welcome(self._facts.welcome, target)
+        queued = arm.options.get("queue-order") == "queue_first"
+        ack = "volatile" if not self._needs else "durable"
+        return {
+            "model": arm.options.get("model"),
+            "promises": list(SCHEMES[arm.scheme].promised(arm.options)),
+            "ack": {"send": ack, "read": "queued" if queued else ack},
+            "receipt_members": schemes.protocol.Limits().receipt_members,
+        }
+
+
+def _said_in_welcome(welcome: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """What it leaves out is not known, and the protocol's default where there is one."""
+    parts = (welcome.get(name) for name in ("server", "ack", "limits"))
+    server, ack, limits = (part if isinstance(part, dict) else {} for part in parts)
+    members, caps = limits.get("receipt_members"), welcome.get("caps")
+    durable = ["durable"] if ack.get("send") == "durable" else []
+    return {
+        "url": target.url,
+        "server": {name: server.get(name) for name in ("name", "scheme", "version")},
+        "caps": caps if isinstance(caps, list) else None,
+        "model": server.get("model"),
+        "promises": [*durable, *target.promises],
+        "ack": {name: ack[name] for name in ("send", "read") if isinstance(ack.get(name), str)},
+        "receipt_members": members if isinstance(members, int) else schemes.protocol.Limits().receipt_members,
+    }
 
 
 def _settled(operations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -565,7 +666,7 @@ def _describe(live: Live) -> str:
     return " · ".join(parts)
 
 
-def _final_store(control: Control) -> np.ndarray[Any, Any]:
+def _final_store(stored: list[DumpRow]) -> np.ndarray[Any, Any]:
     rows = [
         (
             people.index_of(row.conversation_id),
@@ -575,7 +676,7 @@ def _final_store(control: Control) -> np.ndarray[Any, Any]:
             row.version,
             row.last_seq,
         )
-        for row in control.dump("store")
+        for row in stored
     ]
     return np.array(rows, FINAL_STORE)
 

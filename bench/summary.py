@@ -67,6 +67,7 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "ended": manifest.get("ended") or {"how": "finished", "phase": "", "message": ""},
         "deaths": manifest.get("deaths") or [],
         "drained": manifest.get("drained"),
+        "not_available": manifest.get("not_available") or {},
         "plan_sha256": manifest.get("plan_sha256"),
     }
     seen = guards.look(summary)

@@ -24,6 +24,8 @@ def promises(history: History) -> Promises:
 
 def collect(history: History, unknown: str) -> Evidence:
     """`unknown`: why the record is not whole, empty if it is."""
+    if (history.manifest.get("final") or {}).get("held_against") == "api":
+        return _over_api(history, unknown)
     store = history.folder.table("final_store")
     conversation, user, read, delivered, last = (
         store[name].astype(np.int64)
@@ -51,9 +53,32 @@ def collect(history: History, unknown: str) -> Evidence:
     )
 
 
-def _not_whole(history: History, unknown: str, cursors: int) -> str:
+def _over_api(history: History, unknown: str) -> Evidence:
+    """The final read instead of the store.  Who was not asked showed nothing, and wrote nothing either."""
+    shown, shown_at = _shown(history)
+    last_seq = _last_seq_shown(history)
+    asked = _asked_finally(history)
+    writes = _seeded(history) + _marked(history, Op.READ, Op.PROBE_READ) + _sends(history, last_seq)
+    none = np.empty(0, np.int64)
+    nothing = Writes(none, none, none, none, none)
+    return Evidence(
+        reads=writes.of(np.isin(writes.user, asked)),
+        deliveries=nothing,
+        messages=_messages(history, last_seq),
+        store_read=shown,
+        store_delivered=Cursors(none, none, none),
+        store_read_at=history.window.drain_end,
+        shown=shown,
+        shown_at=shown_at,
+        unknown=_not_whole(history, unknown, len(shown.value), "API"),
+        drained=history.manifest.get("drained") is True,
+        over_api=True,
+    )
+
+
+def _not_whole(history: History, unknown: str, cursors: int, source: str = "store") -> str:
     if not cursors:
-        return "the store was not read at the end"
+        return f"the {source} was not read at the end"
     if unknown:
         return unknown
     final = history.manifest.get("final") or {}
@@ -147,11 +172,30 @@ def _messages(history: History, last_seq: Ints) -> Messages:
     return Messages(highest, most, last_seq, twice)
 
 
+def _final_states(history: History) -> Ints:
+    """Rows of the STATEs that the fresh connections of the final read were answered."""
+    operations = history.operations
+    final = (operations["op"] == Op.STATE) & (operations["phase"] == Phase.FINAL)
+    return np.flatnonzero(final & (operations["outcome"] == Outcome.OK))
+
+
+def _asked_finally(history: History) -> Ints:
+    return np.unique(history.operations["user"][_final_states(history)].astype(np.int64))
+
+
+def _last_seq_shown(history: History) -> Ints:
+    """By conversation: the most that any member was shown at the end; -1 where nobody was."""
+    last_seq = np.full(len(history.membership.direct), -1, np.int64)
+    index, _ = items_of(history, _final_states(history))
+    index = index[history.items["conversation"][index] < len(last_seq)]
+    np.maximum.at(last_seq, history.items["conversation"][index], history.items["last_seq"][index])
+    return last_seq
+
+
 def _shown(history: History) -> tuple[Cursors, Ints]:
     """What the fresh connections of the final read were shown of their own cursors."""
     operations, items = history.operations, history.items
-    final = (operations["op"] == Op.STATE) & (operations["phase"] == Phase.FINAL)
-    index, row = items_of(history, np.flatnonzero(final & (operations["outcome"] == Outcome.OK)))
+    index, row = items_of(history, _final_states(history))
     own = items["actor"][index] == operations["user"][row]
     index, row = index[own], row[own]
     conversation, user, value = (

@@ -4,6 +4,10 @@ For each cursor: acknowledged <= store <= attempted.  Below is a lost acknowledg
 same for the number of messages.  Then, does the API show what the store holds (`stale_at_end`, with its
 proven age)?
 
+Where the store cannot be read, the API stands for it: what was acknowledged must be shown, when everything
+has come to rest.  That is convergence, not durability: from outside nobody can tell a lost write from a stale
+answer.
+
 Judged from the run's own record (`bench/checks/evidence.py`), with none of the servers' code.  Where the
 record has a hole, somebody may have written what nobody knows of: nothing passes then, and nothing counts
 as phantom.
@@ -23,6 +27,7 @@ from bench.results import Json
 
 Ints = NDArray[np.int64]
 NO_OPERATION = -1
+ONLY_DUMP = "not available: only DUMP on the control door tells, and it could not be asked"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Writes:
         acknowledged = np.where(self.acknowledged <= t, self.acknowledged, 0)
         return Writes(self.conversation, self.user, self.value, acknowledged, self.operation)
 
+    def of(self, rows: NDArray[np.bool_]) -> Writes:
+        """Only these rows."""
+        return Writes(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
     def unpromised(self) -> Writes:
         """The same, as nothing that anybody was told of."""
         return Writes(
@@ -79,7 +88,8 @@ class Evidence:
     """All that is judged.  `unknown`: why the record is not whole; empty if it is.
 
     `store_read_at`: when the store was asked, ns: what was acknowledged later need not be in it.  `shown_at`:
-    when each entry of `shown` was asked for, after that.  `drained`: nothing was on its way any more."""
+    when each entry of `shown` was asked for, after that.  `drained`: nothing was on its way any more.
+    `over_api`: the store could not be asked, what the API shows stands for it."""
 
     reads: Writes
     deliveries: Writes
@@ -91,6 +101,7 @@ class Evidence:
     shown_at: Ints
     unknown: str
     drained: bool
+    over_api: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,10 +120,13 @@ class _Kept:
     name: str
     promised: bool
     unknown: str
+    promise: str = "durable"
 
 
 def judge(evidence: Evidence, promises: Promises) -> Judgement:
     """The checks of the final read, and what they found for `findings.jsonl`."""
+    if evidence.over_api:
+        return _judge_over_api(evidence, promises)
     promised = promises.durable and promises.read_ack == "durable"
     unknown = evidence.unknown
     if not evidence.drained and promises.read_ack == "queued":
@@ -131,6 +145,36 @@ def judge(evidence: Evidence, promises: Promises) -> Judgement:
         _messages(_Kept("acknowledged_messages", promises.durable, evidence.unknown), evidence.messages),
         _stale(evidence, promises),
     ]
+    return _together(results)
+
+
+def _judge_over_api(evidence: Evidence, promises: Promises) -> Judgement:
+    """The same checks as far as the API tells; what it cannot tell is unknown, and nobody is held to it."""
+    unknown = evidence.unknown
+    if not evidence.drained and promises.read_ack == "queued":
+        unknown = unknown or "something may still have been on its way when the API was read"
+    results = [
+        _within(
+            _Kept("acknowledged_reads", promises.convergence, unknown, "convergence"),
+            evidence.reads.known_at(evidence.store_read_at),
+            evidence.store_read,
+        ),
+        _not_told("acknowledged_deliveries", "durable"),
+        _messages(
+            _Kept("acknowledged_messages", promises.convergence, evidence.unknown, "convergence"),
+            evidence.messages,
+        ),
+        _not_told("stale_at_end", "convergence"),
+    ]
+    return _together(results)
+
+
+def _not_told(name: str, promise: str) -> tuple[Check, list[Json]]:
+    nothing = np.empty(0, np.int64)
+    return _result(_Kept(name, False, ONLY_DUMP, promise), 0, nothing, lambda _: {})
+
+
+def _together(results: list[tuple[Check, list[Json]]]) -> Judgement:
     return Judgement(
         [check for check, _ in results], [finding for _, findings in results for finding in findings]
     )
@@ -156,8 +200,8 @@ def _within(kept: _Kept, writes: Writes, held: Cursors) -> tuple[Check, list[Jso
     """acknowledged <= held <= attempted, for each cursor.  One that the store has no row of is held at 0."""
     if not len(held.value):
         nothing = np.empty(0, np.int64)
-        kept = replace(kept, unknown="the store was not read at the end")
-        return _result(kept, "durable", 0, nothing, lambda _: {})
+        kept = replace(kept, unknown=kept.unknown or "the store was not read at the end")
+        return _result(kept, 0, nothing, lambda _: {})
     keys = _Keys(writes, held)
     of_write = keys.of(writes)
     floor, ceiling, final = (np.zeros(len(keys), np.int64) for _ in range(3))
@@ -181,7 +225,7 @@ def _within(kept: _Kept, writes: Writes, held: Cursors) -> tuple[Check, list[Jso
         }
         return finding | _witness(writes, concerned[of_write[concerned] == i])
 
-    return _result(kept, "durable", len(told), wrong[np.argsort(-by, kind="stable")], tell)
+    return _result(kept, len(told), wrong[np.argsort(-by, kind="stable")], tell)
 
 
 def _witness(writes: Writes, rows: Ints) -> Json:
@@ -216,7 +260,7 @@ def _messages(kept: _Kept, messages: Messages) -> tuple[Check, list[Json]]:
             "attempted": int(messages.attempted[i]),
         }
 
-    return _result(kept, "durable", int(np.count_nonzero(read)), np.flatnonzero(lost | phantom | twice), tell)
+    return _result(kept, int(np.count_nonzero(read)), np.flatnonzero(lost | phantom | twice), tell)
 
 
 def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
@@ -248,8 +292,8 @@ def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
     unknown = evidence.unknown or ("" if len(shown.value) else "the API was not read at the end")
     if not evidence.drained:
         unknown = unknown or "something was still on its way when the API was read"
-    kept = _Kept("stale_at_end", promises.convergence, unknown)
-    return _result(kept, "convergence", int(np.count_nonzero(truth >= 0)), wrong, tell)
+    kept = _Kept("stale_at_end", promises.convergence, unknown, "convergence")
+    return _result(kept, int(np.count_nonzero(truth >= 0)), wrong, tell)
 
 
 def _ages_s(evidence: Evidence, wrong: Ints) -> dict[int, float | None]:
@@ -268,10 +312,8 @@ def _ages_s(evidence: Evidence, wrong: Ints) -> dict[int, float | None]:
     return ages
 
 
-def _result(
-    kept: _Kept, promise: str, eligible: int, wrong: Ints, tell: Callable[[int], Json]
-) -> tuple[Check, list[Json]]:
+def _result(kept: _Kept, eligible: int, wrong: Ints, tell: Callable[[int], Json]) -> tuple[Check, list[Json]]:
     """`wrong`: the violations, worst first."""
     findings = [tell(int(i)) for i in wrong[:FINDINGS_MAX]]
     worst = findings[0] if findings else None
-    return Check(kept.name, promise, kept.promised, eligible, len(wrong), worst, kept.unknown), findings
+    return Check(kept.name, kept.promise, kept.promised, eligible, len(wrong), worst, kept.unknown), findings

@@ -10,7 +10,7 @@ import click
 
 from schemes import __version__
 
-COMMANDS = ("run", "compare", "report", "list", "show", "logs", "clean", "services")
+COMMANDS = ("run", "compare", "report", "list", "show", "logs", "clean", "services", "conformance")
 """Each is `bench.cli.<name>`, which exports `command`."""
 
 

@@ -25,9 +25,11 @@ def run_document(summary: Json, manifest: Json) -> Document:
         first=wording.pin_line(manifest),
         load=(
             wording.load_line(summary, manifest),
+            *wording.server_line(run),
             wording.ack_line(run),
             *wording.service_lines(run),
             wording.causes_line(manifest),
+            *wording.not_available_lines(summary),
         ),
         verdict=(verdict_words(summary), *reason_lines(summary)),
         good=good([summary]),

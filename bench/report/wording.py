@@ -107,6 +107,34 @@ def _setting(name: str, value: str) -> str:
     return f"{name}={value}"
 
 
+def not_available_lines(summary: Json) -> list[str]:
+    """What the control door was not there to be asked, by reason, and what is not known for want of it."""
+    by_reason: dict[str, list[str]] = {}
+    for request, why in (summary.get("not_available") or {}).items():
+        by_reason.setdefault(why, []).append(request)
+    lines = [f"Not available on /control: {', '.join(names)} ({why})" for why, names in by_reason.items()]
+    if "DUMP" in summary.get("not_available", ()):
+        lines.append(
+            "The store was not read: what was acknowledged is held against what the API shows at the end"
+        )
+    if lines and "server" not in summary["resources"]:
+        lines.append("CPU and memory of the server: not available (no --server-pid was given)")
+    return lines
+
+
+def server_line(run: Json) -> list[str]:
+    """A server of somebody else's: where it is and what it calls itself."""
+    if not run.get("url"):
+        return []
+    server = run.get("server") or {}
+    said = [str(server[name]) for name in ("name", "version") if server.get(name)]
+    return [f"Server: {run['url']}, {' '.join(said) or 'which says no name'}; caps {_caps(run)}"]
+
+
+def _caps(run: Json) -> str:
+    return ", ".join(map(str, run.get("caps") or ())) or "none"
+
+
 def causes_line(manifest: Json) -> str:
     """One message causes …"""
     causes = (manifest.get("load") or {}).get("causes")
