@@ -10,7 +10,18 @@ import click
 
 from schemes import __version__
 
-COMMANDS = ("run", "compare", "report", "list", "show", "logs", "clean", "services", "conformance")
+COMMANDS = (
+    "run",
+    "compare",
+    "report",
+    "list",
+    "show",
+    "logs",
+    "clean",
+    "services",
+    "conformance",
+    "selftest",
+)
 """Each is `bench.cli.<name>`, which exports `command`."""
 
 

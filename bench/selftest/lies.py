@@ -97,10 +97,13 @@ class _Known:
 
 @dataclass
 class Session:
-    """One client connection: who it is, what it asked, what is held back."""
+    """One client connection: who it is, what it asked, what is held back.
+
+    `recorded`: a device of the load, or the final read; nobody else is lied to or learned from."""
 
     user: int = -1
     device: str = ""
+    recorded: bool = False
     cuttable: bool = False
     asked: dict[str, tuple[str, int, list[str]]] = field(default_factory=dict)
     held: dict[str, tuple[bytes, Planted]] = field(default_factory=dict)
@@ -136,11 +139,12 @@ class Liar:
         kind = frame.get("type")
         if kind == "HELLO":
             session.user, session.device = index_of(frame["user_id"]), frame["device_id"]
+            session.recorded = session.device == "final" or session.device.startswith("device-")
             name = f"{frame['user_id']}/{session.device}"
             session.cuttable = zlib.crc32(name.encode()) % CUT_DEVICES == 0
         conversations = _conversations(frame)
         session.asked[frame.get("id", "")] = (str(kind), at, conversations)
-        if kind not in ("READ", "SEND") or len(conversations) != 1:
+        if not session.recorded or kind not in ("READ", "SEND") or len(conversations) != 1:
             return Asked()
         (conversation,) = conversations
         lie = kind_of(conversation)
@@ -185,7 +189,9 @@ class Liar:
             yield from self._pushed(session, frame, raw, at)
             return
         altered = False
-        if frame["type"] == "STATE_RESULT":
+        if not session.recorded:
+            pass
+        elif frame["type"] == "STATE_RESULT":
             for item in frame["conversations"]:
                 altered |= self._shown(session, item, frame["reply_to"], request[1])
                 self._learn(session.user, item, at)
@@ -233,7 +239,7 @@ class Liar:
 
     def _pushed(self, session: Session, frame: Frame, raw: bytes, at: int) -> Iterator[Out]:
         conversation, value, actor = _push(frame)
-        if not conversation or session.cuttable:
+        if not conversation or session.cuttable or not session.recorded:
             yield Out(raw)
             return
         is_message = frame["type"] == "MESSAGE"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -23,6 +23,9 @@ RESIDUAL_NS: Final = 20_000_000
 """A held push must be recorded so soon after it was let go."""
 OF_A_STREAM: Final = frozenset({"dropped_push", "duplicated_push", "reordered_push", "late_push"})
 OF_A_CURSOR: Final = frozenset({"lost_ack"})
+
+Place = tuple[str, int | None, int | None]
+"""(operation, user or device; conversation; its number)."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ def judge(
 ) -> Result:
     """`planted`, `events`: as the liar told them when all was over."""
     names = _Names(history)
-    operations = {op_id: lie for lie in planted for op_id in names.operations(lie)}
-    places = {place: lie for lie in planted for place in names.places(lie)}
+    places: dict[Place, list[Planted]] = {}
+    for lie in planted:
+        for place in names.places(lie):
+            places.setdefault(place, []).append(lie)
     found: set[int] = set()
     false = []
     for finding in findings:
-        about = list(_about(finding, operations, places))
+        about = [lie for place in _about(finding) for lie in places.get(place, ())]
         found.update(id(lie) for lie in about if lie.kind != "late_push")
         if all(lie.kind == "cut" for lie in about):
             false.append(finding)
@@ -90,23 +95,15 @@ def _row(
     )
 
 
-def _about(
-    finding: Json, operations: Mapping[int, Planted], places: Mapping[tuple[Any, ...], Planted]
-) -> Iterator[Planted]:
-    """Every lie that explains a finding."""
-    conversation = finding.get("conversation")
-    people, devices = {finding.get("user")}, {finding.get("device")}
-    for record in finding.get("operations") or ():
-        if (lie := operations.get(record.get("op_id"))) is not None:
-            yield lie
-        people.add(record.get("user"))
-        devices.add(record.get("device"))
-    for user in people:
-        if (lie := places.get(("user", conversation, user))) is not None:
-            yield lie
-    for device in devices:
-        if (lie := places.get(("device", conversation, device))) is not None:
-            yield lie
+def _about(finding: Json) -> Iterator[Place]:
+    """The operations, devices and people that a finding is about, in its conversation if it names one."""
+    conversation, records = finding.get("conversation"), finding.get("operations") or ()
+    for record in records:
+        yield "operation", conversation, record.get("op_id")
+    for user in {finding.get("user"), *(record.get("user") for record in records)}:
+        yield "user", conversation, user
+    for device in {finding.get("device"), *(record.get("device") for record in records)}:
+        yield "device", conversation, device
 
 
 class _Names:
@@ -114,7 +111,6 @@ class _Names:
 
     def __init__(self, history: History) -> None:
         record, membership = history.operations, history.membership
-        self._rows: dict[tuple[int, int, int], int] = {}
         number, user, device = (
             record["op_id"] & ((1 << 40) - 1),
             record["user"].astype(np.int64),
@@ -138,13 +134,12 @@ class _Names:
             return NOBODY
         return int(self._first[lie.user]) + int(number) - 1
 
-    def operations(self, lie: Planted) -> Iterator[int]:
+    def places(self, lie: Planted) -> Iterator[Place]:
+        """Where a finding about this lie must be.  One answer may hold lies of several conversations."""
         if lie.request.isdigit():
             op_id = self._op_id.get((int(lie.request), lie.user, self.device(lie)))
-            if op_id is not None:
-                yield op_id
-
-    def places(self, lie: Planted) -> Iterator[tuple[Any, ...]]:
+            yield "operation", lie.conversation, op_id
+            yield "operation", None, op_id
         if lie.kind in OF_A_STREAM:
             yield "device", lie.conversation, self.device(lie)
         elif lie.kind in OF_A_CURSOR:

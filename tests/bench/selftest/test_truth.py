@@ -29,7 +29,11 @@ def stale(history: History, **changes: Any) -> tuple[Planted, Json]:
     row = int(np.flatnonzero((record["op"] == Op.STATE) & first)[0])
     number = str(int(record["op_id"][row]) & ((1 << 40) - 1))
     lie = Planted("stale_answer", 0, int(record["user"][row]), "device-1", 3, 5, request=number, **changes)
-    return lie, {"check": "linearizable", "operations": [{"op_id": int(record["op_id"][row])}]}
+    return lie, {
+        "check": "linearizable",
+        "conversation": 3,
+        "operations": [{"op_id": int(record["op_id"][row])}],
+    }
 
 
 def _first_devices(history: History) -> list[int]:
@@ -49,6 +53,14 @@ def test_a_lie_that_a_finding_names_is_found(history: History) -> None:
     result = judge(history, [finding], [lie], EVENTS)
     assert row(result, "stale_answer") == Row("stale_answer", 40, 1, 1, 1, (), None)
     assert result.good
+
+
+def test_one_answer_may_hold_several_lies(history: History) -> None:
+    lie, finding = stale(history)
+    other = Planted("unread_drift", 0, lie.user, lie.device, 9, 5, request=lie.request)
+    result = judge(history, [finding, finding | {"conversation": 9}], [lie, other], EVENTS)
+    assert result.good
+    assert judge(history, [finding], [lie, other], EVENTS).rows[6].missed == (other,)
 
 
 def test_a_lie_that_nobody_names_is_missed(history: History) -> None:
