@@ -64,6 +64,8 @@ class Progress:
 
 Say = Callable[[str], None]
 Show = Callable[[Progress], None]
+Through = Callable[[str], str]
+"""The address of the server -> the address that the load is sent to."""
 
 
 class Ended(Exception):
@@ -129,14 +131,18 @@ class NotStored(Exception):
     """What was recorded could not be written; everything that was started has been stopped."""
 
 
-def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> RunFolder:
+def run(
+    arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show, through: Through | None = None
+) -> RunFolder:
     """Carries out one run and returns its folder, with the manifest and every recorded row in it.
 
-    Raises nothing that a run can meet: how it ended stands in the manifest."""
+    `through` puts something between load and server.  Raises nothing that a run can meet: how it ended stands
+    in the manifest."""
     folder = RunFolder.create(
         options.out, scheme=arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
     )
     attempt = _Attempt(arm, load, options, folder, say, show)
+    attempt.through = through
     folder.write_manifest(attempt.manifest({"how": "running", "phase": "setup", "message": ""}))
     ended = {"how": "finished", "phase": "final", "message": ""}
     try:
@@ -185,6 +191,7 @@ class _Attempt:
         self._started_at = datetime.now(UTC).isoformat()
         self._opened: Door | None = None
         self.phase = "setup"
+        self.through: Through | None = None
 
     # --- the story ------------------------------------------------------------------------------------------
 
@@ -212,7 +219,8 @@ class _Attempt:
     def _connect(self) -> None:
         self._enter("connect")
         assert self._server is not None
-        config = self._load_config(self._server.url)
+        url = self._server.url if self.through is None else self.through(self._server.url)
+        config = self._load_config(url)
         fleet = self._fleet = Fleet(config, self._folder.logs, self._say)
         self._start_sampling()
         fleet.start()

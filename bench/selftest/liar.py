@@ -13,16 +13,15 @@ import sys
 import time
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from bench.selftest.lies import HELD_S, KINDS, Liar, Planted, Session
-from schemes.protocol import CONTROL_FRAME_BYTES_MAX, PATH, SERVER_FRAME_BYTES_MAX
+from schemes.protocol import SERVER_FRAME_BYTES_MAX, SUBPROTOCOL
 
 CLOSE_S = 1.0
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -41,30 +40,27 @@ class Proxy:
             self._connection,
             "127.0.0.1",
             0,
-            select_subprotocol=lambda _, offered: offered[0] if offered else None,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
-            max_size=CONTROL_FRAME_BYTES_MAX,
+            max_size=SERVER_FRAME_BYTES_MAX,
             ping_interval=None,
             close_timeout=CLOSE_S,
         )
 
     async def _connection(self, client: ServerConnection) -> None:
-        """The door of the harness, `/control`, is passed through as it is."""
-        assert client.request is not None
         server = await connect(
-            urlsplit(self._url)._replace(path=client.request.path).geturl(),
-            subprotocols=[client.subprotocol] if client.subprotocol else None,
+            self._url,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             max_size=SERVER_FRAME_BYTES_MAX + (1 << 16),
             ping_interval=None,
             close_timeout=CLOSE_S,
         )
-        if client.request.path == PATH:
-            session = Session()
-            ways = (self._up(session, client, server), self._down(session, client, server))
-        else:
-            ways = (_through(client, server), _through(server, client))
-        pumps = [asyncio.ensure_future(way) for way in ways]
+        session = Session()
+        pumps = [
+            asyncio.ensure_future(self._up(session, client, server)),
+            asyncio.ensure_future(self._down(session, client, server)),
+        ]
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         code = server.close_code if server.close_code not in (None, 1005, 1006) else 1000
         await asyncio.gather(client.close(code or 1000), server.close())
@@ -123,14 +119,6 @@ class Proxy:
         frame = self._liar.give_up(session, conversation, time.monotonic_ns())
         if frame is not None:
             await self._late(client, frame, None)
-
-
-async def _through(of: Connection, to: Connection) -> None:
-    try:
-        async for raw in of:
-            await to.send(raw)
-    except ConnectionClosed:
-        return
 
 
 _tasks: set[asyncio.Future[Any]] = set()

@@ -12,6 +12,9 @@ with the moment (ns of CLOCK_MONOTONIC, the load's own clock) at which it took e
     lost_ack          a READ is acknowledged and never carried out, nor any later one of that cursor
     unread_drift      a STATE shows one unread more or fewer
     cut               a connection ends after a READ or SEND was sent; half of them were carried out
+    silent            a READ or SEND is carried out and never answered
+
+The last two are no errors: nobody knows what became of such an operation, and nobody may be accused.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ KINDS: Final = (
     "lost_ack",
     "unread_drift",
     "cut",
+    "silent",
 )
+NO_ERROR: Final = ("cut", "silent")
 DELAY_S: Final = 0.05
 HELD_S: Final = 5.0
 """A MESSAGE waits so long for the next one to overtake it, then it goes alone."""
@@ -188,20 +193,32 @@ class Liar:
         if request is None:
             yield from self._pushed(session, frame, raw, at)
             return
-        altered = False
+        altered, acknowledged = False, request[0] if frame["type"] == "ACK" else ""
         if not session.recorded:
             pass
         elif frame["type"] == "STATE_RESULT":
             for item in frame["conversations"]:
                 altered |= self._shown(session, item, frame["reply_to"], request[1])
                 self._learn(session.user, item, at)
+        elif (
+            frame["type"] == "ACK"
+            and request[0] in ("READ", "SEND")
+            and self._silent(session, request, frame, at)
+        ):
+            return
         elif frame["type"] == "ACK" and request[0] == "READ":
             for item in frame["items"]:
                 if item.get("version") is not None:
                     self._learn(session.user, item, at)
-        elif frame["type"] == "ACK" and request[0] == "SEND":
+        elif acknowledged == "SEND":
             self._covered(session.user, request[2][0], frame["seq"])
         yield Out(None if altered else raw)
+
+    def _silent(self, session: Session, conversations: list[str], reply: Frame, at: int) -> bool:
+        if len(conversations) != 1 or kind_of(conversations[0]) != "silent" or not self._chosen("silent"):
+            return False
+        self._plant("silent", session, at, conversations[0], 0, request=reply["reply_to"])
+        return True
 
     def _learn(self, user: int, item: Frame, at: int) -> None:
         """What is true of a cursor now.  (A lie in `item` is not learned: it has a lower value.)"""

@@ -1,41 +1,42 @@
 """Carries out the self-test: an honest server, the liar before it, a run, the checks, and then the truth.
 
-The server is the control (`memory`): whatever is found there was planted, or the instrument is at fault."""
+`memory` and `db` are honest by construction, every operation under one lock or in one transaction: whatever
+is found there was planted, or the instrument is at fault."""
 
 from __future__ import annotations
 
 import json
-import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
 from bench import runner, summary
 from bench.metrics.history import History
-from bench.options import Arm, RunOptions, Target
+from bench.options import RunOptions, arms
 from bench.results import Json, RunFolder
 from bench.runner import Load, Progress, Say, Show
-from bench.selftest.lies import KINDS, Planted
+from bench.selftest.lies import KINDS, NO_ERROR, Planted
 from bench.selftest.truth import Result, judge
 from bench.services import ServicesError
-from bench.services.server import SchemeProcesses
 
-PROMISED: Final = ("read_your_writes", "monotonic_reads", "convergence", "linearizable")
 START_S: Final = 20.0
 TRUTH_S: Final = 60.0
 STOP_S: Final = 5.0
 STOPPED_S: Final = 2.0
 """How long the generator is held by SIGSTOP."""
 STOP_AFTER_S: Final = 2.0
+HONEST: Final = (("memory", {}), ("db", {"model": "flags"}), ("db", {"model": "cursor"}))
+DISTURBED_DOSE: Final = 20
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,28 @@ class Stopped:
         return not self.findings and self.timing != "VALID"
 
 
+@dataclass(frozen=True)
+class Clean:
+    """An honest run.  `disturbed`: connections were cut and answers swallowed, `disturbances` of them."""
+
+    number: int
+    arm: str
+    disturbed: bool
+    disturbances: int
+    operations: int
+    findings: int
+    unknown: tuple[str, ...]
+    """Checks that could not say anything."""
+
+    @property
+    def good(self) -> bool:
+        return not self.findings and not self.unknown
+
+
 def with_lies(options: RunOptions, dose: int, *, say: Say, show: Show) -> Dose:
     """Raises ServicesError where server or liar do not start, or the run did not finish."""
-    with _liar(options, dose, KINDS, say, show) as (folder, liar):
+    with ExitStack() as stack:
+        folder, liar = _run(stack, options, dose, KINDS, say, show)
         summary.write(folder)
         events, planted = liar.truth()
     _keep(folder, planted)
@@ -72,32 +92,59 @@ def with_lies(options: RunOptions, dose: int, *, say: Say, show: Show) -> Dose:
 
 def with_a_stopped_generator(options: RunOptions, *, say: Say, show: Show) -> Stopped:
     """Raises ServicesError likewise."""
-    stopper = _Stopper(show)
-    with _liar(options, 1, (), say, stopper.show) as (folder, _):
+    with ExitStack() as stack:
+        folder, _ = _run(stack, options, 1, (), say, _Stopper(show).show)
         made = summary.write(folder)
     return Stopped(folder, len(folder.findings()), made["verdict"]["status"])
 
 
-@contextmanager
-def _liar(
-    options: RunOptions, dose: int, kinds: tuple[str, ...], say: Say, show: Show
-) -> Iterator[tuple[RunFolder, Liar]]:
-    """A finished run through a liar that is still there."""
-    secret = secrets.token_urlsafe(24)
-    logs = options.out / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    with SchemeProcesses("memory", {}, settings={}, secret=secret, logs=logs) as server:
-        server.wait_ready()
-        with Liar(server.url, dose, kinds, logs / "liar.log") as liar:
-            target = Target(liar.url, token_secret=secret, control_secret=secret, promises=PROMISED)
-            chosen = RunOptions(**{**vars(options), "target": target})
-            folder = runner.run(Arm(options.scheme, {}), Load.of(chosen), chosen, say=say, show=show)
-            ended = folder.manifest()["ended"]
-            if ended["how"] == "interrupted":
-                raise KeyboardInterrupt
-            if ended["how"] != "finished":
-                raise ServicesError(f"The run of the self-test did not finish: {ended['message']}")
-            yield folder, liar
+def clean(options: RunOptions, number: int, *, say: Say, show: Show) -> Clean:
+    """The number-th honest run; every other one is disturbed.  Its folder is kept only if it is not good.
+
+    Raises ServicesError likewise."""
+    scheme, chosen = HONEST[number // 2 % len(HONEST)]
+    options = replace(options, scheme=scheme, scheme_options=chosen, seed=number)
+    disturbed = number % 2 == 1
+    with ExitStack() as stack:
+        folder, liar = _run(stack, options, DISTURBED_DOSE, NO_ERROR if disturbed else (), say, show)
+        made = summary.write(folder)
+        _, planted = liar.truth()
+    checks = made["consistency"]["checks"]
+    unknown = tuple(check["name"] for check in checks if check["verdict"] == "unknown")
+    result = Clean(
+        number,
+        made["run"]["arm"],
+        disturbed,
+        len(planted),
+        made["record"]["rows"],
+        sum(check["violations"] for check in checks),
+        unknown,
+    )
+    if result.good:
+        shutil.rmtree(folder.path)
+    return result
+
+
+def _run(
+    stack: ExitStack, options: RunOptions, dose: int, kinds: tuple[str, ...], say: Say, show: Show
+) -> tuple[RunFolder, Liar]:
+    """A finished run through a liar that is there until the stack is left."""
+    (arm,) = arms(options)
+    log = options.out / "liar.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    liars: list[Liar] = []
+
+    def through(url: str) -> str:
+        liars.append(stack.enter_context(Liar(url, dose, kinds, log)))
+        return liars[0].url
+
+    folder = runner.run(arm, Load.of(options), options, say=say, show=show, through=through)
+    ended = folder.manifest()["ended"]
+    if ended["how"] == "interrupted":
+        raise KeyboardInterrupt
+    if ended["how"] != "finished":
+        raise ServicesError(f"A run of the self-test did not finish: {ended['message']}")
+    return folder, liars[0]
 
 
 class Liar:
@@ -196,10 +243,18 @@ def to_json(doses: list[Dose], stopped: Stopped | None) -> Json:
     }
 
 
-def _dose(dose: Dose) -> dict[str, Any]:
+def _dose(dose: Dose) -> Json:
     return {
         "dose": dose.dose,
         "run": dose.folder.run_id,
         "false": list(dose.result.false),
         "kinds": [{**vars(row), "missed": [vars(lie) for lie in row.missed]} for row in dose.result.rows],
     }
+
+
+def clean_runs(path: Path) -> Iterator[Clean]:
+    """The honest runs that an earlier call has carried out and written down."""
+    if path.exists():
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            yield Clean(**{**row, "unknown": tuple(row["unknown"])})

@@ -3,7 +3,7 @@
 A lie is found if a finding is about it: it names the very operation, or, for what spoils a stream or a cursor
 (a push, a lost acknowledgement), the same conversation and the same device or person.  A finding that is
 about no lie accuses something clean: it is false.  A held push is no error: it must be measured as late as it
-was.  Nor is a cut connection, and no check may accuse anybody of one."""
+was.  Nor is a cut connection or a missing answer, and no check may accuse anybody of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.metrics.history import History
 from bench.population import NOBODY
 from bench.record import PushKind
 from bench.results import Json
-from bench.selftest.lies import KINDS, Planted
+from bench.selftest.lies import KINDS, NO_ERROR, Planted
 
 RESIDUAL_NS: Final = 20_000_000
 """A held push must be recorded so soon after it was let go."""
@@ -66,7 +66,7 @@ def judge(
     for finding in findings:
         about = [lie for place in _about(finding) for lie in places.get(place, ())]
         found.update(id(lie) for lie in about if lie.kind != "late_push")
-        if all(lie.kind == "cut" for lie in about):
+        if all(lie.kind in NO_ERROR for lie in about):
             false.append(finding)
     residual = _residuals(history, names, planted)
     found |= {lie for lie, late in residual.items() if 0 <= late <= RESIDUAL_NS}
@@ -82,7 +82,7 @@ def _row(
 ) -> Row:
     lies = [lie for lie in planted if lie.kind == kind]
     effective = [lie for lie in lies if lie.effective]
-    missed = () if kind == "cut" else tuple(lie for lie in effective if id(lie) not in found)
+    missed = () if kind in NO_ERROR else tuple(lie for lie in effective if id(lie) not in found)
     late = [residual[id(lie)] / 1e3 for lie in effective if id(lie) in residual]
     return Row(
         kind,

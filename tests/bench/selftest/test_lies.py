@@ -197,3 +197,20 @@ def test_kinds_that_were_not_asked_for_are_not_told() -> None:
     liar, name = Liar(1, ("cut",)), conversation("duplicated_push")
     frame = message(name, 3)
     assert said(liar, session(liar), frame) == [(frame, 0.0)]
+
+
+def test_an_answer_is_swallowed_after_the_read_was_carried_out() -> None:
+    liar, name = Liar(1), conversation("silent")
+    of = session(liar)
+    assert liar.asked(of, read(name, 5), 0).forward
+    assert said(liar, of, {"type": "ACK", "reply_to": "8", "items": []}) == []
+    assert (only(liar).kind, only(liar).request) == ("silent", "8")
+
+
+def test_a_device_that_is_none_of_the_load_is_told_the_truth() -> None:
+    liar, of = Liar(1), Session()
+    liar.asked(of, {"type": "HELLO", "id": "0", "user_id": "u1", "device_id": "probe-send"}, 0)
+    for kind in KINDS:
+        frame = message(conversation(kind), 3)
+        assert said(liar, of, frame) == [(frame, 0.0)]
+    assert not liar.planted
