@@ -1,0 +1,22 @@
+"""Prints the table of anomalies at the end of the test run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.anomalies import table
+
+_outcomes: dict[str, table.Outcome] = {}
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> dict[str, table.Outcome]:
+    """What was seen of each row, by its name."""
+    return _outcomes
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _outcomes:
+        terminalreporter.section("anomalies")
+        for line in table.lines(_outcomes):
+            terminalreporter.write_line(line)
