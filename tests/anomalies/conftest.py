@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.anomalies import table
+from tests.anomalies.rows import ALL
+from tests.anomalies.table import Outcome, lines
 
-_outcomes: dict[str, table.Outcome] = {}
+_outcomes: dict[str, Outcome] = {}
 
 
 @pytest.fixture(scope="session")
-def outcomes() -> dict[str, table.Outcome]:
+def outcomes() -> dict[str, Outcome]:
     """What was seen of each row, by its name."""
     return _outcomes
 
@@ -18,5 +19,5 @@ def outcomes() -> dict[str, table.Outcome]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _outcomes:
         terminalreporter.section("anomalies")
-        for line in table.lines(_outcomes):
+        for line in lines(ALL, _outcomes):
             terminalreporter.write_line(line)

@@ -22,8 +22,8 @@ from tests.anomalies.driver import Case
 async def red(case: Case, folder: RunFolder) -> str:
     """Empty, or why it is not red."""
     if case.row.judge is not None:
-        found, due = case.row.judge(case), case.culprits or case.shadow
-        return "" if found == due else f"operations {sorted(found)} show it, expected {sorted(due)}"
+        found, expected = case.row.judge(case), case.culprits or case.shadow
+        return "" if found == expected else f"operations {sorted(found)} show it, expected {sorted(expected)}"
     findings = all_checks.judge(History(folder), 0).findings
     fired = [finding for finding in findings if finding["check"] == case.row.check]
     if not fired:
@@ -32,15 +32,17 @@ async def red(case: Case, folder: RunFolder) -> str:
     accused = set().union(*(_accused(finding) for finding in findings))
     accused_here = set().union(*(_accused(finding) for finding in fired))
     places = {(finding["conversation"], finding["user"]) for finding in findings}
-    due = await _places(case)
+    logged = await _places(case)
     if blamed != case.culprits:
         return f"blamed are operations {sorted(blamed)}, the failpoint logged {sorted(case.culprits)}"
     if accused_here and accused_here != case.shadow:
         return f"accused are operations {sorted(accused_here)}, expected {sorted(case.shadow)}"
     if not accused <= case.shadow:
         return f"other operations are accused too: {sorted(accused - case.shadow)}"
-    if not places <= due:
-        return f"findings are at (conversation, person) {sorted(places)}, the failpoint logged {sorted(due)}"
+    if not places <= logged:
+        return (
+            f"findings are at (conversation, person) {sorted(places)}, the failpoint logged {sorted(logged)}"
+        )
     return ""
 
 

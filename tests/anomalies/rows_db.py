@@ -18,10 +18,10 @@ PUSHES_ALONE = "pushes alone"
 
 @row(
     "A5",
-    "SYNC skips for ever what commits late: its change id is lower than those already given out",
+    "SYNC by id skips what commits late",
     scheme="db",
     broken=Variant("test-only: change ids from a counter", plant=variants.change_ids_by_counter),
-    fixed=Variant("change ids taken under the lock of the person's row"),
+    fixed=Variant("change ids under the row's lock"),
     judge=missing_from_sync,
 )
 async def late_commit(case: Case) -> None:
@@ -43,10 +43,10 @@ async def late_commit(case: Case) -> None:
 
 @row(
     "A5b",
-    "SYNC by time skips what changed in the same millisecond as the last change that it gave",
+    "SYNC by time skips what came in the same ms",
     scheme="db",
-    broken=Variant("test-only: later than the time", plant=variants.sync_without_overlap),
-    fixed=Variant("SYNC by time starts 5 s earlier"),
+    broken=Variant("test-only: what is later than the time", plant=variants.sync_without_overlap),
+    fixed=Variant("SYNC starts 5 s earlier"),
     judge=missing_from_sync,
 )
 async def same_millisecond(case: Case) -> None:
@@ -63,10 +63,10 @@ async def same_millisecond(case: Case) -> None:
 
 @row(
     "P1",
-    "a push is lost between COMMIT and fan-out, because the device is just reconnecting",
+    "push lost while the device reconnects",
     scheme="db",
-    broken=Variant("a client that relies on pushes alone", client=PUSHES_ALONE),
-    fixed=Variant("a client that sends SYNC after it reconnected"),
+    broken=Variant("a client relies on pushes alone", client=PUSHES_ALONE),
+    fixed=Variant("it sends SYNC after reconnecting"),
     judge=untold,
 )
 async def lost_push(case: Case) -> None:
@@ -86,10 +86,10 @@ async def lost_push(case: Case) -> None:
 
 @row(
     "P2",
-    "two devices read at once, and the lower of the two stays",
+    "two devices read at once, the lower seq stays",
     scheme="db",
     broken=Variant("test-only: the last READ wins", plant=variants.last_read_wins),
-    fixed=Variant("a read cursor only moves forward"),
+    fixed=Variant("cursors only move forward"),
     check="acknowledged_reads",
 )
 async def last_read_wins(case: Case) -> None:

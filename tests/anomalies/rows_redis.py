@@ -19,7 +19,7 @@ SENT_S = 0.05
 
 @row(
     "A1",
-    "stale fill: a reader stores what it read before a write deleted the key",
+    "stale fill: a reader stores what it read before the delete",
     scheme="redis",
     broken=Variant("`--guard none` (default)"),
     fixed=LEASE,
@@ -27,25 +27,25 @@ SENT_S = 0.05
 )
 @row(
     "A1a",
-    "the same, though a fill never replaces anything newer: after the delete nothing is there to compare",
+    "stale fill in spite of compare-and-set",
     scheme="redis",
-    broken=Variant("test-only: compare and set", plant=variants.compared_fill),
+    broken=Variant("test-only: a fill replaces nothing newer", plant=variants.compared_fill),
     fixed=LEASE,
     check="linearizable",
 )
 @row(
     "A1b",
-    "the same, though the key is deleted a second time: before the reader gets to store",
+    "stale fill in spite of a delayed second delete",
     scheme="redis",
-    broken=Variant("test-only: delayed double delete", plant=variants.double_delete),
+    broken=Variant("test-only: the key is deleted twice", plant=variants.double_delete),
     fixed=LEASE,
     check="linearizable",
 )
 @row(
     "A9",
-    "the same, though the key is locked meanwhile: the lock ends while its holder is held up",
+    "stale fill in spite of a lock that expires",
     scheme="redis",
-    broken=Variant("test-only: lock that expires", plant=variants.lock_without_fencing),
+    broken=Variant("test-only: a lock without fencing", plant=variants.lock_without_fencing),
     fixed=LEASE,
     check="linearizable",
 )
@@ -68,14 +68,14 @@ async def stale_fill(case: Case) -> None:
 
 @row(
     "A1s",
-    "stale fill without a race: the reader's SELECT sees an old snapshot",
+    "stale fill without a race: a SELECT of an old snapshot",
     scheme="redis",
     broken=Variant(
-        "test-only: `--guard lease`, but SELECTs in a transaction that nobody ends",
+        "test-only: `lease`, SELECTs in one long transaction",
         {"guard": "lease", "mysql-pool": "2"},
         variants.snapshots_stay_open,
     ),
-    fixed=Variant("`--guard lease`, each SELECT by itself", {"guard": "lease", "mysql-pool": "2"}),
+    fixed=Variant("`--guard lease`", {"guard": "lease", "mysql-pool": "2"}),
     check="linearizable",
     beside=False,
 )
@@ -92,7 +92,7 @@ async def stale_snapshot(case: Case) -> None:
 
 @row(
     "A2",
-    "delete lost: COMMIT done, Redis refuses the DEL, and the write is acknowledged",
+    "delete lost: COMMIT done, DEL refused, acknowledged",
     scheme="redis",
     broken=Variant("`--on-delete-failure ignore`", IGNORE),
     fixed=Variant("`--on-delete-failure fallback` (default)"),
@@ -118,10 +118,10 @@ async def lost_delete(case: Case) -> None:
 
 @row(
     "A3",
-    "zombie commands: a DEL, then a SET time out at a frozen Redis, which executes both when it thaws",
+    "zombie commands: timed out, and executed later",
     scheme="redis",
-    broken=Variant("`--guard none --on-delete-failure ignore`", IGNORE),
-    fixed=Variant("`--guard none --on-delete-failure fallback`"),
+    broken=Variant("`--on-delete-failure ignore`", IGNORE),
+    fixed=Variant("`--on-delete-failure fallback` (default)"),
     check="linearizable",
 )
 async def zombie_commands(case: Case) -> None:
@@ -150,13 +150,13 @@ async def zombie_commands(case: Case) -> None:
     await laptop.state("d")
 
 
-COUNTED = Variant("test-only: unread counted in Redis by INCR and DECRBY", plant=variants.counted_unread)
-COMPUTED = Variant("unread is last_seq - read_seq, never stored")
+COUNTED = Variant("test-only: unread by INCR and DECRBY", plant=variants.counted_unread)
+COMPUTED = Variant("unread is computed, never stored")
 
 
 @row(
     "A10",
-    "a counter of unread messages is evicted and starts again from 0",
+    "unread counter evicted, starts again from 0",
     scheme="redis",
     broken=COUNTED,
     fixed=COMPUTED,
@@ -176,7 +176,7 @@ async def evicted_counter(case: Case) -> None:
 
 @row(
     "A11",
-    "a SEND that is repeated is counted as unread twice",
+    "unread counter counts a repeated SEND twice",
     scheme="redis",
     broken=COUNTED,
     fixed=COMPUTED,

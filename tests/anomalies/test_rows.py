@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.services import Stack
-from tests.anomalies import judging, rows_db, rows_redis
+from tests.anomalies import judging
 from tests.anomalies.driver import Case
-from tests.anomalies.table import ROWS, Outcome, Row, Variant
+from tests.anomalies.rows import ALL
+from tests.anomalies.table import Outcome, Row, Variant
 
 pytestmark = pytest.mark.services
-
-MODULES = (rows_db, rows_redis)
-"""Importing them fills ROWS."""
 
 
 async def run(row: Row, variant: Variant, stack: Stack, root: Path, *, broken: bool) -> str:
@@ -31,7 +29,7 @@ async def run(row: Row, variant: Variant, stack: Stack, root: Path, *, broken: b
             await case.stop()
 
 
-@pytest.mark.parametrize("row", sorted(ROWS, key=lambda row: row.name), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ALL, ids=lambda row: row.name)
 async def test_red_where_it_is_broken_and_green_where_it_is_fixed(
     row: Row, stack: Stack, tmp_path: Path, outcomes: dict[str, Outcome]
 ) -> None:
