@@ -200,13 +200,9 @@ class Liar:
             for item in frame["conversations"]:
                 altered |= self._shown(session, item, frame["reply_to"], request[1])
                 self._learn(session.user, item, at)
-        elif (
-            frame["type"] == "ACK"
-            and request[0] in ("READ", "SEND")
-            and self._silent(session, request, frame, at)
-        ):
+        elif acknowledged in ("READ", "SEND") and self._silent(session, request[2], frame, at):
             return
-        elif frame["type"] == "ACK" and request[0] == "READ":
+        elif acknowledged == "READ":
             for item in frame["items"]:
                 if item.get("version") is not None:
                     self._learn(session.user, item, at)

@@ -35,7 +35,11 @@ STOP_S: Final = 5.0
 STOPPED_S: Final = 2.0
 """How long the generator is held by SIGSTOP."""
 STOP_AFTER_S: Final = 2.0
-HONEST: Final = (("memory", {}), ("db", {"model": "flags"}), ("db", {"model": "cursor"}))
+HONEST: Final[tuple[tuple[str, dict[str, str]], ...]] = (
+    ("memory", {}),
+    ("db", {"model": "flags"}),
+    ("db", {"model": "cursor"}),
+)
 DISTURBED_DOSE: Final = 20
 
 
