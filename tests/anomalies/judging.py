@@ -24,7 +24,7 @@ async def red(case: Case, folder: RunFolder) -> str:
     if case.row.judge is not None:
         found, expected = case.row.judge(case), case.culprits or case.shadow
         return "" if found == expected else f"operations {sorted(found)} show it, expected {sorted(expected)}"
-    findings = all_checks.judge(History(folder), 0).findings
+    findings = all_checks.judge(History(folder), "").findings
     fired = [finding for finding in findings if finding["check"] == case.row.check]
     if not fired:
         return f"{case.row.check} found nothing; found by others: {sorted({f['check'] for f in findings})}"
@@ -48,7 +48,7 @@ async def red(case: Case, folder: RunFolder) -> str:
 
 def green(case: Case, folder: RunFolder) -> str:
     """Empty, or why it is not green."""
-    judgement = all_checks.judge(History(folder), 0)
+    judgement = all_checks.judge(History(folder), "")
     if judgement.findings:
         return f"found: {judgement.findings[0]}"
     for check in judgement.checks:
