@@ -40,7 +40,7 @@ HONEST: Final[tuple[tuple[str, dict[str, str]], ...]] = (
     ("db", {"model": "flags"}),
     ("db", {"model": "cursor"}),
 )
-DISTURBED_DOSE: Final = 20
+DISTURBED_DOSE: Final = 5
 
 
 @dataclass(frozen=True)
