@@ -33,7 +33,7 @@ def collect(history: History, missing_rows: int) -> Evidence:
     last_seq[conversation] = last
     sends = _sends(history, last_seq)
     reads = _marked(history, Op.READ, Op.PROBE_READ)
-    shown, shown_at = _shown(history)
+    shown, shown_at, shown_by = _shown(history)
     return Evidence(
         reads=_seeded(history) + reads + sends,
         deliveries=_delivered_seeded(history)
@@ -46,6 +46,7 @@ def collect(history: History, missing_rows: int) -> Evidence:
         store_read_at=history.window.drain_end,
         shown=shown,
         shown_at=shown_at,
+        shown_by=shown_by,
         unknown=_not_whole(history, missing_rows, len(read)),
         drained=history.manifest.get("drained") is True,
     )
@@ -144,11 +145,19 @@ def _messages(history: History, last_seq: Ints) -> Messages:
     most = history.membership.history + np.bincount(conversation[first], minlength=size)
     given = np.sort((conversation[ok & ~duplicate] << 32) | seq[ok & ~duplicate])
     twice = np.bincount(given[1:][np.diff(given) == 0] >> 32, minlength=size)
-    return Messages(highest, most, last_seq, twice)
+    told = Writes(
+        conversation[ok & ~duplicate],
+        operations["user"][rows][ok & ~duplicate].astype(np.int64),
+        seq[ok & ~duplicate],
+        np.where(before, operations["acknowledged"][rows], 0)[ok & ~duplicate],
+        operations["op_id"][rows][ok & ~duplicate],
+    )
+    return Messages(highest, most, last_seq, twice, told)
 
 
-def _shown(history: History) -> tuple[Cursors, Ints]:
-    """What the fresh connections of the final read were shown of their own cursors."""
+def _shown(history: History) -> tuple[Cursors, Ints, Ints]:
+    """What the fresh connections of the final read were shown of their own cursors, when, and by which
+    operations."""
     operations, items = history.operations, history.items
     final = (operations["op"] == Op.STATE) & (operations["phase"] == Phase.FINAL)
     index, row = items_of(history, np.flatnonzero(final & (operations["outcome"] == Outcome.OK)))
@@ -157,4 +166,4 @@ def _shown(history: History) -> tuple[Cursors, Ints]:
     conversation, user, value = (
         items[name][index].astype(np.int64) for name in ("conversation", "actor", "value")
     )
-    return Cursors(conversation, user, value), operations["sent"][row]
+    return Cursors(conversation, user, value), operations["sent"][row], operations["op_id"][row]
