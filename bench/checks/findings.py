@@ -120,12 +120,38 @@ def accused(finding: Json) -> Json:
     return next((record for record in reversed(records) if record["part"] not in EXPLAINS), records[-1])
 
 
+def causes(findings: Sequence[Json]) -> list[Json]:
+    """The worst finding of each episode, worst first; where several checks tell one story, the first of them
+    alone (its `also` names the others)."""
+    shown, seen = [], set()
+    for finding in findings:
+        if finding["episode"] != finding["id"]:
+            continue
+        cause = _cause(finding)
+        if cause not in seen:
+            shown.append(finding)
+        seen.add(cause)
+    return shown
+
+
+def _cause(finding: Json) -> tuple[Any, ...]:
+    """What makes two findings one story: what should have been seen of which cursor, and where it was not.
+    A finding that names no operation is a story of its own."""
+    wrong = accused(finding)
+    expected = [
+        record["op_id"]
+        for record in finding["records"]
+        if record is not wrong and record["part"] != "filler" and record["op_id"] is not None
+    ]
+    by = expected[0] if expected else wrong["op_id"]
+    return finding["conversation"], finding["user"], wrong["part"], finding["id"] if by is None else by
+
+
 def _name_others(found: Sequence[Json]) -> None:
-    """`also`: the other checks that accuse the same operation of the same cursor."""
+    """`also`: the other checks that tell the same story."""
     by: dict[tuple[Any, ...], list[Json]] = defaultdict(list)
     for finding in found:
-        if accused(finding)["op_id"] is not None:
-            by[finding["conversation"], finding["user"], accused(finding)["op_id"]].append(finding)
+        by[_cause(finding)].append(finding)
     for several in by.values():
         checks = list(dict.fromkeys(finding["check"] for finding in several))
         for finding in several:
