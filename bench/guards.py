@@ -271,7 +271,7 @@ def _final_read(summary: Json) -> Guard:
         sum(c["violations"] for c in bad),
         0,
         "; ".join(told) or f"{source} what was acknowledged",
-        "findings.jsonl has each case, with the operation that shows it.",
+        "bench explain RUN tells each case, with the operations that show it.",
     )
 
 

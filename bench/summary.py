@@ -16,6 +16,7 @@ import numpy as np
 
 from bench import guards
 from bench.checks import all_checks
+from bench.checks.findings import causes
 from bench.expressions import parse
 from bench.metrics import flow, lags, load, operations, resources, whole
 from bench.metrics.history import History
@@ -58,7 +59,10 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "load": load.summarise_load(history),
         "operations": done,
         "lag": lags.summarise(told, visible(history), str(history.run.get("scheme"))),
-        "consistency": {"checks": [check.to_dict() for check in judged.checks]},
+        "consistency": {
+            "checks": [check.to_dict() for check in judged.checks],
+            "causes": len(causes(judged.findings)),
+        },
         "generator": _generator(history, used),
         "resources": used,
         "stores": resources.store_work(used, done, resources.states_read(history)),

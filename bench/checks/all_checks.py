@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bench.checks import cursors, evidence, final_read
+from bench.checks import cursors, evidence, final_read, findings
 from bench.checks.check import Judgement
+from bench.checks.story import Story
 from bench.metrics.history import History
 
 
 def judge(history: History, unknown: str) -> Judgement:
     """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
-    kept = final_read.judge(evidence.collect(history, unknown), evidence.promises(history))
-    return kept + cursors.judge(history, unknown)
+    story = Story(history)
+    kept = final_read.judge(evidence.collect(history, unknown), evidence.promises(history), story)
+    return findings.finish(kept + cursors.judge(history, unknown), history.membership)

@@ -35,7 +35,7 @@ def collect(history: History, unknown: str) -> Evidence:
     last_seq[conversation] = last
     sends = _sends(history, last_seq)
     reads = _marked(history, Op.READ, Op.PROBE_READ)
-    shown, shown_at = _shown(history)
+    shown, shown_at, shown_by = _shown(history)
     return Evidence(
         reads=_seeded(history) + reads + sends,
         deliveries=_delivered_seeded(history)
@@ -48,6 +48,7 @@ def collect(history: History, unknown: str) -> Evidence:
         store_read_at=history.window.drain_end,
         shown=shown,
         shown_at=shown_at,
+        shown_by=shown_by,
         unknown=_not_whole(history, unknown, len(read)),
         drained=history.manifest.get("drained") is True,
     )
@@ -55,7 +56,7 @@ def collect(history: History, unknown: str) -> Evidence:
 
 def _over_api(history: History, unknown: str) -> Evidence:
     """The final read instead of the store.  Who was not asked showed nothing, and wrote nothing either."""
-    shown, shown_at = _shown(history)
+    shown, shown_at, shown_by = _shown(history)
     last_seq = _last_seq_shown(history)
     asked = _asked_finally(history)
     writes = _seeded(history) + _marked(history, Op.READ, Op.PROBE_READ) + _sends(history, last_seq)
@@ -70,6 +71,7 @@ def _over_api(history: History, unknown: str) -> Evidence:
         store_read_at=history.window.drain_end,
         shown=shown,
         shown_at=shown_at,
+        shown_by=shown_by,
         unknown=_not_whole(history, unknown, len(shown.value), "API"),
         drained=history.manifest.get("drained") is True,
         over_api=True,
@@ -169,7 +171,14 @@ def _messages(history: History, last_seq: Ints) -> Messages:
     most = history.membership.history + np.bincount(conversation[first], minlength=size)
     given = np.sort((conversation[ok & ~duplicate] << 32) | seq[ok & ~duplicate])
     twice = np.bincount(given[1:][np.diff(given) == 0] >> 32, minlength=size)
-    return Messages(highest, most, last_seq, twice)
+    told = Writes(
+        conversation[ok & ~duplicate],
+        operations["user"][rows][ok & ~duplicate].astype(np.int64),
+        seq[ok & ~duplicate],
+        np.where(before, operations["acknowledged"][rows], 0)[ok & ~duplicate],
+        operations["op_id"][rows][ok & ~duplicate],
+    )
+    return Messages(highest, most, last_seq, twice, told)
 
 
 def _final_states(history: History) -> Ints:
@@ -192,8 +201,9 @@ def _last_seq_shown(history: History) -> Ints:
     return last_seq
 
 
-def _shown(history: History) -> tuple[Cursors, Ints]:
-    """What the fresh connections of the final read were shown of their own cursors."""
+def _shown(history: History) -> tuple[Cursors, Ints, Ints]:
+    """What the fresh connections of the final read were shown of their own cursors, when, and by which
+    operations."""
     operations, items = history.operations, history.items
     index, row = items_of(history, _final_states(history))
     own = items["actor"][index] == operations["user"][row]
@@ -201,4 +211,4 @@ def _shown(history: History) -> tuple[Cursors, Ints]:
     conversation, user, value = (
         items[name][index].astype(np.int64) for name in ("conversation", "actor", "value")
     )
-    return Cursors(conversation, user, value), operations["sent"][row]
+    return Cursors(conversation, user, value), operations["sent"][row], operations["op_id"][row]

@@ -16,6 +16,7 @@ COMMANDS = (
     "report",
     "list",
     "show",
+    "explain",
     "logs",
     "clean",
     "services",
@@ -63,6 +64,7 @@ def main() -> None:
     bench run --scheme all --users 2000         all of them, compared
     bench compare RUN RUN                       runs that are there already
     bench show latest                           the last summary again
+    bench explain latest                        what went wrong in it
 
     Exit codes: 0 good, 1 internal error, 2 usage, 3 nothing could be started, 4 INVALID (the instrument is
     not to be trusted), 5 INCONCLUSIVE, 10 a --fail-if held, 11 regression, 12 a promise was broken,

@@ -102,12 +102,13 @@ def detail_tables(summary: Json) -> tuple[Table, ...]:
             "promised" if check["promised"] else "not promised",
             figures.count(check["eligible"]),
             figures.count(check["violations"]),
+            figures.count(check["episodes"]),
             check["verdict"],
             check.get("unknown_because") or "",
         )
         for check in summary["consistency"]["checks"]
     )
-    columns = ("check", "", "eligible", "violations", "verdict", "why unknown")
+    columns = ("check", "", "eligible", "violations", "episodes", "verdict", "why unknown")
     return (Table("Correctness: what was checked", columns, rows),)
 
 

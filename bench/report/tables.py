@@ -10,6 +10,7 @@ from bench.metrics.operations import STAGES
 from bench.report import figures
 from bench.report.document import Table
 from bench.report.figures import MISSING
+from bench.report.findings import count_line
 from bench.report.wording import LAGS
 from bench.results import Json
 
@@ -151,6 +152,7 @@ def how_wrong(summary: Json) -> Table:
             title,
             figures.count(check["eligible"]),
             figures.count(check["violations"]),
+            figures.count(check["episodes"]),
             _at_most(check),
             _age(check["worst"]),
             _kept(check),
@@ -158,7 +160,8 @@ def how_wrong(summary: Json) -> Table:
         for name, title in WRONG.items()
         if (check := checks.get(name)) is not None
     )
-    return Table("How wrong", ("", "n", "wrong", "95 % at most", "oldest", "promised"), rows)
+    columns = ("", "n", "wrong", "episodes", "95 % at most", "oldest", "promised")
+    return Table("How wrong", columns, rows, count_line(summary))
 
 
 def _at_most(check: Json) -> str:

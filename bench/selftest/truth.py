@@ -97,7 +97,7 @@ def _row(
 
 def _about(finding: Json) -> Iterator[Place]:
     """The operations, devices and people that a finding is about, in its conversation if it names one."""
-    conversation, records = finding.get("conversation"), finding.get("operations") or ()
+    conversation, records = finding.get("conversation"), finding.get("records") or ()
     for record in records:
         yield "operation", conversation, record.get("op_id")
     for user in {finding.get("user"), *(record.get("user") for record in records)}:

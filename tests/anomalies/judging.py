@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bench.checks import all_checks
 from bench.checks.check import PASS
+from bench.checks.findings import accused
 from bench.metrics.history import History
 from bench.record import Op, Outcome, PushKind
 from bench.results import Json, RunFolder
@@ -29,7 +30,7 @@ async def red(case: Case, folder: RunFolder) -> str:
     if not fired:
         return f"{case.row.check} found nothing; found by others: {sorted({f['check'] for f in findings})}"
     blamed = set().union(*(_causes(finding) for finding in findings))
-    accused = set().union(*(_accused(finding) for finding in findings))
+    anywhere = set().union(*(_accused(finding) for finding in findings))
     accused_here = set().union(*(_accused(finding) for finding in fired))
     places = {(finding["conversation"], finding["user"]) for finding in findings}
     logged = await _places(case)
@@ -37,8 +38,8 @@ async def red(case: Case, folder: RunFolder) -> str:
         return f"blamed are operations {sorted(blamed)}, the failpoint logged {sorted(case.culprits)}"
     if accused_here and accused_here != case.shadow:
         return f"accused are operations {sorted(accused_here)}, expected {sorted(case.shadow)}"
-    if not accused <= case.shadow:
-        return f"other operations are accused too: {sorted(accused - case.shadow)}"
+    if not anywhere <= case.shadow:
+        return f"other operations are accused too: {sorted(anywhere - case.shadow)}"
     if not places <= logged:
         return (
             f"findings are at (conversation, person) {sorted(places)}, the failpoint logged {sorted(logged)}"
@@ -60,14 +61,15 @@ def green(case: Case, folder: RunFolder) -> str:
 
 def _causes(finding: Json) -> set[int]:
     """The operations whose effect is missing."""
-    if "operations" in finding:
-        return {record["op_id"] for record in finding["operations"][:-1]}
-    return {finding["operation"]["op_id"]} if finding.get("operation") else set()
+    wrong = accused(finding)
+    others = [record for record in finding["records"] if record is not wrong and record["part"] != "filler"]
+    return {record["op_id"] for record in others if record["op_id"] is not None}
 
 
 def _accused(finding: Json) -> set[int]:
-    """The operations that were shown something else."""
-    return {finding["operations"][-1]["op_id"]} if "operations" in finding else set()
+    """The operations that were shown something else; none where it is the store that lacks something."""
+    op_id = accused(finding)["op_id"]
+    return set() if op_id is None else {op_id}
 
 
 async def _places(case: Case) -> set[tuple[int, int]]:

@@ -66,7 +66,7 @@ def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None
     found = [finding for finding in judgement.findings if finding["check"] == "read_your_writes_device"]
     assert checks["read_your_writes_device"].violations == checks["linearizable"].violations == 1
     (finding,) = found
-    written, shown = finding["operations"]
+    written, shown = finding["records"]
     assert (shown["op"], shown["op_id"]) == ("STATE", history.operations["op_id"][state])
     assert written["op_id"] == history.operations["op_id"][read]
     assert shown["value"] == written["value"] - 1

@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 
 from bench.checks import evidence as collecting
-from bench.checks.check import Check
-from bench.checks.final_read import (
-    NO_OPERATION,
-    Cursors,
-    Evidence,
-    Judgement,
-    Messages,
-    Promises,
-    Writes,
-    judge,
-)
+from bench.checks import final_read
+from bench.checks.check import Check, Judgement
+from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Messages, Promises, Writes
+from bench.checks.story import Story
 from bench.metrics.history import History
 from bench.metrics.whole import look, why_not
 from bench.record import ITEMS, NONE, OPERATIONS, Op, Outcome
@@ -56,9 +49,28 @@ def at(value: int) -> Cursors:
     return Cursors(ints(2), ints(5), ints(value))
 
 
+class Bare:
+    """Tells of operations by their ids alone."""
+
+    def seed(self, value: int) -> Json:
+        return {"part": "write", "op": "seed", "op_id": None, "value": value}
+
+    def held(self, value: int) -> Json:
+        return {"part": "held", "op": "store", "op_id": None, "value": value, "at_s": 8.0}
+
+    def by_id(self, op_id: int, part: str, value: int) -> Json:
+        who = {"user_id": "u6", "session": 1}
+        return {"part": part, "op": "READ", "op_id": op_id, "value": value, **who}
+
+
+def judge(evidence: Evidence, promises: Promises) -> Judgement:
+    return final_read.judge(evidence, promises, Bare())
+
+
 NOTHING = Cursors(ints(), ints(), ints())
 SOMEBODY_ELSE = Cursors(ints(2), ints(6), ints(0))
 SEEDED = (3, 1, False)
+NO_SENDS = writes()
 
 
 def case(
@@ -68,12 +80,13 @@ def case(
     whole = Evidence(
         reads=writes(SEEDED, *entries),
         deliveries=writes(SEEDED),
-        messages=Messages(ints(10), ints(12), ints(10), ints(0)),
+        messages=Messages(ints(10), ints(12), ints(10), ints(0), NO_SENDS),
         store_read=held,
         store_delivered=at(10),
         store_read_at=8 * S,
         shown=at(shown) if shown is not None else held,
         shown_at=ints(9 * S),
+        shown_by=ints(77),
         unknown="",
         drained=True,
     )
@@ -129,7 +142,11 @@ def test_outside_of_it_is_a_violation(
 
 def test_a_finding_names_the_operation_that_was_acknowledged() -> None:
     finding = judge(case((5, S, True), (7, 2 * S, True), store=4), KEPT).findings[0]
-    assert finding["operation"] == {"op_id": 2, "value": 7, "acknowledged_ns": 2 * S}
+    asked, held = finding["records"]
+    assert (asked["op_id"], asked["value"], held["part"], held["value"]) == (2, 7, "held", 4)
+    assert finding["says"] == (
+        "The READ up to 7 by u6 was acknowledged, and after the drain the store holds 4."
+    )
     assert (finding["acknowledged"], finding["store"], finding["attempted"]) == (7, 4, 7)
 
 
@@ -186,9 +203,13 @@ def test_deliveries_are_kept_too(delivered: int, verdict: str) -> None:
     ],
 )
 def test_messages(store: int, twice: int, kind: str | None) -> None:
-    messages = Messages(ints(10), ints(12), ints(store), ints(twice))
+    sends = Writes(ints(0, 0, 0), ints(5, 6, 5), ints(9, 9, 10), ints(S, S, S), ints(1, 2, 3))
+    messages = Messages(ints(10), ints(12), ints(store), ints(twice), sends)
     judgement = judge(case(store=3, messages=messages), KEPT)
     assert [finding["kind"] for finding in judgement.findings] == ([kind] if kind else [])
+    told = {"lost message": [3, None], "phantom message": [3, None], "one seq for two messages": [1, 2]}
+    for finding in judgement.findings:
+        assert [record["op_id"] for record in finding["records"]] == told[finding["kind"]]
 
 
 def test_stale_at_the_end_with_its_proven_age() -> None:
@@ -198,6 +219,9 @@ def test_stale_at_the_end_with_its_proven_age() -> None:
     finding = judgement.findings[0]
     assert (finding["kind"], finding["shown"], finding["store"]) == ("stale", 5, 7)
     assert finding["age_s"] == 7.0  # shown at 9 s; 6 was acknowledged at 2 s
+    assert [(record["part"], record["op_id"], record["value"]) for record in finding["records"]] == [
+        ("write", 1, 6), ("held", None, 7), ("read", 77, 5)
+    ]  # fmt: skip
     assert not one(judge(history, replace(KEPT, convergence=False)), STALE).promised
 
 
@@ -256,7 +280,12 @@ def of_run(tmp_path: Path, *extra: Json, items: tuple[Json, ...] = (), **knobs: 
         folder.write_rows("operations", 7, rows(OPERATIONS, numbered))
         folder.write_rows("items", 7, rows(ITEMS, items))
     history = History(folder)
-    return judge(collecting.collect(history, why_not(look(history))), collecting.promises(history))
+    return judge_run(history, why_not(look(history)))
+
+
+def judge_run(history: History, unknown: str = "") -> Judgement:
+    collected, promises = collecting.collect(history, unknown), collecting.promises(history)
+    return final_read.judge(collected, promises, Story(history))
 
 
 @pytest.mark.parametrize("scheme", ["memory", "db", "redis", "queue"])
@@ -300,7 +329,7 @@ def test_an_unfinished_run_or_final_read_is_unknown(tmp_path: Path) -> None:
     folder, _ = build(tmp_path)
     change_manifest(folder, final={"answered": 39})
     history = History(folder)
-    judgement = judge(collecting.collect(history, ""), collecting.promises(history))
+    judgement = judge_run(history)
     assert one(judgement, READS).unknown == "only 39 of 40 final reads were answered"
     change_manifest(folder, ended={"how": "interrupted"})
     history = History(folder)
@@ -382,7 +411,7 @@ def test_an_unanswered_delivery_may_have_held_more_than_its_first_item(tmp_path:
         folder.write_once("final_store", raised)
         folder.write_rows("operations", 7, rows(OPERATIONS, extra))
         history = History(folder)
-        judgement = judge(collecting.collect(history, ""), collecting.promises(history))
+        judgement = judge_run(history)
         return one(judgement, DELIVERIES).violations
 
     silent = {

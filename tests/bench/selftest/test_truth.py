@@ -32,7 +32,7 @@ def stale(history: History, **changes: Any) -> tuple[Planted, Json]:
     return lie, {
         "check": "linearizable",
         "conversation": 3,
-        "operations": [{"op_id": int(record["op_id"][row])}],
+        "records": [{"op_id": int(record["op_id"][row])}],
     }
 
 
@@ -77,7 +77,7 @@ def test_a_lie_without_effect_need_not_be_found(history: History) -> None:
 
 def test_a_finding_about_nothing_planted_is_false(history: History) -> None:
     lie, finding = stale(history)
-    other = {"check": "linearizable", "operations": [{"op_id": 1}], "conversation": 3, "user": lie.user}
+    other = {"check": "linearizable", "records": [{"op_id": 1}], "conversation": 3, "user": lie.user}
     result = judge(history, [finding, other], [lie], EVENTS)
     assert result.false == (other,)
     assert not result.good

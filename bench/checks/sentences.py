@@ -1,0 +1,108 @@
+"""What a finding says in one sentence, from its records.  Pure.
+
+A sentence names the two operations at fault and why, so that nobody needs to know the check to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.results import Json
+
+
+def span(seconds: float) -> str:
+    """41.2 s, 5.12 ms, 640 µs."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3)):
+        if abs(seconds) * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.0f} µs"
+
+
+def operation(record: Json) -> str:
+    """STATE, probe READ, READ acknowledgement: what it is called."""
+    name = str(record["op"]).replace("PROBE_", "probe ")
+    return f"{name} acknowledgement" if record["part"] == "read" and name.endswith("READ") else name
+
+
+def reader(record: Json) -> str:
+    """The STATE of u17 on session 0x1000003."""
+    return f"the {operation(record)} of {record['user_id']} on session {record['session']:#x}"
+
+
+def was_complete(record: Json, whose: str = "") -> str:
+    """What makes a later read wrong; `whose` names who did it, if not the user of the record."""
+    value, by = record["value"], whose or record.get("user_id")
+    if record["op"] == "seed":
+        return f"the cursor started at {value}"
+    if record["part"] == "read":
+        seen = "had been shown" if record["op"].endswith("STATE") else "had been told of"
+        return f"{by} {seen} {value} by a {operation(record)}"
+    if record["op"].endswith("SEND"):
+        return f"the {operation(record)} of message {value} by {by} was acknowledged"
+    return f"the {operation(record)} up to {value} by {by} was acknowledged"
+
+
+def stale(read: Json, witness: Json, age_s: float, whose: str = "") -> str:
+    return capital(
+        f"{reader(read)} began {span(age_s)} after {was_complete(witness, whose)}, and shows {read['value']}."
+    )
+
+
+def suspected(filler: Json, suspects: int) -> str:
+    """Who may have put the old value into the cache."""
+    which = "the only read" if suspects == 1 else f"the last of {suspects} reads"
+    return (
+        f" Suspected: {reader(filler)}, {which} that asked MySQL before the newer value was committed and "
+        "could fill the cache after its delete."
+    )
+
+
+def superseded(read: Json, write: Json, higher: Json) -> str:
+    return capital(
+        f"{reader(read)} shows {read['value']}, which was first written by an operation that began when "
+        f"{higher['value']} was complete already: the cursor can never have been at {write['value']}."
+    )
+
+
+def unwritten(read: Json) -> str:
+    return capital(
+        f"{reader(read)} shows {read['value']}, and nobody had begun to write that before it was answered."
+    )
+
+
+def lost(asked: Sequence[Json], held: Json) -> str:
+    """`asked`: the acknowledged write that reached furthest, if any."""
+    why = was_complete(asked[0]) if asked else "more was acknowledged"
+    return capital(f"{why}, and after the drain the store holds {held['value']}.")
+
+
+def phantom(attempted: int, held: Json) -> str:
+    return (
+        f"After the drain the store holds {held['value']}, and nobody ever asked for more than {attempted}."
+    )
+
+
+def given_twice(sends: Sequence[Json]) -> str:
+    first, second = sends
+    return (
+        f"The SEND of {first['user_id']} and the SEND of {second['user_id']} were both acknowledged as "
+        f"message {first['value']}."
+    )
+
+
+def stale_at_end(read: Json, held: Json, asked: Sequence[Json], age_s: float | None) -> str:
+    """`asked`: the first acknowledged write that the read does not show, `age_s` old then."""
+    why = f", {span(age_s)} after {was_complete(asked[0])}" if asked and age_s is not None else ""
+    return capital(
+        f"{reader(read)} shows {read['value']}{why}; the store holds {held['value']}, and nothing was on its "
+        "way."
+    )
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def plain(kind: str, records: Sequence[Json]) -> str:
+    """For a check that has no sentence of its own: what kind, and what the records are."""
+    told = [f"{operation(record)} {record['value']}" for record in records]
+    return capital(f"{kind}: {', then '.join(told)}.")
