@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.checks import cursors, evidence, final_read, pushes
+from bench.checks import cursors, evidence, final_read, pushes, unread
 from bench.checks.check import Judgement
 from bench.metrics.history import History
 
@@ -10,4 +10,5 @@ from bench.metrics.history import History
 def judge(history: History, missing_rows: int) -> Judgement:
     """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
     kept = final_read.judge(evidence.collect(history, missing_rows), evidence.promises(history))
-    return kept + cursors.judge(history, missing_rows) + pushes.judge(history, missing_rows)
+    judged = [part.judge(history, missing_rows) for part in (cursors, pushes, unread)]
+    return sum(judged, kept)

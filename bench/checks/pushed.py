@@ -24,7 +24,7 @@ KINDS: Final = (PushKind.MESSAGE, PushKind.READ, PushKind.DELIVERED)
 class Pushed:
     """`row` is in the run's `pushes`, in the order in which they came; the other columns are beside it.
 
-    `session` is the small number of `Sessions`, and `closed`, `subscribed` and `device` are by that number."""
+    `session` is the small number of `Sessions`; `closed`, `subscribed` and `device` are by that number."""
 
     def __init__(self, history: History) -> None:
         self._history = history

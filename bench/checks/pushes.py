@@ -1,4 +1,4 @@
-"""Are pushes what a client may take them for: in order, each once, none missing, a message before its receipt?
+"""Are pushes what a client takes them for: in order, each once, none missing, messages before receipts?
 
 Within one server each connection is told of everything in the order in which it happened.  Between servers,
 and by way of a queue, less may be promised; all of it is measured."""
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bench.checks.check import FINDINGS_MAX, Check, Judgement
 from bench.checks.pushed import Pushed
-from bench.checks.streams import Broken
 from bench.checks.story import Story
+from bench.checks.streams import Broken
 from bench.checks.told import NOTHING, Lost, lost, settled
 from bench.metrics.history import History
 from bench.record import Op, PushKind

@@ -1,4 +1,4 @@
-"""Numbers that only grow, as they came to connections: what came twice, too late, lower than before, never.  Pure.
+"""Numbers that only grow, as they came to connections: which came twice, late, lower, never.  Pure.
 
 A stream is what one connection hears of one thing: the messages of a conversation by their seq, somebody's
 read cursor by its version, a person's change log by its change ids.  Its pushes are in the order in which
@@ -127,8 +127,7 @@ class Streams:
 
         `address[stream]` is what the stream is about; `known_*`: which numbers there are of it, ascending by
         both and each once."""
-        packed, row = self._sorted
-        row = row[self._first]
+        row = self._sorted[1][self._first]
         stream, number = self.stream[row], self.number[row]
         bits = max(self._bits, int(known_number.max(initial=0)).bit_length() + 1)
         known = (known_address << bits) | known_number

@@ -168,8 +168,10 @@ def _peers(history: History, changes: Marks) -> Pairs:
 
 
 def _told_of_reads(history: History, reads: Marks) -> Pairs:
-    """The readers themselves, and who gets the receipts.  A person whose SEND was never answered may have read
-    a group further than anybody knows: whose messages their READs covered there, nobody can say."""
+    """The readers themselves, and who gets the receipts.
+
+    A person whose SEND was never answered may have read a group further than anybody knows: whose messages
+    their READs covered there, nobody can say."""
     which, person = told(history, reads)
     unsure = np.isin(_cell(history, reads.conversation, reads.user), _unanswered_sends(history))
     kept = history.membership.direct[reads.conversation[which]] | ~unsure[which]
@@ -193,10 +195,14 @@ def _skipped_messages(history: History, pushed: Pushed, sends: Marks) -> Lost:
     which, later = known[skipped.known], entries[skipped.next]
     session = pushed.session[later]
     found = Lost(
-        session,
-        np.full(len(which), PushKind.MESSAGE, np.int64),
-        *(column[which] for column in (conversation, actor, seq, operation, elsewhere)),
-        pushed.row_of(later),
+        session=session,
+        kind=np.full(len(which), PushKind.MESSAGE, np.int64),
+        conversation=conversation[which],
+        actor=actor[which],
+        value=seq[which],
+        operation=operation[which],
+        elsewhere=elsewhere[which],
+        later=pushed.row_of(later),
     )
     asked_here = _Asked(history)
     excused = asked_here.sent(found) | (asked_here.unanswered_send(found) & (found.operation == NOTHING))
@@ -225,10 +231,14 @@ def _skipped_changes(history: History, pushed: Pushed) -> Lost:
     which, later = known[skipped.known], entries[skipped.next]
     session = pushed.session[later]
     found = Lost(
-        session,
-        np.full(len(which), PushKind.READ, np.int64),
-        *(column[which] for column in (conversation, actor, value, operation, elsewhere)),
-        pushed.row_of(later),
+        session=session,
+        kind=np.full(len(which), PushKind.READ, np.int64),
+        conversation=conversation[which],
+        actor=actor[which],
+        value=value[which],
+        operation=operation[which],
+        elsewhere=elsewhere[which],
+        later=pushed.row_of(later),
     )
     asked_here = _Asked(history)
     own = (found.actor == pushed.user[later]) & asked_here.read(found)
