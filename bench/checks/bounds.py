@@ -87,7 +87,8 @@ def judge(history: Ints, sends: Sends, cursors: Cursors, open_since: Ints, shown
     """`history`: by conversation, how many messages there were at the start.  `open_since`: by cursor, since
     when an unanswered SEND may have moved it to anywhere; NEVER where there is none.
 
-    `drift` is signed and counts to the nearest bound: positive where the number is too high."""
+    `drift` is signed and counts to the nearest bound: positive where the number is too high.  Where the
+    bounds contradict each other, seqs have holes or others wrote too: then nothing is said."""
     after = shown.responded + 1
     acked = np.flatnonzero((sends.responded != NEVER) & (sends.seq > 0))
     known = np.flatnonzero(sends.seq > 0)
@@ -106,6 +107,7 @@ def judge(history: Ints, sends: Sends, cursors: Cursors, open_since: Ints, shown
     low = np.where(open_since[shown.key] < after, 0, np.maximum(0, sent - possibly_read))
     high = np.maximum(0, possibly_sent - read)
     drift = np.maximum(0, shown.unread - high) + np.minimum(0, shown.unread - low)
+    drift[low > high] = 0
     return Bounds(
         low, high, drift, sent, possibly_sent, read, possibly_read,
         np.where(sent > started, message, NOTHING), last, least, most,

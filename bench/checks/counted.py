@@ -26,8 +26,9 @@ class Counted:
     (observed.SEED for where a cursor started) and `shown`.
 
     `user` was shown it; `read_seq` and `last_seq` are the cursor and the head that were shown with it, -1
-    where that was not told.  `final`: it was shown when nothing was on its way any more.
-    `own` are those of `cursors` that are people's own messages."""
+    where that was not told.  `final`: it was shown when nothing was on its way any more.  `stored`: the same
+    number by what the store held at the end, -1 where it was not read.  `own`: those of `cursors` that are
+    people's own messages."""
 
     sends: Sends
     sends_row: Ints
@@ -39,6 +40,7 @@ class Counted:
     read_seq: Ints
     last_seq: Ints
     final: Bools
+    stored: Ints
     own: Cursors
     bounds: Bounds
 
@@ -69,11 +71,23 @@ def collect(history: History) -> Counted:
     return Counted(
         sends, sends_row, cursors, seen.row[writes], shown, row, user, read_seq, last_seq,
         operations["phase"][row] == Phase.FINAL,
+        _stored(history, seen.cursor, key[known]),
         _own(history, cursors, seen.row[writes]),
         bounds.judge(
             history.membership.history, sends, cursors, _open_since(history, seen.cursor, zero), shown
         ),
     )  # fmt: skip
+
+
+def _stored(history: History, cursors: Ints, asked: Ints) -> Ints:
+    store = history.folder.table("final_store")
+    conversation, user, read, last = (
+        store[name].astype(np.int64) for name in ("conversation", "user", "read_seq", "last_seq")
+    )
+    key, known = _keys(cursors, (conversation << 32) | user)
+    stored = np.full(len(cursors), -1, np.int64)
+    stored[key[known]] = np.maximum(0, last - read)[known]
+    return stored[asked]
 
 
 def _own(history: History, cursors: Cursors, row: Ints) -> Cursors:

@@ -55,19 +55,24 @@ class _Case:
 
     def shown(self) -> tuple[Check, list[Json]]:
         """While the run went on."""
-        return self._within("unread", ACCURATE, ~self.counted.final, self.unknown)
+        among = ~self.counted.final
+        return self._within("unread", ACCURATE, among, among, self.unknown)
 
     def at_end(self) -> tuple[Check, list[Json]]:
-        """On the fresh connections of the final read."""
-        unknown = self.unknown
+        """On the fresh connections of the final read.  A number that is what the store itself holds has
+        converged; if the store lost something, that is told of the store."""
+        counted, unknown = self.counted, self.unknown
         if self.history.manifest.get("drained") is not True:
             unknown = unknown or "something may still have been on its way"
-        return self._within("unread_at_end", CONVERGENCE, self.counted.final, unknown)
+        other = counted.final & (counted.shown.unread != counted.stored)
+        return self._within("unread_at_end", CONVERGENCE, counted.final, other, unknown)
 
-    def _within(self, name: str, promise: str, among: Bools, unknown: str) -> tuple[Check, list[Json]]:
-        """The furthest off first."""
+    def _within(
+        self, name: str, promise: str, among: Bools, suspects: Bools, unknown: str
+    ) -> tuple[Check, list[Json]]:
+        """Which of the suspects among these are out of their bounds; the furthest first."""
         drift = self.counted.bounds.drift
-        wrong = np.flatnonzero(among & (drift != 0) & (not unknown))
+        wrong = np.flatnonzero(suspects & (drift != 0) & (not unknown))
         wrong = wrong[np.argsort(-np.abs(drift[wrong]), kind="stable")]
         kinds = _kinds(self.counted, wrong[:FINDINGS_MAX])
         findings = [

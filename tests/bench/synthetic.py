@@ -244,8 +244,9 @@ class World:
             return Phase.WARMUP
         return Phase.MEASURE if t < self.measure_end else Phase.DRAIN
 
-    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> None:
-        """What is about the same thing, or numbered by the same log, comes in the order of the calls."""
+    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> int:
+        """When it comes: what is about the same thing, or numbered by the same log, in the order of the
+        calls."""
         about = [(device, kind, values["conversation"], values["actor"] * (kind != PushKind.MESSAGE))]
         about += [(device, kind, NONE, NONE)] if values.get("change_id", NONE) >= 0 else []
         received = max(received, *(self.pushed[stream] for stream in about))
@@ -264,6 +265,7 @@ class World:
             }
             | values
         )
+        return received
 
     # --- what happens -------------------------------------------------------------------------------------
 
@@ -315,8 +317,10 @@ class World:
         received = row["sent"] + lag
         if not self.alive(device, received):
             return
-        self.push(PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender)
-        self.told["message"].append(Told(row["op_id"], lag / US, True))
+        received = self.push(
+            PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender
+        )
+        self.told["message"].append(Told(row["op_id"], (received - row["sent"]) / US, True))
 
         def arrive() -> None:
             self.seen[device, conversation] = max(seq, self.seen.get((device, conversation), 0))
@@ -393,12 +397,12 @@ class World:
         if not self.alive(device, row["sent"]):
             return
         arrived = self.rng.random() >= self.knobs.lost_pushes and self.alive(device, received)
-        self.told[which].append(Told(row["op_id"], lag / US, arrived))
         if arrived:
-            self.push(
+            received = self.push(
                 PushKind.READ, device, received, value=row["value"], version=row["version"],
                 change_id=change_id, conversation=row["conversation"], actor=row["user"],
             )  # fmt: skip
+        self.told[which].append(Told(row["op_id"], (received - row["sent"]) / US, arrived))
 
     def open_app(self, device: int, t: int) -> None:
         if not self.alive(device, t):
