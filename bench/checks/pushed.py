@@ -14,7 +14,7 @@ from bench.checks import streams
 from bench.checks.streams import Broken, Overtaken, Streams
 from bench.metrics.history import History
 from bench.metrics.ragged import distinct
-from bench.record import Op, Outcome, PushKind
+from bench.record import NONE, Op, Outcome, PushKind
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -133,11 +133,11 @@ class Pushed:
         return Broken(every[found.rows], every[found.witness])
 
     def _epochs(self) -> Ints:
-        """By session: the epoch that WELCOME told, as a small number; 0 where the record has none."""
+        """By session: the epoch that WELCOME told, as a small number; one of its own for none."""
         operations = self._history.operations
         rows = np.flatnonzero((operations["op"] == Op.HELLO) & (operations["outcome"] == Outcome.OK))
         session = self._history.sessions.number(operations["session"][rows])
-        told = np.zeros(len(self.device), np.int64)
+        told = np.full(len(self.device), NONE, np.int64)
         told[session[session >= 0]] = operations["version"][rows[session >= 0]]
         return np.searchsorted(distinct(told), told)
 

@@ -182,6 +182,12 @@ WRONG: Final = {
     "read_your_writes_device": "reads that do not show the device's own write",
     "monotonic_reads_device": "reads that show less than the device saw before",
     "stale_at_end": "cursors stale when nothing was on its way",
+    "push_gaps": "pushes that never came",
+    "push_duplicates": "pushes that came twice",
+    "push_order": "pushes that came after a later one",
+    "receipt_before_message": "messages that came after their receipt",
+    "unread": "unread numbers that cannot be true",
+    "unread_at_end": "unread numbers wrong when nothing was on its way",
 }
 
 
