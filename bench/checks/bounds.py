@@ -66,9 +66,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class Bounds:
-    """For each number shown.  `sent` and `possibly_sent` count messages; `message` is the SEND that makes
-    `sent` certain, `last` the highest that may be in it; `read` and `possibly_read` are how far the cursor
-    was, `least` and `most` what wrote that: rows of what was given, NOTHING for the start."""
+    """For each number shown.  `sent` and `possibly_sent` count messages, `read` and `possibly_read` are how
+    far the cursor was.
+
+    For those that are out of bounds, rows of what was given, NOTHING for the start: `message`, the SEND that
+    makes `sent` certain; `last`, the highest one that may be in `possibly_sent`; `least` and `most`, what
+    wrote `read` and `possibly_read`."""
 
     low: Ints
     high: Ints
@@ -90,43 +93,54 @@ def judge(history: Ints, sends: Sends, cursors: Cursors, open_since: Ints, shown
     `drift` is signed and counts to the nearest bound: positive where the number is too high.  Where the
     bounds contradict each other, seqs have holes or others wrote too: then nothing is said."""
     after = shown.responded + 1
-    acked = np.flatnonzero((sends.responded != NEVER) & (sends.seq > 0))
-    known = np.flatnonzero(sends.seq > 0)
-    sent, message = _highest(
-        (sends.conversation, sends.responded, sends.seq), acked, shown.conversation, shown.invoked
-    )
-    _, last = _highest((sends.conversation, sends.invoked, sends.seq), known, shown.conversation, after)
-    done = np.flatnonzero(cursors.responded != NEVER)
-    every = np.arange(len(cursors.key), dtype=np.int64)
-    read, least = _highest((cursors.key, cursors.responded, cursors.value), done, shown.key, shown.invoked)
-    possibly_read, most = _highest((cursors.key, cursors.invoked, cursors.value), every, shown.key, after)
-    started = history[shown.conversation]
-    sent = np.maximum(started, sent)
-    possibly_sent = started + _begun(sends, shown.conversation, after)
-    read = np.maximum(read, shown.read)
-    low = np.where(open_since[shown.key] < after, 0, np.maximum(0, sent - possibly_read))
-    high = np.maximum(0, possibly_sent - read)
+    where, cursor, before = shown.conversation, shown.key, shown.invoked
+    known = sends.seq > 0
+    acked = _Highest(sends.conversation, sends.responded, sends.seq, known & (sends.responded != NEVER))
+    begun = _Highest(sends.conversation, sends.invoked, sends.seq, known)
+    done = _Highest(cursors.key, cursors.responded, cursors.value, cursors.responded != NEVER)
+    asked = _Highest(cursors.key, cursors.invoked, cursors.value, cursors.responded >= 0)
+    sent = np.maximum(history[where], acked.before(where, before))
+    possibly_sent = history[where] + _begun(sends, where, after)
+    read, possibly_read = done.before(cursor, before), asked.before(cursor, after)
+    low = np.where(open_since[cursor] < after, 0, np.maximum(0, sent - possibly_read))
+    high = np.maximum(0, possibly_sent - np.maximum(read, shown.read))
     drift = np.maximum(0, shown.unread - high) + np.minimum(0, shown.unread - low)
     drift[low > high] = 0
+    wrong = np.flatnonzero(drift)
     return Bounds(
-        low, high, drift, sent, possibly_sent, read, possibly_read,
-        np.where(sent > started, message, NOTHING), last, least, most,
-    )  # fmt: skip
+        low,
+        high,
+        drift,
+        sent,
+        possibly_sent,
+        np.maximum(read, shown.read),
+        possibly_read,
+        message=acked.row(where, np.where(sent > history[where], sent, 0), wrong),
+        last=begun.row(where, begun.before(where, after), wrong),
+        least=done.row(cursor, read, wrong),
+        most=asked.row(cursor, possibly_read, wrong),
+    )
 
 
-def _highest(of: tuple[Ints, Ints, Ints], rows: Ints, key: Ints, before: Ints) -> tuple[Ints, Ints]:
-    """(the highest value whose time is before, which row has it); 0 and NOTHING where there is none.
+class _Highest:
+    """The highest value of a key before a moment, among the rows of a table that count."""
 
-    `of`: (key, time, value), of which only `rows` count."""
-    if not len(rows):
-        return np.zeros(len(key), np.int64), np.full(len(key), NOTHING, np.int64)
-    keys, time, value = (column[rows] for column in of)
-    steps = Steps(keys, time, value)
-    step = steps.before(key, before)
-    highest = steps.highest(step)
-    first = steps.first_above(key, np.maximum(highest - 1, 0))
-    found = (step >= 0) & (highest > 0)
-    return highest, np.where(found, rows[steps.row(np.maximum(first, 0))], NOTHING)
+    def __init__(self, key: Ints, time: Ints, value: Ints, counts: Bools) -> None:
+        self._rows = np.flatnonzero(counts)
+        self._steps = Steps(*(column[self._rows] for column in (key, time, value)))
+
+    def before(self, key: Ints, time: Ints) -> Ints:
+        """0 where there is none."""
+        return self._steps.highest(self._steps.before(key, time))
+
+    def row(self, key: Ints, value: Ints, wanted: Ints) -> Ints:
+        """The first row to have that value, where wanted; else NOTHING, and for 0."""
+        rows = np.full(len(key), NOTHING, np.int64)
+        some = wanted[value[wanted] > 0]
+        if len(some):
+            first = self._steps.first_above(key[some], value[some] - 1)
+            rows[some] = self._rows[self._steps.row(first)]
+        return rows
 
 
 def _begun(sends: Sends, conversation: Ints, before: Ints) -> Ints:

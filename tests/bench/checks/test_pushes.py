@@ -105,6 +105,23 @@ def test_each_lost_push_is_found_and_no_other(tmp_path: Path) -> None:
     assert checks[GAPS].verdict == "fail"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_any_that_are_taken_out_or_come_twice_are_found_and_no_others(history: History, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    record, rows = history.pushes, every(history)
+    out = rng.random(len(rows)) < 0.1
+    twice = rows[~out & (rng.random(len(rows)) < 0.1)]
+    names = ("conversation", "actor", "value")
+    removed = sorted(tuple(int(record[name][row]) for name in names) for row in rows[out])
+    came(history, np.sort(np.concatenate([rows[~out], twice])))
+    checks, findings = judge(history)
+    assert wrong(history) == {GAPS: len(removed), TWICE: len(twice)}
+    assert checks[GAPS].eligible == len(rows)
+    gone = [finding for finding in findings if finding["check"] == GAPS]
+    told = sorted((f["conversation"], f["operations"][0]["user"], f["value"]) for f in gone)
+    assert told == removed
+
+
 @pytest.mark.parametrize("kind", [PushKind.MESSAGE, PushKind.READ, PushKind.DELIVERED])
 def test_one_that_never_came_though_a_later_one_did(history: History, kind: PushKind) -> None:
     first = next(streams(history, kind, 3))

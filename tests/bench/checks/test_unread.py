@@ -1,4 +1,4 @@
-"""From a run's record to what is said of its unread numbers: nothing of a clean one, else what was planted."""
+"""From a record to what is said of its unread numbers: nothing of a clean one, else what was planted."""
 
 from __future__ import annotations
 
