@@ -67,8 +67,7 @@ class _Case:
         )  # fmt: skip
 
     def regress(self) -> tuple[Check, list[Json]]:
-        found = self.pushed.regressed()
-        wrong = _either(found, Broken(found.rows[:0], found.rows[:0]))
+        wrong = _once(self.pushed.regressed())
         return self._broken("push_regress", ORDERED, len(self.pushed.row), wrong, "version regress")
 
     def causal(self) -> tuple[Check, list[Json]]:
@@ -160,8 +159,12 @@ class _Case:
 
 
 def _either(found: Broken, other: Broken) -> Broken:
-    """Each push once, by the first that shows it."""
-    rows = np.concatenate([found.rows, other.rows])
-    witness = np.concatenate([found.witness, other.witness])
-    rows, first = np.unique(rows, return_index=True)
-    return Broken(rows, witness[first])
+    return _once(
+        Broken(np.concatenate([found.rows, other.rows]), np.concatenate([found.witness, other.witness]))
+    )
+
+
+def _once(found: Broken) -> Broken:
+    """Each push once, by the first that shows it wrong."""
+    rows, first = np.unique(found.rows, return_index=True)
+    return Broken(rows, found.witness[first])

@@ -69,7 +69,7 @@ def lost(history: History, pushed: Pushed) -> tuple[int, Lost]:
     known = sum(len(part.session) for part in missing)
     skipped = [_skipped_messages(history, pushed, sends), _skipped_changes(history, pushed)]
     every, kept = _once(_joined([*missing, *skipped]))
-    return sum(came for came, _ in found) + int(np.count_nonzero(kept >= known)), every
+    return sum(had_to for had_to, _ in found) + int(np.count_nonzero(kept >= known)), every
 
 
 def _joined(parts: Sequence[Lost]) -> Lost:
@@ -110,16 +110,15 @@ def _untold(
     acknowledged = changes.acknowledged[which]
     outlived = (closed >= end) & (acknowledged <= end) & (acknowledged + HOLE_NS <= closed)
     missing = np.flatnonzero(~came & (had_time | (outlived & settled(history))))
-    nothing = np.full(len(missing), NOTHING, np.int64)
     return int(np.count_nonzero(came)) + len(missing), Lost(
-        session[missing],
-        nothing * 0 + kind,
-        conversation[missing],
-        actor[missing],
-        value[missing],
-        changes.row[which[missing]],
-        nothing,
-        np.where(had_time, pushed.row_of(later), NOTHING)[missing],
+        session=session[missing],
+        kind=np.full(len(missing), kind, np.int64),
+        conversation=conversation[missing],
+        actor=actor[missing],
+        value=value[missing],
+        operation=changes.row[which[missing]],
+        elsewhere=np.full(len(missing), NOTHING, np.int64),
+        later=np.where(had_time, pushed.row_of(later), NOTHING)[missing],
     )
 
 
@@ -210,7 +209,7 @@ def _skipped_messages(history: History, pushed: Pushed, sends: Marks) -> Lost:
 
 
 def _skipped_changes(history: History, pushed: Pushed) -> Lost:
-    """Of the person's log, which pushes and SYNC number in the same way."""
+    """Of the person's change log, which pushes and SYNC number alike."""
     entries, log = pushed.log
     synced, row = _synced(history)
     items = history.items
