@@ -10,5 +10,6 @@ from bench.metrics.history import History
 def judge(history: History, missing_rows: int) -> Judgement:
     """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
     kept = final_read.judge(evidence.collect(history, missing_rows), evidence.promises(history))
-    judged = [part.judge(history, missing_rows) for part in (cursors, pushes, unread)]
-    return sum(judged, kept)
+    unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
+    told = pushes.judge(history, unknown) + unread.judge(history, unknown)
+    return kept + cursors.judge(history, missing_rows) + told

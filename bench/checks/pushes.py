@@ -28,10 +28,9 @@ ORDERED, NONE_LOST, CAUSAL = "ordered_pushes", "no_push_lost", "causal_receipts"
 _WORDS: Final = {PushKind.MESSAGE: "message", PushKind.READ: "read", PushKind.DELIVERED: "delivered"}
 
 
-def judge(history: History, missing_rows: int) -> Judgement:
-    """`missing_rows`: rows that the record's running counters miss; then no check says `pass`, and nothing
-    counts as lost."""
-    unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
+def judge(history: History, unknown: str) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else no check says `pass`, and nothing counts
+    as lost."""
     case = _Case(history, Story(history), Pushed(history), unknown, set(history.run.get("promises") or ()))
     results = [case.duplicates(), case.order(), case.regress(), case.gaps(), case.causal()]
     return Judgement(

@@ -34,10 +34,9 @@ AHEAD: Final = "too low: cursor ahead of all writes"
 LOW: Final = "too low"
 
 
-def judge(history: History, missing_rows: int) -> Judgement:
-    """`missing_rows`: rows that the record's running counters miss; then nobody knows what was certain, and
-    no number is called wrong."""
-    unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
+def judge(history: History, unknown: str) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else nobody knows what was certain, no check
+    says `pass`, and no number is called wrong."""
     case = _Case(history, Story(history), collect(history), unknown, set(history.run.get("promises") or ()))
     results = [case.shown(), case.at_end(), case.total()]
     return Judgement(

@@ -32,14 +32,14 @@ def history(made: tuple[RunFolder, World]) -> History:
     return History(made[0])
 
 
-def judge(history: History, missing: int = 0) -> tuple[dict[str, Check], list[Json]]:
-    judgement = pushes.judge(history, missing)
+def judge(history: History, unknown: str = "") -> tuple[dict[str, Check], list[Json]]:
+    judgement = pushes.judge(history, unknown)
     return {check.name: check for check in judgement.checks}, judgement.findings
 
 
-def wrong(history: History, missing: int = 0) -> dict[str, int]:
+def wrong(history: History, unknown: str = "") -> dict[str, int]:
     """The checks that found something, and how much."""
-    return {name: check.violations for name, check in judge(history, missing)[0].items() if check.violations}
+    return {name: check.violations for name, check in judge(history, unknown)[0].items() if check.violations}
 
 
 def put(history: History, table: str, columns: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_what_was_still_on_its_way_is_not_lost(tmp_path: Path) -> None:
 
 def test_a_hole_in_the_record_is_no_gap(history: History) -> None:
     came(history, np.delete(every(history), next(streams(history, PushKind.MESSAGE, 3))[1]))
-    checks, findings = judge(history, missing=2)
+    checks, findings = judge(history, unknown="rows are missing")
     assert not findings
     assert {check.verdict for check in checks.values()} == {"unknown"}
 

@@ -29,8 +29,8 @@ def history(folder: RunFolder) -> History:
     return History(folder)
 
 
-def judge(history: History, missing: int = 0) -> tuple[dict[str, Check], list[Json]]:
-    judgement = unread.judge(history, missing)
+def judge(history: History, unknown: str = "") -> tuple[dict[str, Check], list[Json]]:
+    judgement = unread.judge(history, unknown)
     return {check.name: check for check in judgement.checks}, judgement.findings
 
 
@@ -241,6 +241,6 @@ def test_a_number_is_not_final_while_something_is_on_its_way(tmp_path: Path) -> 
 def test_a_hole_in_the_record_is_unknown(history: History) -> None:
     untotalled(history)
     change(history, "items", "unread", quiet(history)[0][1], 5)
-    checks, findings = judge(history, missing=1)
+    checks, findings = judge(history, unknown="rows are missing")
     assert not findings
     assert {check.verdict for check in checks.values()} == {"unknown"}
