@@ -84,13 +84,13 @@ OPERATIONS: Final = np.dtype(
         ("acknowledged", "<i8"),  # when the reply was read; 0 if none came
         ("argument", "<i8"),  # READ, DELIVERED: up_to_seq of the first item; SYNC: since; HISTORY: from_seq
         ("value", "<i8"),  # READ: read_seq; SEND: seq; STATE, SYNC, HELLO: change_id; else NONE
-        ("version", "<i8"),  # of the first item; NONE
+        ("version", "<i8"),  # of the first item; HELLO: epoch; NONE
         ("change_id", "<i8"),  # NONE
         ("session", "<u4"),  # one WebSocket incarnation: worker << 24 | number
         ("user", "<u4"),  # person
         ("device", "<u4"),
         ("conversation", "<u4"),  # of the first item; 0xFFFFFFFF if none
-        ("unread", "<i4"),  # as answered; NONE
+        ("unread", "<i4"),  # as answered, of the first item; STATE: total_unread; NONE
         ("dependency_us", "<u4"),  # READ, DELIVERED: how long it waited for its MESSAGE to arrive
         ("server_us", "<u4"),  # the server's own stage times (protocol.StageTimes)
         ("wait_us", "<u4"),

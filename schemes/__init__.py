@@ -28,7 +28,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Scheme:
-    """A way of keeping read/unread state.  `build` and `consumer` are `module:function`, imported on use."""
+    """A way of keeping read/unread state.  `build` and `consumer` are `module:function`, imported on use.
+
+    `promises` hold for every value of its options, while one server runs.  `docs/consistency.md` says what
+    each means and how it is judged."""
 
     title: str
     needs: frozenset[str]
@@ -53,20 +56,30 @@ MODEL = Option(
     "what state is: one row per message and receiver (the article's), or one read cursor per member",
 )
 
+PUSHED = ("ordered_pushes", "no_push_lost", "causal_receipts")
+
 SCHEMES: dict[str, Scheme] = {
     "memory": Scheme(
         "control: the same server, a dict behind it",
         frozenset(),
         "schemes.memory:build",
         {},
-        ("read_your_writes", "monotonic_reads", "convergence"),
+        ("read_your_writes", "monotonic_reads", "convergence", *PUSHED, "accurate_unread", "total_unread"),
     ),
     "db": Scheme(
         "every change in MySQL, in a transaction, acknowledged after commit",
         frozenset({"mysql"}),
         "schemes.db:build",
         {"model": MODEL},
-        ("durable", "read_your_writes", "monotonic_reads", "convergence"),
+        (
+            "durable",
+            "read_your_writes",
+            "monotonic_reads",
+            "convergence",
+            *PUSHED,
+            "accurate_unread",
+            "total_unread",
+        ),
     ),
     "redis": Scheme(
         "Redis in front of MySQL, cache-aside: commit, then delete the key; a miss fills it",
@@ -90,7 +103,8 @@ SCHEMES: dict[str, Scheme] = {
             ),
             "cache-ttl": Option((), "3600", "seconds that a filled key lives"),
         },
-        ("durable",),
+        # no causal_receipts: a group's message waits for its DEL, a READ of what MySQL already shows does not
+        ("durable", "ordered_pushes", "no_push_lost", "total_unread"),
     ),
     "queue": Scheme(
         "commit, publish to Kafka; a separate consumer updates Redis and publishes the pushes",
@@ -114,7 +128,9 @@ SCHEMES: dict[str, Scheme] = {
                 "records sent to a throw-away topic before serving: a cold JVM is ten times slower",
             ),
         },
-        ("durable", "convergence"),
+        # pushes: PUBLISH is heard by whoever listens just then, a message and its receipts are in different
+        # partitions, and under queue_first the consumer gives change ids out of the order of the log
+        ("durable", "convergence", "total_unread"),
         consumer="schemes.queue.consumer:main",
         consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order", "topic"),
     ),

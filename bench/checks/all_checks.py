@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.checks import cursors, evidence, final_read, findings
+from bench.checks import cursors, evidence, final_read, findings, pushes, unread
 from bench.checks.check import Judgement
 from bench.checks.story import Story
 from bench.metrics.history import History
@@ -11,5 +11,7 @@ from bench.metrics.history import History
 def judge(history: History, unknown: str) -> Judgement:
     """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
     story = Story(history)
-    kept = final_read.judge(evidence.collect(history, unknown), evidence.promises(history), story)
-    return findings.finish(kept + cursors.judge(history, unknown), history.membership)
+    judged = final_read.judge(evidence.collect(history, unknown), evidence.promises(history), story)
+    for check in (cursors, pushes, unread):
+        judged += check.judge(history, unknown)
+    return findings.finish(judged, history.membership)

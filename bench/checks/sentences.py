@@ -98,6 +98,59 @@ def stale_at_end(read: Json, held: Json, asked: Sequence[Json], age_s: float | N
     )
 
 
+def _pushed(push: Json) -> str:
+    """MESSAGE 7, READ up to 7 at version 3."""
+    kind = str(push["op"]).removeprefix("push ")
+    if kind == "MESSAGE":
+        return f"MESSAGE {push['value']}"
+    version = "" if push["version"] is None else f" at version {push['version']}"
+    return f"{kind} up to {push['value']}{version}"
+
+
+def _told(push: Json) -> str:
+    return f"{push['user_id']} on session {push['session']:#x}"
+
+
+def push_again(_first: Json, again: Json, age_s: float) -> str:
+    return f"{_pushed(again)} came to {_told(again)} once more, {span(age_s)} after it had come."
+
+
+def push_late(newer: Json, late: Json, age_s: float) -> str:
+    return f"{_pushed(late)} came to {_told(late)} {span(age_s)} after {_pushed(newer)}."
+
+
+def version_again(before: Json, after: Json) -> str:
+    return (
+        f"{_pushed(after)} came to {_told(after)}, though the same device had been told of {_pushed(before)} "
+        "before: the server's counter ran backwards."
+    )
+
+
+def receipt_early(receipt: Json, message: Json, age_s: float) -> str:
+    return f"{_told(message)} got the receipt {_pushed(receipt)} {span(age_s)} before {_pushed(message)}."
+
+
+def push_lost(stream: str, value: int, who: str, shown_by: Sequence[Json], *, later: bool) -> str:
+    """`shown_by`: the operation or push that proves that there was something to be told."""
+    why = f" ({was_complete(shown_by[0])})" if shown_by and shown_by[0]["part"] != "push" else ""
+    end = "something later of it did" if later else "it stayed subscribed until nothing was on its way"
+    return f"{value} of {stream} never came to {who}{why}, though {end}."
+
+
+def unread(read: Json, low: int, high: int, kind: str) -> str:
+    between = f"{low}" if low == high else f"{low} to {high}"
+    return capital(
+        f"{reader(read)} shows {read['value']} unread, where {between} were possible by what had been sent "
+        f"and read ({kind})."
+    )
+
+
+def total(read: Json, added: int) -> str:
+    return capital(
+        f"{reader(read)} says {read['value']} unread in total, and its own items add up to {added}."
+    )
+
+
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 

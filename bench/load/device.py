@@ -279,7 +279,7 @@ class Device:
 
     def _welcome(self, row: int, reply: Incoming, moment: int) -> None:
         change_id = reply.change_id if reply.change_id is not None else NONE
-        self._engine.recorder.answered(row, moment, change_id, NONE, change_id, NONE, 0, 0, reply.t)
+        self._engine.recorder.answered(row, moment, change_id, reply.epoch, change_id, NONE, 0, 0, reply.t)
         self._engine.recorder.connection_time(self.connection.row, "welcomed", moment)
         if reply.limits is not None:
             self._crowd.heartbeat_s = reply.limits.heartbeat_s
@@ -298,8 +298,8 @@ class Device:
 
     def _state(self, row: int, reply: Incoming, moment: int) -> None:
         recorder, change_id = self._engine.recorder, reply.change_id if reply.change_id is not None else NONE
-        items = reply.conversations
-        recorder.answered(row, moment, change_id, NONE, change_id, NONE, len(items), 0, reply.t)
+        items, total = reply.conversations, _or_none(reply.total_unread)
+        recorder.answered(row, moment, change_id, NONE, change_id, total, len(items), 0, reply.t)
         for index, item in enumerate(items):
             recorder.item(
                 row, index, index_of(item.conversation_id), self.person, item.read_seq,

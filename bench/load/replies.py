@@ -76,6 +76,7 @@ class Incoming(Struct, gc=False):
     next_change_id: int = -1
     reset_required: bool = False
     epoch: int = 0
+    total_unread: int | None = None
     limits: HeartbeatLimit | None = None
     t: Stages | None = None
 

@@ -145,7 +145,9 @@ def how_far_behind(summary: Json) -> Table:
 
 
 def how_wrong(summary: Json) -> Table:
-    """What was wrong without anything having to break: promised or not, with what n could have shown."""
+    """What was wrong without anything having to break: promised or not, with what n could have shown.
+
+    Pushes and unread numbers have a row where something was wrong; all checks are in the full report."""
     checks = {check["name"]: check for check in summary["consistency"]["checks"]}
     rows = tuple(
         (
@@ -157,8 +159,8 @@ def how_wrong(summary: Json) -> Table:
             _age(check["worst"]),
             _kept(check),
         )
-        for name, title in WRONG.items()
-        if (check := checks.get(name)) is not None
+        for name, title in (WRONG | WRONG_IF_FOUND).items()
+        if (check := checks.get(name)) is not None and (name in WRONG or check["violations"])
     )
     columns = ("", "n", "wrong", "episodes", "95 % at most", "oldest", "promised")
     return Table("How wrong", columns, rows, count_line(summary))
@@ -185,6 +187,16 @@ WRONG: Final = {
     "read_your_writes_device": "reads that do not show the device's own write",
     "monotonic_reads_device": "reads that show less than the device saw before",
     "stale_at_end": "cursors stale when nothing was on its way",
+}
+WRONG_IF_FOUND: Final = {
+    "push_gaps": "pushes that never came",
+    "push_duplicates": "pushes that came twice",
+    "push_order": "pushes that came after a later one",
+    "push_regress": "versions below those before a reconnect",
+    "receipt_before_message": "messages that came after their receipt",
+    "unread": "unread numbers that cannot be true",
+    "unread_at_end": "unread numbers wrong when nothing was on its way",
+    "total_unread": "totals that are not the sum",
 }
 
 

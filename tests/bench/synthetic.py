@@ -128,6 +128,7 @@ class World:
         self.events: list[tuple[int, int, Callable[[], None]]] = []
         self.order = count()
         self.drawn: dict[str, int] = defaultdict(int)
+        self.pushed: dict[tuple[int, int, int, int], int] = defaultdict(int)
         self.told: dict[str, list[Told]] = {"receipt": [], "own_device": [], "message": []}
         self._people()
         self._conversations()
@@ -243,7 +244,13 @@ class World:
             return Phase.WARMUP
         return Phase.MEASURE if t < self.measure_end else Phase.DRAIN
 
-    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> None:
+    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> int:
+        """When it comes: what is about the same thing, or numbered by the same log, in the order of the
+        calls."""
+        about = [(device, kind, values["conversation"], values["actor"] * (kind != PushKind.MESSAGE))]
+        about += [(device, kind, NONE, NONE)] if values.get("change_id", NONE) >= 0 else []
+        received = max(received, *(self.pushed[stream] for stream in about))
+        self.pushed.update(dict.fromkeys(about, received))
         self.pushes.append(
             {
                 "received": received,
@@ -258,6 +265,7 @@ class World:
             }
             | values
         )
+        return received
 
     # --- what happens -------------------------------------------------------------------------------------
 
@@ -323,8 +331,10 @@ class World:
         received = row["sent"] + lag
         if not self.alive(device, received):
             return
-        self.push(PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender)
-        self.told["message"].append(Told(row["op_id"], lag / US, True))
+        received = self.push(
+            PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender
+        )
+        self.told["message"].append(Told(row["op_id"], (received - row["sent"]) / US, True))
 
         def arrive() -> None:
             self.seen[device, conversation] = max(seq, self.seen.get((device, conversation), 0))
@@ -338,10 +348,18 @@ class World:
         if not self.alive(device, t) or self.delivered[conversation, user] >= up_to:
             return
         self.delivered[conversation, user] = up_to
-        self.operation(
+        row = self.operation(
             Op.DELIVERED, device, t, self.knobs.read_us, argument=up_to, value=up_to,
             conversation=conversation, flags=1, plan=NONE,
         )  # fmt: skip
+        peers = set(self.members[conversation]) - {user} if self.direct[conversation] else set()
+        for told in (d for person in peers for d in self.devices_of[person]):
+            received = row["sent"] + self.draw("delivered", self.knobs.receipt_us)
+            if self.alive(told, received):
+                self.push(
+                    PushKind.DELIVERED, told, received, value=up_to, version=up_to,
+                    conversation=conversation, actor=user,
+                )  # fmt: skip
 
     def read(self, device: int, conversation: int, t: int) -> None:
         user, up_to = self.device_user[device], self.seen.get((device, conversation), 0)
@@ -393,12 +411,12 @@ class World:
         if not self.alive(device, row["sent"]):
             return
         arrived = self.rng.random() >= self.knobs.lost_pushes and self.alive(device, received)
-        self.told[which].append(Told(row["op_id"], lag / US, arrived))
         if arrived:
-            self.push(
+            received = self.push(
                 PushKind.READ, device, received, value=row["value"], version=row["version"],
                 change_id=change_id, conversation=row["conversation"], actor=row["user"],
             )  # fmt: skip
+        self.told[which].append(Told(row["op_id"], (received - row["sent"]) / US, arrived))
 
     def open_app(self, device: int, t: int) -> None:
         if not self.alive(device, t):
@@ -412,6 +430,10 @@ class World:
         self, row: dict[str, Any], user: int, conversations: list[int], shown: dict[tuple[int, int], int]
     ) -> None:
         row["items"] = len(conversations)
+        if row["op"] == Op.STATE:
+            cursors = [shown.get((c, user), self.cursor[c, user]) for c in conversations]
+            heads = [len(self.senders[c]) for c in conversations]
+            row["unread"] = sum(head - cursor for head, cursor in zip(heads, cursors, strict=True))
         for index, conversation in enumerate(conversations):
             value = shown.get((conversation, user), self.cursor[conversation, user])
             last = len(self.senders[conversation])
@@ -622,11 +644,14 @@ def _timeseries(world: World) -> list[tuple[int, str, str, float]]:
 
 def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
     knobs = world.knobs
+    pushed = ["ordered_pushes", "no_push_lost"]
+    shown = ["read_your_writes", "monotonic_reads", "convergence", "causal_receipts"]
+    shown += ["accurate_unread"] if knobs.visible_us == 0 else []
     promises = {
-        "memory": ["read_your_writes", "monotonic_reads", "convergence"],
-        "db": ["durable", "read_your_writes", "monotonic_reads", "convergence"],
-        "redis": ["durable"],
-        "queue": ["durable", "convergence"],
+        "memory": [*shown, *pushed, "total_unread"],
+        "db": ["durable", *shown, *pushed, "total_unread"],
+        "redis": ["durable", *pushed, "total_unread"],
+        "queue": ["durable", "convergence", "total_unread"],
     }
     ack = "volatile" if knobs.scheme == "memory" else "durable"
     return {

@@ -59,8 +59,10 @@ def test_what_is_written_is_what_is_computed(tmp_path: Path) -> None:
     assert folder.summary() == figures == summary.summarize(RunFolder.open(folder.path))
     kinds = [finding["check"] for finding in folder.findings()]
     assert kinds.count("stale_at_end") == 2
+    assert kinds.count("unread_at_end") == 2
     assert set(kinds) == {
-        "stale_at_end", "linearizable", "read_your_writes_person", "monotonic_reads_person"
+        "stale_at_end", "linearizable", "read_your_writes_person", "monotonic_reads_person", "unread",
+        "unread_at_end",
     }  # probes see what they wrote a moment later  # fmt: skip
     assert json.dumps(figures, allow_nan=False)
 

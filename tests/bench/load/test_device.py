@@ -343,7 +343,7 @@ def test_the_final_read_asks_for_everything_and_leaves(
     pages: list[dict[str, Any]] = [
         {
             "type": "STATE_RESULT", "conversations": [_state(name)], "change_id": 5, "done": last,
-            "cursor": "next",
+            "cursor": "next", "total_unread": 10 if last else None,
         }
         for name, last in zip(names, (False, True), strict=True)
     ]  # fmt: skip
@@ -356,6 +356,8 @@ def test_the_final_read_asks_for_everything_and_leaves(
     assert server.received[0]["device_id"] == "final"
     assert server.received[2]["cursor"] == "next"
     assert set(rows(engine, Op.STATE)["phase"].tolist()) == {Phase.FINAL}
+    assert rows(engine, Op.STATE)["unread"].tolist() == [NONE, 10]
+    assert rows(engine, Op.HELLO)["version"].tolist() == [3]
     items = read_rows(engine.recorder.paths["items"])
     assert items["conversation"].tolist() == [0, 1]
     assert items["last_seq"].tolist() == [9, 9]

@@ -36,7 +36,17 @@ def test_plain_text_has_no_codes_and_fits_120_columns(text: str) -> None:
 
 
 def test_one_screen(text: str) -> None:
-    assert len(text.splitlines()) <= 60
+    """Of a run in which much went wrong, and each of it has a row."""
+    assert len(text.splitlines()) <= 64
+
+
+def test_pushes_and_unread_numbers_have_a_row_where_they_were_wrong(control: Made, redis: Made) -> None:
+    def rows(made: Made) -> list[str]:
+        return [row[0] for row in tables.how_wrong(made.summary).rows]
+
+    assert rows(control)[:4] == list(tables.WRONG.values())
+    assert tables.WRONG_IF_FOUND["push_gaps"] in rows(redis)
+    assert tables.WRONG_IF_FOUND["push_gaps"] not in rows(control)
 
 
 def test_the_first_line_says_who_ran_where(redis: Made) -> None:
