@@ -27,6 +27,7 @@ from bench.results import Json
 
 Ints = NDArray[np.int64]
 NO_OPERATION = -1
+NOT_SHOWN = "acknowledged and not shown"
 ONLY_DUMP = "not available: only DUMP on the control door tells, and it could not be asked"
 
 
@@ -121,12 +122,14 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Kept:
-    """One check of what must be kept: its words, and whether it was promised."""
+    """One check of what must be kept: its words, and whether it was promised.  `below`: what a cursor that is
+    lower than acknowledged is called."""
 
     name: str
     promised: bool
     unknown: str
     promise: str = "durable"
+    below: str = "lost acknowledgement"
 
 
 def judge(evidence: Evidence, promises: Promises) -> Judgement:
@@ -161,7 +164,7 @@ def _judge_over_api(evidence: Evidence, promises: Promises) -> Judgement:
         unknown = unknown or "something may still have been on its way when the API was read"
     results = [
         _within(
-            _Kept("acknowledged_reads", promises.convergence, unknown, "convergence"),
+            _Kept("acknowledged_reads", promises.convergence, unknown, "convergence", NOT_SHOWN),
             evidence.reads.known_at(evidence.store_read_at),
             evidence.store_read,
         ),
@@ -224,7 +227,7 @@ def _within(kept: _Kept, writes: Writes, held: Cursors) -> tuple[Check, list[Jso
     def tell(i: int) -> Json:
         finding = keys.names(i) | {
             "check": kept.name,
-            "kind": "lost acknowledgement" if final[i] < floor[i] else "phantom",
+            "kind": kept.below if final[i] < floor[i] else "phantom",
             "acknowledged": int(floor[i]),
             "store": int(final[i]),
             "attempted": int(ceiling[i]),
