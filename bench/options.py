@@ -195,6 +195,15 @@ def check_target(said: Collection[str], label: str) -> None:
         )
 
 
+def _check_repeat(target: Target, options: RunOptions) -> None:
+    if target.control_secret is None or not options.places.allow_wipe:
+        raise BadOptions(
+            f"--repeat {options.repeat} with --url: a run changes what the server holds, so that it must be "
+            "loaded anew for each. Give --control-secret and --allow-wipe if its /control can RESET and SEED, "
+            "or leave --repeat out."
+        )
+
+
 def check(options: RunOptions) -> None:
     """Raises BadOptions for what would make no run, or a number that looks right and isn't."""
     if not 1 <= options.users <= USERS_MAX:
@@ -206,6 +215,8 @@ def check(options: RunOptions) -> None:
         )
     if options.rate_per_s is not None and options.intensity is not None:
         raise BadOptions("--rate and --intensity are two ways to say the same thing: give one.")
+    if options.target is not None and options.repeat > 1:
+        _check_repeat(options.target, options)
     for name, value in (("--rate", options.rate_per_s), ("--intensity", options.intensity)):
         if value is not None and not 0 < value <= RATE_MAX:
             raise BadOptions(f"{name} is above 0 and at most {RATE_MAX:g}, got {value:g}.")

@@ -621,13 +621,13 @@ def _said_in_welcome(welcome: Mapping[str, Any], target: Target) -> dict[str, An
     """What it leaves out is not known, and the protocol's default where there is one."""
     parts = (welcome.get(name) for name in ("server", "ack", "limits"))
     server, ack, limits = (part if isinstance(part, dict) else {} for part in parts)
-    members, caps = limits.get("receipt_members"), welcome.get("caps")
+    members, caps, model = limits.get("receipt_members"), welcome.get("caps"), server.get("model")
     durable = ["durable"] if ack.get("send") == "durable" else []
     return {
         "url": target.url,
         "server": {name: server.get(name) for name in ("name", "scheme", "version")},
         "caps": caps if isinstance(caps, list) else None,
-        "model": server.get("model"),
+        "model": model if model != "none" else None,
         "promises": [*durable, *target.promises],
         "ack": {name: ack[name] for name in ("send", "read") if isinstance(ack.get(name), str)},
         "receipt_members": members if isinstance(members, int) else schemes.protocol.Limits().receipt_members,

@@ -28,7 +28,7 @@ from bench.results import Json
 Ints = NDArray[np.int64]
 NO_OPERATION = -1
 NOT_SHOWN = "acknowledged and not shown"
-ONLY_DUMP = "not available: only DUMP on the control door tells, and it could not be asked"
+ONLY_DUMP = "not available without DUMP on /control"
 
 
 @dataclass(frozen=True)

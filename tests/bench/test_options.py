@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from bench.options import BadOptions, RunOptions, Target, arms, check_target, target_url
+from bench.options import BadOptions, Places, RunOptions, Target, arms, check, check_target, target_url
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,15 @@ def test_its_label_is_a_name_and_none_of_ours(label: str) -> None:
 def test_what_goes_together_is_let_through() -> None:
     check_target({"url", "token_secret", "control_secret", "server_pid", "users", "rate"}, "go-server_2.1")
     check_target({"scheme", "model", "services"}, "a note, of any kind")
+
+
+def test_runs_are_repeated_only_where_the_server_can_be_loaded_anew() -> None:
+    chosen = RunOptions("url", repeat=2, target=Target("ws://h/ws"))
+    for target, wipe in ((chosen.target, True), (Target("ws://h/ws", control_secret="s"), False)):
+        with pytest.raises(BadOptions, match="--repeat 2 with --url"):
+            check(replace(chosen, target=target, places=Places(allow_wipe=wipe)))
+    check(replace(chosen, target=Target("ws://h/ws", control_secret="s"), places=Places(allow_wipe=True)))
+    check(replace(chosen, repeat=1))
 
 
 def test_it_is_one_arm_by_its_name() -> None:
