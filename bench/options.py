@@ -199,8 +199,8 @@ def _check_repeat(target: Target, options: RunOptions) -> None:
     if target.control_secret is None or not options.places.allow_wipe:
         raise BadOptions(
             f"--repeat {options.repeat} with --url: a run changes what the server holds, so that it must be "
-            "loaded anew for each. Give --control-secret and --allow-wipe if its /control can RESET and SEED, "
-            "or leave --repeat out."
+            "loaded anew for each. Give --control-secret and --allow-wipe if its /control can RESET and "
+            "SEED, or leave --repeat out."
         )
 
 

@@ -271,7 +271,7 @@ class _Attempt:
         assert self._fleet is not None
         stored = self._door().dump_store()
         if stored is not None:
-            self._folder.write_once("final_store", _final_store(stored))
+            self._folder.write_once("final_store", _final_store(stored, self._load.population))
         self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
         answered, failed = self._fleet.final_read()
         self._facts.final = {
@@ -384,12 +384,9 @@ class _Attempt:
             if self._options.places.allow_wipe or next(control.dump("store"), None) is None:
                 self._seed(control)
             else:
-                self._facts.not_available["SEED"] = (
-                    "its store holds something, and --allow-wipe was not given"
-                )
-                self._say(
-                    "the server's store is not empty, so it is not seeded: --allow-wipe empties it first"
-                )
+                why_not = "its store is not empty, and --allow-wipe was not given"
+                self._facts.not_available["SEED"] = why_not
+                self._say(f"the server is not seeded: {why_not}")
         except NotOffered as why:
             self._facts.not_available["SEED"] = f"the server does not offer it ({why})"
         finally:
@@ -452,11 +449,9 @@ class _Attempt:
 
     def _arrange_cores(self) -> str:
         said = cores.arrange(self._ours(), machine.cores())
-        return (
-            said
-            if self._options.target is None
-            else f"{said.split(' · ')[0]} · server: where it runs already"
-        )
+        if self._options.target is None:
+            return said
+        return f"{said.split(' · ')[0]} · server: where it runs already"
 
     # --- while it goes on -----------------------------------------------------------------------------------
 
@@ -660,7 +655,9 @@ def _describe(live: Live) -> str:
     return " · ".join(parts)
 
 
-def _final_store(stored: list[DumpRow]) -> np.ndarray[Any, Any]:
+def _final_store(stored: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:
+    """A server of somebody else's may hold more than the population: that is nobody's business here."""
+    everyone = len(population.of_person_start) - 1
     rows = [
         (
             people.index_of(row.conversation_id),
@@ -671,6 +668,7 @@ def _final_store(stored: list[DumpRow]) -> np.ndarray[Any, Any]:
             row.last_seq,
         )
         for row in stored
+        if people.index_of(row.conversation_id) < population.conversations and 0 < row.user_id <= everyone
     ]
     return np.array(rows, FINAL_STORE)
 

@@ -22,10 +22,12 @@ from click.testing import CliRunner
 from bench import runner
 from bench import summary as summary_of
 from bench.cli import main
+from bench.conformance.rooms import made
+from bench.control import Control
 from bench.options import Places, RunOptions, Target
 from bench.results import RunFolder
 from bench.runner import Load, Progress
-from schemes.protocol import encode
+from schemes.protocol import CONTROL_PATH, PATH, encode
 from tests.e2e.small import USERS, arm_of, carry_out, options
 
 pytestmark = pytest.mark.services  # whole runs: they take the machine's run lock and its time
@@ -74,12 +76,17 @@ def checks(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_with_its_control_door_it_is_measured_like_one_of_ours(tmp_path: Path) -> None:
+    """It holds the population already, and conversations that are none of it."""
     with by_hand(*REFERENCE) as (url, pid):
         chosen = run_of(tmp_path, "url", url, control_secret=SECRET, pids=(pid,))
+        load = Load.of(chosen)
+        control = Control(url.replace(PATH, CONTROL_PATH), SECRET)
+        control.seed([*load.population.seed_frames(load.plan.unread_at_start), made()], warm=False)
+        control.close()
         folder, summary = judged(chosen)
         assert psutil.pid_exists(pid)
     assert folder.manifest()["ended"]["how"] == "finished", folder.manifest()["ended"]
-    assert (summary["drained"], summary["not_available"]) == (True, {})
+    assert (summary["drained"], set(summary["not_available"])) == (True, {"SEED"})
     assert summary["verdict"]["correctness"] == "PASS", summary["verdict"]["reasons"]
     assert {check["verdict"] for check in checks(summary).values()} == {"pass"}
     assert summary["resources"]["server"]["rss_bytes_max"] > 0
