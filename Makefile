@@ -7,12 +7,12 @@ BIN := .venv/bin
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python bench test fast lint speed clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed clean
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
 	@echo "make bench    set up, then: bench run $(ARGS)      (ARGS=\"…\" for another run)"
-	@echo "make test     set up, then everything that checks this project, with real services"
+	@echo "make test     set up (and Node.js), then everything that checks this project, with real services"
 	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
 	@echo "make speed    how fast the harness itself is; wants a quiet machine"
 	@echo "make clean    remove .venv and caches (results stay)"
@@ -23,10 +23,13 @@ setup:
 setup-python:
 	@tools/setup.sh python
 
+setup-test:
+	@tools/setup.sh test
+
 bench: setup
 	@$(FILES); $(BIN)/bench run $(ARGS)
 
-test: setup lint
+test: setup-test lint
 	@$(FILES); $(BIN)/pytest -m "not speed"
 
 fast: setup-python lint

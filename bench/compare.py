@@ -175,7 +175,8 @@ def _processes(run: Run) -> float | None:
 
 
 def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], float | None]:
-    """How much the component's own counters grew per acknowledged SEND; 0 where it is not used."""
+    """How much the component's own counters grew per acknowledged SEND; 0 where it is not used, None behind a
+    server of somebody else's."""
 
     def of(run: Run) -> float | None:
         messages = _quantiles(run, "operations", "SEND").get("ok")
@@ -183,7 +184,7 @@ def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], flo
         if not messages:
             return None
         if used is None:
-            return 0.0
+            return None if run.summary["run"].get("url") else 0.0
         grown = used.get("counters") or {}
         known = [grown[name] for name in counters if name in grown]
         return sum(known) / messages if known else None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Final
 
 from schemes import SCHEMES
 from schemes.protocol import CONTROL_PATH, PATH
@@ -59,6 +59,9 @@ class Places:
     allow_wipe: bool = False
 
 
+_URL: Final = re.compile(r"(ws://(?:\[[0-9a-fA-F:.]+\]|[^/:?#@\s]+)(?::(\d{1,5}))?)(/[^?#\s]*)?")
+
+
 @dataclass(frozen=True)
 class Target:
     """A server that runs already, and that the harness neither starts nor stops.
@@ -74,20 +77,19 @@ class Target:
 
     @property
     def control_url(self) -> str:
-        return urlsplit(self.url)._replace(path=CONTROL_PATH).geturl()
+        """The control door is at the same host and port."""
+        found = _URL.fullmatch(self.url)
+        assert found is not None, self.url
+        return f"{found[1]}{CONTROL_PATH}"
 
 
 def target_url(text: str) -> str:
     """A WebSocket address with its path.  Raises BadOptions."""
-    try:
-        parts = urlsplit(text)
-        named = parts.scheme == "ws" and parts.hostname and parts.port != 0
-    except ValueError:
-        named = False
-    if not named:
+    found = _URL.fullmatch(text)
+    if found is None or not 0 < int(found[2] or 80) < 65536:
         why = " TLS is not spoken here." if text.startswith("wss:") else ""
         raise BadOptions(f"--url is ws://host:port{PATH}, got {text!r}.{why}")
-    return parts._replace(path=PATH).geturl() if parts.path in ("", "/") else text
+    return text if found[3] not in (None, "/") else f"{found[1]}{PATH}"
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,15 @@ def check_target(said: Collection[str], label: str) -> None:
         )
 
 
+def _check_repeat(target: Target, options: RunOptions) -> None:
+    if target.control_secret is None or not options.places.allow_wipe:
+        raise BadOptions(
+            f"--repeat {options.repeat} with --url: a run changes what the server holds, so that it must be "
+            "loaded anew for each. Give --control-secret and --allow-wipe if its /control can RESET and "
+            "SEED, or leave --repeat out."
+        )
+
+
 def check(options: RunOptions) -> None:
     """Raises BadOptions for what would make no run, or a number that looks right and isn't."""
     if not 1 <= options.users <= USERS_MAX:
@@ -204,6 +215,8 @@ def check(options: RunOptions) -> None:
         )
     if options.rate_per_s is not None and options.intensity is not None:
         raise BadOptions("--rate and --intensity are two ways to say the same thing: give one.")
+    if options.target is not None and options.repeat > 1:
+        _check_repeat(options.target, options)
     for name, value in (("--rate", options.rate_per_s), ("--intensity", options.intensity)):
         if value is not None and not 0 < value <= RATE_MAX:
             raise BadOptions(f"{name} is above 0 and at most {RATE_MAX:g}, got {value:g}.")

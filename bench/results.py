@@ -13,14 +13,15 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     tool, tool_version, run_id, command, started_at (ISO 8601, UTC)
     ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
-                    ack: {send, read}, receipt_members, ...
+                    ack: {send, read}, receipt_members, ...; url, server, caps of one that ran already
     rows            {"operations-0": rows that the run wrote into that file, ...}
     clock           {began, ended}: ns of CLOCK_MONOTONIC, around all that was recorded
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}
     window          {start, measure, measure_end, drain_end}: ns of CLOCK_MONOTONIC
     deaths          [{component, at_s: seconds since window.start, phase, message: names victim and second}]
     drained         true if DRAIN said that nothing was on its way, false if something was left
-    final           {asked: connections of the final read that were tried, answered}
+    final           {asked: connections of the final read that were tried, answered, held_against: store|api}
+    not_available   {request of the control door: why it could not be asked}
     fail_if         [expression]
     generator       {gc_pauses, ceiling_per_s}
     plan_sha256, machine, settings, ...: for the reader

@@ -281,7 +281,7 @@ class _Attempt:
         assert self._fleet is not None
         stored = self._door().dump_store()
         if stored is not None:
-            self._folder.write_once("final_store", _final_store(stored))
+            self._folder.write_once("final_store", _final_store(stored, self._load.population))
         self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
         answered, failed = self._fleet.final_read()
         self._facts.final = {
@@ -394,12 +394,9 @@ class _Attempt:
             if self._options.places.allow_wipe or next(control.dump("store"), None) is None:
                 self._seed(control)
             else:
-                self._facts.not_available["SEED"] = (
-                    "its store holds something, and --allow-wipe was not given"
-                )
-                self._say(
-                    "the server's store is not empty, so it is not seeded: --allow-wipe empties it first"
-                )
+                why_not = "its store is not empty, and --allow-wipe was not given"
+                self._facts.not_available["SEED"] = why_not
+                self._say(f"the server is not seeded: {why_not}")
         except NotOffered as why:
             self._facts.not_available["SEED"] = f"the server does not offer it ({why})"
         finally:
@@ -462,11 +459,9 @@ class _Attempt:
 
     def _arrange_cores(self) -> str:
         said = cores.arrange(self._ours(), machine.cores())
-        return (
-            said
-            if self._options.target is None
-            else f"{said.split(' · ')[0]} · server: where it runs already"
-        )
+        if self._options.target is None:
+            return said
+        return f"{said.split(' · ')[0]} · server: where it runs already"
 
     # --- while it goes on -----------------------------------------------------------------------------------
 
@@ -635,13 +630,13 @@ def _said_in_welcome(welcome: Mapping[str, Any], target: Target) -> dict[str, An
     """What it leaves out is not known, and the protocol's default where there is one."""
     parts = (welcome.get(name) for name in ("server", "ack", "limits"))
     server, ack, limits = (part if isinstance(part, dict) else {} for part in parts)
-    members, caps = limits.get("receipt_members"), welcome.get("caps")
+    members, caps, model = limits.get("receipt_members"), welcome.get("caps"), server.get("model")
     durable = ["durable"] if ack.get("send") == "durable" else []
     return {
         "url": target.url,
         "server": {name: server.get(name) for name in ("name", "scheme", "version")},
         "caps": caps if isinstance(caps, list) else None,
-        "model": server.get("model"),
+        "model": model if model != "none" else None,
         "promises": [*durable, *target.promises],
         "ack": {name: ack[name] for name in ("send", "read") if isinstance(ack.get(name), str)},
         "receipt_members": members if isinstance(members, int) else schemes.protocol.Limits().receipt_members,
@@ -674,7 +669,9 @@ def _describe(live: Live) -> str:
     return " · ".join(parts)
 
 
-def _final_store(stored: list[DumpRow]) -> np.ndarray[Any, Any]:
+def _final_store(stored: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:
+    """A server of somebody else's may hold more than the population: that is nobody's business here."""
+    everyone = len(population.of_person_start) - 1
     rows = [
         (
             people.index_of(row.conversation_id),
@@ -685,6 +682,7 @@ def _final_store(stored: list[DumpRow]) -> np.ndarray[Any, Any]:
             row.last_seq,
         )
         for row in stored
+        if people.index_of(row.conversation_id) < population.conversations and 0 < row.user_id <= everyone
     ]
     return np.array(rows, FINAL_STORE)
 

@@ -202,7 +202,11 @@ class AckMeaning(Struct):
 
 
 class Welcome(Struct, tag_field="type", tag="WELCOME", omit_defaults=True):
-    """The session is open."""
+    """The session is open.
+
+    `caps` names what this server offers beyond what every server must: `sync_time` (SYNC from a time),
+    `trace` (stage times), `control` (the harness's own door).  What else it lacks it answers with
+    UNSUPPORTED."""
 
     reply_to: str
     session_id: str

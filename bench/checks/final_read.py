@@ -29,7 +29,8 @@ from bench.results import Json
 
 Ints = NDArray[np.int64]
 NO_OPERATION = -1
-ONLY_DUMP = "not available: only DUMP on the control door tells, and it could not be asked"
+NOT_SHOWN = "acknowledged and not shown"
+ONLY_DUMP = "not available without DUMP on /control"
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,14 @@ class Promises:
 
 @dataclass(frozen=True)
 class _Kept:
-    """One check of what must be kept: its words, and whether it was promised."""
+    """One check of what must be kept: its words, and whether it was promised.  `below`: what a cursor that is
+    lower than acknowledged is called."""
 
     name: str
     promised: bool
     unknown: str
     promise: str = "durable"
+    below: str = "lost acknowledgement"
 
 
 def judge(evidence: Evidence, promises: Promises, story: Told) -> Judgement:
@@ -164,7 +167,7 @@ def _judge_over_api(evidence: Evidence, promises: Promises, story: Told) -> Judg
         unknown = unknown or "something may still have been on its way when the API was read"
     results = [
         _within(
-            _Kept("acknowledged_reads", promises.convergence, unknown, "convergence"),
+            _Kept("acknowledged_reads", promises.convergence, unknown, "convergence", NOT_SHOWN),
             evidence.reads.known_at(evidence.store_read_at),
             evidence.store_read,
             story,
@@ -232,7 +235,7 @@ def _within(kept: _Kept, writes: Writes, held: Cursors, story: Told) -> tuple[Ch
         record = story.held(int(final[i]))
         return keys.names(i) | {
             "check": kept.name,
-            "kind": "lost acknowledgement" if lost else "phantom",
+            "kind": kept.below if lost else "phantom",
             "says": sentences.lost(asked, record) if lost else sentences.phantom(int(ceiling[i]), record),
             "acknowledged": int(floor[i]),
             "store": int(final[i]),

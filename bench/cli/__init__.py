@@ -62,6 +62,8 @@ def main() -> None:
     \b
     bench run --scheme redis --users 10000      one scheme
     bench run --scheme all --users 2000         all of them, compared
+    bench run --url ws://host:port/ws           a server of your own, as it runs
+    bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench show latest                           the last summary again
     bench explain latest                        what went wrong in it

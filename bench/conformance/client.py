@@ -182,7 +182,7 @@ class Client:
 def wanted(kind: str, answer: str, reply: Frame) -> Frame:
     """The reply, if it is of this type.  Raises Unmet, or Unsupported."""
     if reply.get("type") == "ERROR" and reply.get("code") == "UNSUPPORTED":
-        raise Unsupported(f"{kind} is not offered: {reply.get('message') or 'UNSUPPORTED'}")
+        raise Unsupported(f"{kind} was answered with UNSUPPORTED: {reply.get('message') or 'no message'}")
     if reply.get("type") != answer:
         raise Unmet(f"{answer} in answer to {kind}", reply)
     return reply

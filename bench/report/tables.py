@@ -232,7 +232,8 @@ def work_line(summary: Json) -> str:
     """Hit ratio and what an operation asked of the stores."""
     work: dict[str, Any] = summary.get("stores") or {}
     ratio = work.get("cache_hit_ratio")
-    hits = figures.percent(ratio) if ratio is not None else figures.unavailable("no cache")
+    why_not = "its stores are its own" if summary["run"].get("url") else "no cache"
+    hits = figures.percent(ratio) if ratio is not None else figures.unavailable(why_not)
     parts = [
         f"cache hits {hits}",
         f"key reads per key write {_optional(work.get('key_reads_per_key_write'))}",

@@ -114,10 +114,8 @@ def not_available_lines(summary: Json) -> list[str]:
         by_reason.setdefault(why, []).append(request)
     lines = [f"Not available on /control: {', '.join(names)} ({why})" for why, names in by_reason.items()]
     if "DUMP" in summary.get("not_available", ()):
-        lines.append(
-            "The store was not read: what was acknowledged is held against what the API shows at the end"
-        )
-    if lines and "server" not in summary["resources"]:
+        lines.append("What was acknowledged is held against what the API shows at the end, not a store")
+    if summary["run"].get("url") and "server" not in summary["resources"]:
         lines.append("CPU and memory of the server: not available (no --server-pid was given)")
     return lines
 

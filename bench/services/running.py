@@ -9,9 +9,9 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import websockets.sync.client
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
@@ -54,8 +54,7 @@ class RunningServer:
 
     def alive(self) -> list[str]:
         """One text per process that is gone; where none is known, its death is seen on the wire alone."""
-        gone = [pid for pid in self._target.pids if not Path(f"/proc/{pid}").exists()]
-        return [f"server (pid {pid}) is gone" for pid in gone]
+        return [f"server (pid {pid}) is gone" for pid in self._target.pids if not _runs(pid)]
 
     def look(self, population: Population, seeded: Iterable[SeedConversation]) -> Json:
         """WELCOME of one person, after the STATE of some has shown that they are as seeded.
@@ -99,6 +98,13 @@ class RunningServer:
             raise ServicesError(
                 f"{self.url} cannot be spoken to: {str(why) or type(why).__name__}. Is it running there?"
             ) from why
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 class _Talk:

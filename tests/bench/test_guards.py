@@ -143,6 +143,12 @@ def test_it_does_not(summary: Json, name: str, path: str, value: Any) -> None:
     assert said(spoil(summary, path, value), name).verdict == "ok"
 
 
+def test_what_could_not_be_asked_is_said_to_be_unknown(summary: Json) -> None:
+    summary |= {"drained": None, "not_available": {"DRAIN": "no secret", "DUMP": "no secret"}}
+    assert said(summary, "drained").message.endswith("is not known (DRAIN: no secret)")
+    assert said(summary, "final_read").message == "the API shows what was acknowledged"
+
+
 def test_every_guard_is_made_to_fire() -> None:
     assert len({name for name, *_ in FIRES}) == len(GUARDS)
 
@@ -161,6 +167,7 @@ def verdict(summary: Json, *conditions: str) -> Json:
 
 LOST = ("consistency/checks", [check("fail", violations=1)])
 UNKNOWN = ("consistency/checks", [check("unknown")])
+UNPROMISED = ("consistency/checks", [check("pass", promised=False)])
 VOID = ("record/problem_count", 1)
 THIN = ("operations/READ/latency_us", {"n": 5})
 TRUE = "messages_per_s > 1"
@@ -174,6 +181,7 @@ TRUE = "messages_per_s > 1"
         ([], [TRUE], 10, "FAIL"),
         ([THIN], [TRUE], 5, "UNKNOWN"),
         ([UNKNOWN], [TRUE], 5, "UNKNOWN"),
+        ([UNPROMISED], [TRUE], 5, "UNKNOWN"),
         ([VOID, THIN], [TRUE], 4, "UNKNOWN"),
         ([LOST, VOID, THIN], [TRUE], 12, "VIOLATION"),
         (

@@ -17,7 +17,7 @@ from bench.checks.story import Story
 from bench.metrics.history import History
 from bench.metrics.whole import look, why_not
 from bench.record import ITEMS, NONE, OPERATIONS, Op, Outcome
-from bench.results import FINAL_STORE, Json
+from bench.results import FINAL_STORE, MEMBERS, Json
 from tests.bench.synthetic import MS, S, build, change_manifest, rows
 
 KEPT = Promises(durable=True, convergence=True, read_ack="durable")
@@ -270,6 +270,49 @@ def test_without_a_final_read_nothing_is_known_of_the_api() -> None:
     assert one(judgement, STALE).eligible == 0
 
 
+# --- where the store cannot be read -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entries", "shown", "kind"),
+    [
+        ([(7, S, True)], 7, None),
+        ([(7, S, True), (9, 0, True)], 9, None),
+        ([(7, S, True)], 6, "acknowledged and not shown"),
+        ([(7, S, True)], 8, "phantom"),
+    ],
+)
+def test_the_api_stands_for_the_store(
+    entries: list[tuple[int, int, bool]], shown: int, kind: str | None
+) -> None:
+    judgement = judge(case(*entries, store=shown, over_api=True), KEPT)
+    check = one(judgement, READS)
+    assert (check.verdict, check.promise) == ("fail" if kind else "pass", "convergence")
+    assert [finding["kind"] for finding in judgement.findings] == ([kind] if kind else [])
+
+
+def test_over_the_api_a_server_is_held_to_convergence_alone() -> None:
+    lost = case((7, S, True), store=6, over_api=True)
+    promised = {
+        convergence: {check.name for check in judge(lost, promises).checks if check.promised}
+        for convergence, promises in ((True, KEPT), (False, replace(KEPT, convergence=False)))
+    }
+    assert promised == {True: {READS, MESSAGES}, False: set()}
+
+
+def test_what_only_the_control_door_tells_is_unknown_and_no_pass() -> None:
+    judgement = judge(case(store=3, over_api=True), KEPT)
+    assert verdicts(judgement) == {READS: "pass", DELIVERIES: "unknown", MESSAGES: "pass", STALE: "unknown"}
+    assert "not available" in one(judgement, DELIVERIES).unknown
+    assert one(judgement, STALE).eligible == 0
+
+
+def test_without_drain_a_queued_acknowledgement_may_be_on_its_way() -> None:
+    queued = replace(KEPT, read_ack="queued")
+    assert verdicts(judge(case(store=3, over_api=True, drained=False), queued))[READS] == "unknown"
+    assert verdicts(judge(case(store=3, over_api=True, drained=False), KEPT))[READS] == "pass"
+
+
 # --- from a run's rows ------------------------------------------------------------------------------------
 
 
@@ -351,6 +394,52 @@ def test_a_store_that_was_not_read_is_unknown(tmp_path: Path) -> None:
     (folder.path / "final_store.parquet").unlink()
     history = History(folder)
     assert collecting.collect(history, "").unknown == "the store was not read at the end"
+
+
+def over_api(tmp_path: Path, **knobs: Any) -> Judgement:
+    """A run whose store could not be read, and nothing of DRAIN."""
+    folder, _ = build(tmp_path, **knobs)
+    (folder.path / "final_store.parquet").unlink()
+    change_manifest(folder, final={"held_against": "api"}, drained=None)
+    history = History(folder)
+    return judge_run(history, why_not(look(history)))
+
+
+@pytest.mark.parametrize("scheme", ["memory", "db"])
+def test_over_the_api_a_correct_run_passes(tmp_path: Path, scheme: str) -> None:
+    judgement = over_api(tmp_path, scheme=scheme, errors={"DEADLINE": 0.05, "NOT_MEMBER": 0.05})
+    assert verdicts(judgement) == {READS: "pass", DELIVERIES: "unknown", MESSAGES: "pass", STALE: "unknown"}
+    assert one(judgement, READS).eligible
+    assert one(judgement, MESSAGES).eligible
+
+
+def test_over_the_api_what_is_not_shown_is_found_one_by_one(tmp_path: Path) -> None:
+    judgement = over_api(tmp_path, stale_at_end=4)
+    assert one(judgement, READS).violations == 4
+    assert {finding["kind"] for finding in judgement.findings} == {"acknowledged and not shown"}
+
+
+def test_over_the_api_a_hole_or_an_unanswered_final_read_is_unknown(tmp_path: Path) -> None:
+    assert "rows are missing" in one(over_api(tmp_path / "hole", hole=3), READS).unknown
+    folder, _ = build(tmp_path)
+    change_manifest(folder, final={"held_against": "api", "answered": 39})
+    history = History(folder)
+    assert collecting.collect(history, 0).unknown == "only 39 of 40 final reads were answered"
+
+
+def test_over_the_api_who_was_not_asked_is_not_missed(tmp_path: Path) -> None:
+    """The seeded cursors of people who never connect are held against nothing."""
+    folder, _ = build(tmp_path)
+    change_manifest(folder, final={"held_against": "api"})
+    table = folder.table("members")
+    members = np.zeros(table.rows, MEMBERS)
+    for name in table:
+        members[name] = table[name]
+    offline = np.array([(0, 10_000, 3)], MEMBERS)
+    folder.write_once("members", np.concatenate([members, offline]))
+    history = History(folder)
+    judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+    assert verdicts(judgement)[READS] == "pass"
 
 
 def ok(op: Op, **values: Any) -> Json:

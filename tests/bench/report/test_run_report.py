@@ -58,6 +58,23 @@ def test_the_first_line_says_who_ran_where(redis: Made) -> None:
     assert shown(redis.summary, manifest).startswith("Cores: generator: core 0 · under test: 1 of 2 cores\n")
 
 
+def test_a_server_of_somebody_else_s_says_what_is_not_available(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    summary["run"] |= {"url": "ws://h/ws", "server": {"name": "chat", "version": "2"}, "caps": ["trace"]}
+    summary["not_available"] = {"SEED": "no secret", "DUMP": "no secret", "STATS": "not offered"}
+    del summary["resources"]["server"]
+    said = shown(summary, redis.folder.manifest())
+    for line in (
+        "Server: ws://h/ws, chat 2; caps trace",
+        "Not available on /control: SEED, DUMP (no secret)",
+        "Not available on /control: STATS (not offered)",
+        "What was acknowledged is held against what the API shows at the end, not a store",
+        "CPU and memory of the server: not available (no --server-pid was given)",
+    ):
+        assert f"\n{line}\n" in said
+    assert "ot available on /control" not in shown(redis.summary, redis.folder.manifest())
+
+
 def test_the_last_line_is_a_greppable_verdict(redis: Made) -> None:
     words = verdict_line(redis.summary).split()
     verdict = redis.summary["verdict"]
