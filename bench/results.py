@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from bench.record import TABLES, TIMESERIES
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 TOOL: Final = "readstate-bench"
 ROOT: Final = Path("results")
 LATEST: Final = "latest"

@@ -25,6 +25,7 @@ from bench import cores, machine, record, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError
+from bench.load.config import Door
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
 from bench.options import Arm, RunOptions
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
@@ -374,7 +375,15 @@ class _Attempt:
             workers=options.workers,
             delivered_window_s=options.delivered_window_s,
             web_port=WEB_PORT if options.web else None,
+            door=self._door_of_probes(),
         )
+
+    def _door_of_probes(self) -> Door | None:
+        """MySQL and Redis, as far as the scheme has them, are asked for what the probes read."""
+        needs = SCHEMES[self._arm.scheme].needs
+        questions = {"mysql": "DURABLE", "redis": "CACHED"}
+        asked = tuple(question for service, question in questions.items() if service in needs)
+        return Door(self._secret, asked) if asked else None
 
     def _start_sampling(self) -> None:
         counters = Counters(self._stack.services)
