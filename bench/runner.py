@@ -32,6 +32,7 @@ from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolde
 from bench.services import ServicesError, Stack, bring_up, mariadb
 from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
+from bench.services.queue_lag import QueueLag
 from bench.services.server import SchemeProcesses
 from schemes import SCHEMES
 
@@ -174,6 +175,7 @@ class _Attempt:
         self._memory = MEMORY / f"readstate-{folder.run_id}"
         self._started_at = datetime.now(UTC).isoformat()
         self._door: Control | None = None
+        self._queue_lag: QueueLag | None = None
         self.phase = "setup"
 
     # --- the story ------------------------------------------------------------------------------------------
@@ -222,6 +224,7 @@ class _Attempt:
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
         self._facts.server = self._control().ask("STATS").stats or {}
+        self._facts.server.pop("lag_ages", None)  # has a table of its own
 
     def _freeze_gc(self, fleet: Fleet) -> None:
         """Collects and freezes garbage collection in every process, outside the measured window.  What is
@@ -388,7 +391,12 @@ class _Attempt:
     def _start_sampling(self) -> None:
         counters = Counters(self._stack.services)
         self._exit.callback(counters.close)
-        self._sampler = sampler.Sampler(self._components, counters.sample)
+        asked = [counters.sample]
+        if "kafka" in SCHEMES[self._arm.scheme].needs:
+            self._queue_lag = QueueLag(self._new_door)
+            self._exit.callback(self._queue_lag.close)
+            asked.append(self._queue_lag.sample)
+        self._sampler = sampler.Sampler(self._components, lambda: [one for ask in asked for one in ask()])
         self._sampler.start()
 
     def _components(self) -> dict[str, list[int]]:
@@ -402,11 +410,14 @@ class _Attempt:
     # --- while it goes on -----------------------------------------------------------------------------------
 
     def _control(self) -> Control:
-        assert self._processes is not None
         if self._door is None:
-            self._door = Control(self._processes.control_url, self._secret)
+            self._door = self._new_door()
             self._exit.callback(self._door.close)
         return self._door
+
+    def _new_door(self) -> Control:
+        assert self._processes is not None
+        return Control(self._processes.control_url, self._secret)
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
@@ -476,6 +487,8 @@ class _Attempt:
             self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
         if samples:
             self._folder.write_timeseries(samples)
+        if self._queue_lag is not None:
+            self._folder.write_once("queue_ages", self._queue_lag.ages())
         for name, rows in _made_of(self._load.population, self._load.plan).items():
             self._folder.write_once(name, rows)
 

@@ -13,7 +13,6 @@ from bench.report.figures import MISSING
 from bench.report.wording import LAGS
 from bench.results import Json
 
-LAG_NAMES: Final = (*LAGS, "durable", "cache", "queue")
 TOLERATED: Final = 0.01
 BESIDE: Final = {"generator": "generator (not under test)", "machine": "machine (everything)"}
 RARELY: Final = "*"
@@ -37,7 +36,9 @@ def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
         how_fast(summary),
         how_many(summary, manifest),
         how_far_behind(summary),
+        *how_soon(summary),
         how_wrong(summary),
+        *how_badges_are(summary),
         what_was_busy(summary),
         where_time_goes(summary["operations"]),
     )
@@ -118,29 +119,104 @@ def how_far_behind(summary: Json) -> Table:
     lag, floor = summary["lag"], summary["generator"]["resolution_floor_us"]
     rows: list[tuple[str, ...]] = []
     absent: dict[str, list[str]] = {}
-    for name in LAG_NAMES:
+    for name in LAGS:
         entry = lag.get(name)
         if entry is None:
             continue
         if not entry["available"]:
             absent.setdefault(figures.unavailable(entry["why_not"]), []).append(name)
             continue
-        q = entry["quantiles"]
         rows.append(
             (
-                _lag_title(name),
+                LAGS[name].split(":")[0],
                 figures.count(entry["count"]),
-                *(quantile(q, level, floor) for level in ("p50", "p99", "p999", "max")),
+                *(_bounded(entry, level, floor) for level in ("p50", "p99", "p999", "max")),
                 figures.count(entry["undelivered"]),
                 figures.count(entry["censored"]),
             )
         )
+    said = [f"{', '.join(names)} {why}" for why, names in absent.items()]
     return Table(
         "How far behind (ms)",
         ("", "n", "p50", "p99", "p99.9", "max", "undelivered", "censored"),
         tuple(rows),
-        "; ".join(f"{', '.join(names)} {why}" for why, names in absent.items()),
+        "; ".join([*_polls(lag), *_events_behind(lag), *said]),
     )
+
+
+def _bounded(entry: Json, level: str, floor: float | None) -> str:
+    """A quantile; `≤` its upper end where the lower one is 0: the polls cannot tell it from nothing."""
+    lower, upper = (entry.get(end) or {} for end in ("lower", "upper"))
+    if lower.get(level) == 0 and upper.get(level) is not None:
+        return f"≤{quantile({**entry['quantiles'], level: upper[level]}, level, floor)}"
+    return quantile(entry["quantiles"], level, floor)
+
+
+def _polls(lag: Json) -> list[str]:
+    told = any((lag.get(name) or {}).get("lower") is not None for name in ("visible", "durable", "cache"))
+    return ["≤ by the first poll"] if told else []
+
+
+def _events_behind(lag: Json) -> list[str]:
+    """L7 in events."""
+    events = (lag.get("queue") or {}).get("events")
+    if not events or not events["n"]:
+        return []
+    levels = ", ".join(
+        f"{level} {figures.count(events[level])}"
+        for level in ("p50", "p99", "max")
+        if events[level] is not None
+    )
+    return [f"events behind in {figures.count(events['n'])} samples: {levels}"]
+
+
+def how_soon(summary: Json) -> tuple[Table, ...]:
+    """t-visibility; no table where nobody looked."""
+    entry = summary.get("t_visibility") or {}
+    if not entry.get("available"):
+        return ()
+    rows = tuple(
+        (
+            figures.ages(one["from_us"], one["to_us"]),
+            figures.count(one["n"]),
+            figures.percent(one["share"]),
+            f"{figures.percent(one['low'])} – {figures.percent(one['high'])}" if one["n"] else MISSING,
+        )
+        for one in entry["bins"]
+    )
+    unanswered = (
+        f"{figures.count(entry['unanswered'])} reads were not answered" if entry["unanswered"] else ""
+    )
+    return (
+        Table("How soon a read shows a mark", ("after its ACK", "n", "show it", "95 %"), rows, unanswered),
+    )
+
+
+def how_badges_are(summary: Json) -> tuple[Table, ...]:
+    entry = summary.get("badge") or {}
+    if not entry.get("available"):
+        return ()
+    spent, episodes = entry["error_s_per_user_hour"], entry["episodes"]
+    rows = (
+        *((BADGE[cause], figures.digits(spent[cause]), figures.count(n)) for cause, n in episodes.items()),
+        ("all", figures.digits(spent["total"]), figures.count(sum(episodes.values()))),
+    )
+    return (
+        Table(
+            "Badges: |shown - true unread|",
+            ("", "message-s per user-hour", "times"),
+            rows,
+            f"{figures.count(entry['badges'])} badges over {figures.digits(entry['user_hours'])} user-hours; "
+            "a user is a connected device",
+        ),
+    )
+
+
+BADGE: Final = {
+    "late": "late: a push set it right",
+    "lost": "lost: no push came",
+    "resurrected": "resurrected: what is read came back",
+}
 
 
 def how_wrong(summary: Json) -> Table:
@@ -183,10 +259,6 @@ WRONG: Final = {
     "monotonic_reads_device": "reads that show less than the device saw before",
     "stale_at_end": "cursors stale when nothing was on its way",
 }
-
-
-def _lag_title(name: str) -> str:
-    return LAGS[name].split(":")[0] if name in LAGS else name
 
 
 def what_was_busy(summary: Json) -> Table:
