@@ -3,8 +3,9 @@
 Shown, for each device and conversation, is what a client shows that believes its server and adds up:
 
 - a number is told by STATE (at sign-in, and when the app is opened), by the ACK of a READ, by an UPDATE
-  read/ of the person's own cursor if its version is newer, and is 0 for a SEND of one's own (by its ACK, or
-  its MESSAGE from another device); it covers the messages up to `last_seq`, or `up_to_seq + unread`;
+  read/ of the person's own cursor, and is 0 for a SEND of one's own (by its ACK, or its MESSAGE from another
+  device); it covers the messages up to `last_seq`, or `up_to_seq + unread`; but for STATE it is ignored if
+  the device knows a newer version, or a higher cursor where it has none;
 - MESSAGE of somebody else is one more, if no number covered it before and it did not come before;
 - what had come beyond what a number covers is added to it.
 
@@ -18,12 +19,13 @@ on its way for ever; so truth is a range [low, high], and the error is shown - h
     badge error = sum over devices and conversations of the integral of |error| dt in the measured window
 
 in message-seconds, given per hour that a device was connected.  An error from its first to its last moment
-has one cause:
+has one cause, that of its first:
 
 resurrected  the device was told of what is read: by a number that is too high, or a MESSAGE that is
              already read
-late         it began otherwise, and a push set it right (or the session ended first: nobody knows)
-lost         no push came: the person opened the app, read or wrote, or it was wrong to the end of the drain
+late         what the device had not been told of (a message, or a READ) it was told by a push later on; or
+             its session ended first, and nobody knows
+lost         no such push ever came; or a number was too low
 """
 
 from __future__ import annotations
@@ -79,7 +81,6 @@ class _Kind(IntEnum):
 
 _TOLD: Final = _Kind.STATE
 """From here on it is the device that hears something."""
-_PUSHED: Final = (_Kind.MESSAGE, _Kind.OWN_MESSAGE, _Kind.UPDATE)
 
 
 @dataclass(frozen=True)
@@ -340,16 +341,15 @@ class _Rows:
         shown, known, counted = self._shown()
         error = np.where(shown > high, shown - high, np.where(shown < low, shown - low, 0))
         error[~known] = 0
-        number_told = (events.kind >= _TOLD) & (events.kind != _Kind.MESSAGE)
         of_read = counted & (events.seq <= read)
-        return _Error(error, (error > 0) & (number_told | of_read))
+        return _Error(error, (error > 0) & (self._is_number() | of_read))
 
     def _shown(self) -> tuple[Ints, Bools, Bools]:
         """(number on the badge, whether there is one, whether the event is a MESSAGE that adds to it)."""
         events, rows = self._events, np.arange(len(self._events.kind))
         kind = events.kind
         message = kind == _Kind.MESSAGE
-        number = (kind >= _TOLD) & ~message & (kind != _Kind.CLOSED) & ~self._outdated()
+        number = self._is_number() & ~self._outdated()
         covered = self._highest(events.covers, number)
         counted = message & (events.seq > covered) & ~self._repeated(message)
         seen = self._highest(events.seq, message | (kind == _Kind.OWN_MESSAGE))
@@ -362,14 +362,22 @@ class _Rows:
         return told[place] + added - added[place], known, counted
 
     def _outdated(self) -> Bools:
-        """Numbers that come after a newer one: an UPDATE of a version that is known, an ACK of an older one
-        (of the same one it is the answer to a READ that changed nothing)."""
+        """Numbers that come after a newer one: of a version, or where they have none a cursor, below the
+        highest before; and UPDATEs of just that.  (An ACK of the same is the answer to a READ that changed
+        nothing.)  What STATE says stands."""
         events = self._events
-        before = self._before(self._highest(events.version + 1, events.version >= 0)) - 1
-        version = np.where(events.version >= 0, events.version, np.iinfo(np.int64).max)
-        outdated: Bools = (events.kind == _Kind.UPDATE) & (version <= before)
-        outdated |= (events.kind == _Kind.ACK) & (version < before)
+        cursor = self._before(self._highest(events.seq, self._is_number()))
+        version = self._before(self._highest(events.version + 1, events.version >= 0)) - 1
+        versioned = events.version >= 0
+        mine, before = np.where(versioned, [events.version, version], [events.seq, cursor])
+        same = (events.kind == _Kind.UPDATE) & (mine == before)
+        outdated: Bools = (events.kind != _Kind.STATE) & ((mine < before) | same)
         return outdated
+
+    def _is_number(self) -> Bools:
+        kind = self._events.kind
+        number: Bools = (kind >= _TOLD) & (kind != _Kind.MESSAGE) & (kind != _Kind.CLOSED)
+        return number
 
     def _repeated(self, message: Bools) -> Bools:
         """MESSAGEs that this badge has had before."""
@@ -418,14 +426,13 @@ def _episodes(history: History, number: Ints, events: _Events, found: _Error, ba
     sign = np.sign(error)
     continues = np.append(False, (number[1:] == number[:-1]) & (sign[1:] == sign[:-1]))[:n]
     begin = np.flatnonzero((sign != 0) & ~continues)
-    end = np.flatnonzero((sign != 0) & (np.append(~continues[1:], True)[:n]))
+    end = np.flatnonzero((sign != 0) & np.append(~continues[1:], True)[:n])
     total = np.concatenate([[0], np.cumsum(wrong)])
     largest = np.zeros(len(begin), np.int64)
     if len(begin):
         episode = np.cumsum((sign != 0) & ~continues) - 1
         np.maximum.at(largest, episode[sign != 0], np.abs(error)[sign != 0])
-    ended_by = np.where(last[end], NONE, events.kind[np.minimum(end + 1, n - 1)])
-    cause = np.where(np.isin(ended_by, (*_PUSHED, _Kind.CLOSED)), Cause.LATE, Cause.LOST)
+    cause = np.where(_told_later(number, events)[begin], Cause.LATE, Cause.LOST)
     cause = np.where(found.resurrects[begin], Cause.RESURRECTED, cause)
     spent = total[end + 1] - total[begin]
     seen = np.flatnonzero(spent > 0)
@@ -440,6 +447,31 @@ def _episodes(history: History, number: Ints, events: _Events, found: _Error, ba
         _connected_s(history),
         badges,
     )
+
+
+def _told_later(number: Ints, events: _Events) -> Bools:
+    """For each event that is true, whether a push tells the device of it later in the same session: a message
+    by a MESSAGE at or before it (the missing one may be an earlier one), a READ by an UPDATE or a message of
+    the person's own at or after it.  Also true if the session ended before the drain did."""
+    kind, seq = events.kind, events.seq
+    closed = kind == _Kind.CLOSED
+    starts = np.append(True, (number[1:] != number[:-1]) | closed[:-1])[: len(number)]
+    session = np.cumsum(starts)
+    own = kind == _Kind.OWN_MESSAGE
+    most = int(seq.max(initial=0)) + 1
+    earliest = most - _highest_after(session, most - seq, (kind == _Kind.MESSAGE) | own)
+    furthest = _highest_after(session, seq, (kind == _Kind.UPDATE) | own)
+    told: Bools = (kind == _Kind.COMPLETE) & (earliest <= seq) & (earliest < most)
+    told |= (kind == _Kind.READ) & (furthest >= seq)
+    told |= _highest_after(session, np.ones_like(seq), closed) > 0
+    return told
+
+
+def _highest_after(session: Ints, value: Ints, which: Bools) -> Ints:
+    """The highest of `which` from each event on in its session; 0 if none."""
+    bits = int(value[which].max(initial=0)).bit_length() + 1
+    backwards = (session.max(initial=0) - session[::-1] << bits) | np.where(which, value, 0)[::-1]
+    return (np.maximum.accumulate(backwards) & ((1 << bits) - 1))[::-1]
 
 
 def _connected_s(history: History) -> float:
