@@ -7,7 +7,7 @@ Shown, for each device and conversation, is what a client shows that believes it
   device); it covers the messages up to `last_seq`, or `up_to_seq + unread`; but for STATE it is ignored if
   the device knows a newer version, or a higher cursor where it has none;
 - MESSAGE of somebody else is one more, if no number covered it before and it did not come before;
-- what had come beyond what a number covers is added to it.
+- messages that had come before a number, and are beyond what it covers, are added to it.
 
 Where a server says no `unread`, the number is 0 up to the cursor.  From a close until the next STATE nothing
 is shown.
@@ -23,9 +23,9 @@ has one cause, that of its first:
 
 resurrected  the device was told of what is read: by a number that is too high, or a MESSAGE that is
              already read
-late         what the device had not been told of (a message, or a READ) it was told by a push later on; or
-             its session ended first, and nobody knows
-lost         no such push ever came; or a number was too low
+late         what the device had not been told of (a message if it shows too little, a READ if too much) it
+             was told by a push later on; or its session ended first, and nobody knows
+lost         no such push ever came
 """
 
 from __future__ import annotations
@@ -342,24 +342,34 @@ class _Rows:
         error = np.where(shown > high, shown - high, np.where(shown < low, shown - low, 0))
         error[~known] = 0
         of_read = counted & (events.seq <= read)
-        return _Error(error, (error > 0) & (self._is_number() | of_read))
+        resurrects = (error > 0) & (self._is_number() | of_read)
+        return _Error(error, resurrects, complete, read)
 
     def _shown(self) -> tuple[Ints, Bools, Bools]:
         """(number on the badge, whether there is one, whether the event is a MESSAGE that adds to it)."""
         events, rows = self._events, np.arange(len(self._events.kind))
         kind = events.kind
-        message = kind == _Kind.MESSAGE
+        message = (kind == _Kind.MESSAGE) & ~self._repeated()
         number = self._is_number() & ~self._outdated()
-        covered = self._highest(events.covers, number)
-        counted = message & (events.seq > covered) & ~self._repeated(message)
-        seen = self._highest(events.seq, message | (kind == _Kind.OWN_MESSAGE))
-        told = np.maximum(0, events.unread) + np.maximum(0, seen - events.covers)
+        counted = message & (events.seq > self._highest(events.covers, number))
+        told = np.maximum(0, events.unread) + self._beyond(message, number)
         place = np.maximum(np.maximum.accumulate(np.where(number, rows, -1)), self._first)
         added = np.cumsum(counted)
         state = np.maximum.accumulate(np.where(kind == _Kind.STATE, rows, -1))
         closed = np.maximum.accumulate(np.where(kind == _Kind.CLOSED, rows, -1))
         known = (state >= self._first) & (state > closed)
         return told[place] + added - added[place], known, counted
+
+    def _beyond(self, message: Bools, number: Bools) -> Ints:
+        """For each number, how many messages came before it that it does not cover.  Few numbers have any:
+        one by one."""
+        events = self._events
+        beyond = np.zeros(len(message), np.int64)
+        newest = self._highest(events.seq, message)
+        for row in np.flatnonzero(number & (newest > events.covers)).tolist():
+            before = slice(self._first[row], row)
+            beyond[row] = np.count_nonzero(message[before] & (events.seq[before] > events.covers[row]))
+        return beyond
 
     def _outdated(self) -> Bools:
         """Numbers that come after a newer one: of a version, or where they have none a cursor, below the
@@ -379,8 +389,9 @@ class _Rows:
         number: Bools = (kind >= _TOLD) & (kind != _Kind.MESSAGE) & (kind != _Kind.CLOSED)
         return number
 
-    def _repeated(self, message: Bools) -> Bools:
+    def _repeated(self) -> Bools:
         """MESSAGEs that this badge has had before."""
+        message = self._events.kind == _Kind.MESSAGE
         rows = np.flatnonzero(message)
         number, seq = self._number[rows], self._events.seq[rows]
         order = np.lexsort((rows, seq, number))
@@ -407,10 +418,13 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Error:
-    """After each event: how wrong the badge is, and whether this event alone would have made it too high."""
+    """After each event: how wrong the badge is, whether this event alone would have made it too high, and the
+    newest message and the cursor that were acknowledged."""
 
     error: Ints
     resurrects: Bools
+    complete: Ints
+    read: Ints
 
 
 # --- how long, and why ------------------------------------------------------------------------------------
@@ -432,7 +446,7 @@ def _episodes(history: History, number: Ints, events: _Events, found: _Error, ba
     if len(begin):
         episode = np.cumsum((sign != 0) & ~continues) - 1
         np.maximum.at(largest, episode[sign != 0], np.abs(error)[sign != 0])
-    cause = np.where(_told_later(number, events)[begin], Cause.LATE, Cause.LOST)
+    cause = np.where(_told_later(number, events, found)[begin], Cause.LATE, Cause.LOST)
     cause = np.where(found.resurrects[begin], Cause.RESURRECTED, cause)
     spent = total[end + 1] - total[begin]
     seen = np.flatnonzero(spent > 0)
@@ -449,10 +463,11 @@ def _episodes(history: History, number: Ints, events: _Events, found: _Error, ba
     )
 
 
-def _told_later(number: Ints, events: _Events) -> Bools:
-    """For each event that is true, whether a push tells the device of it later in the same session: a message
-    by a MESSAGE at or before it (the missing one may be an earlier one), a READ by an UPDATE or a message of
-    the person's own at or after it.  Also true if the session ended before the drain did."""
+def _told_later(number: Ints, events: _Events, found: _Error) -> Bools:
+    """For each event, whether a push tells the device later in the same session of what it does not know: of
+    a message, by a MESSAGE at or before the newest (the missing one may be an earlier one); of a READ, by an
+    UPDATE or a message of the person's own at or after the cursor.  Also true if the session ended before the
+    drain did."""
     kind, seq = events.kind, events.seq
     closed = kind == _Kind.CLOSED
     starts = np.append(True, (number[1:] != number[:-1]) | closed[:-1])[: len(number)]
@@ -461,10 +476,9 @@ def _told_later(number: Ints, events: _Events) -> Bools:
     most = int(seq.max(initial=0)) + 1
     earliest = most - _highest_after(session, most - seq, (kind == _Kind.MESSAGE) | own)
     furthest = _highest_after(session, seq, (kind == _Kind.UPDATE) | own)
-    told: Bools = (kind == _Kind.COMPLETE) & (earliest <= seq) & (earliest < most)
-    told |= (kind == _Kind.READ) & (furthest >= seq)
+    told = np.where(found.error < 0, earliest <= np.minimum(found.complete, most - 1), furthest >= found.read)
     told |= _highest_after(session, np.ones_like(seq), closed) > 0
-    return told
+    return told.astype(np.bool_)
 
 
 def _highest_after(session: Ints, value: Ints, which: Bools) -> Ints:
