@@ -26,6 +26,8 @@ resurrected  the device was told of what is read: by a number that is too high, 
 late         what the device had not been told of (a message if it shows too little, a READ if too much) it
              was told by a push later on; or its session ended first, and nobody knows
 lost         no such push ever came
+
+It is a mean, so every k-th device is enough: with more than DEVICES_MAX, so many are looked at.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+DEVICES_MAX: Final = 2_000
 EVERYTHING: Final = 1 << 40
 """How far a cursor may be whose person sent a message that nobody answered."""
 NOT_SHOWN: Final = "no device was told how much is unread while it was connected"
@@ -104,7 +107,8 @@ class _Events:
 @dataclass(frozen=True)
 class Badge:
     """Errors, one entry per episode: the device, the conversation, when it began (ns), how long it was wrong
-    in the measured window (message-ns), the largest error, its cause.  `connected_s`: of all devices."""
+    in the measured window (message-ns), the largest error, its cause.  `connected_s`: of all devices that
+    were looked at, one of `step`."""
 
     device: Ints
     conversation: Ints
@@ -115,6 +119,7 @@ class Badge:
     connected_s: float
     shown: int
     """Badges (device and conversation) that were looked at."""
+    step: int = 1
 
     def seconds(self, cause: Cause) -> float:
         """Message-seconds."""
@@ -158,10 +163,16 @@ def _joined(parts: list[_Events]) -> _Events:
     )
 
 
-def _heard(history: History) -> list[_Events]:
+def _is_ours(device: NDArray[Any], step: int) -> Bools:
+    """Devices of the population that are looked at."""
+    ours: Bools = (device != NOBODY) & (device % step == 0)
+    return ours
+
+
+def _heard(history: History, step: int) -> list[_Events]:
     """What devices were told."""
     operations, items, pushes = history.operations, history.items, history.pushes
-    ours = (operations["device"] != NOBODY) & (operations["outcome"] == Outcome.OK)
+    ours = _is_ours(operations["device"], step) & (operations["outcome"] == Outcome.OK)
     index, row = items_of(history, np.flatnonzero(ours & (operations["op"] == Op.STATE)))
     states = _events(
         _Kind.STATE, operations["device"][row], items["conversation"][index],
@@ -173,15 +184,16 @@ def _heard(history: History) -> list[_Events]:
         _Kind.ACK, operations["device"][sends], operations["conversation"][sends],
         operations["acknowledged"][sends], operations["value"][sends],
     )  # fmt: skip
-    rows = np.flatnonzero((pushes["kind"] == PushKind.MESSAGE) & (pushes["device"] != NOBODY))
+    mine = _is_ours(pushes["device"], step)
+    rows = np.flatnonzero((pushes["kind"] == PushKind.MESSAGE) & mine)
     own = pushes["actor"][rows] == pushes["user"][rows]
     messages = [
         _pushed(history, kind, rows[which])
         for kind, which in ((_Kind.MESSAGE, ~own), (_Kind.OWN_MESSAGE, own))
     ]
     read = (pushes["kind"] == PushKind.READ) & (pushes["actor"] == pushes["user"])
-    updates = _pushed(history, _Kind.UPDATE, np.flatnonzero(read & (pushes["device"] != NOBODY)))
-    return [states, sent, *messages, updates, *_acknowledged_reads(history)]
+    updates = _pushed(history, _Kind.UPDATE, np.flatnonzero(read & mine))
+    return [states, sent, *messages, updates, *_acknowledged_reads(history, ours)]
 
 
 def _pushed(history: History, kind: _Kind, rows: Ints) -> _Events:
@@ -193,10 +205,10 @@ def _pushed(history: History, kind: _Kind, rows: Ints) -> _Events:
     )  # fmt: skip
 
 
-def _acknowledged_reads(history: History) -> list[_Events]:
+def _acknowledged_reads(history: History, ours: Bools) -> list[_Events]:
     """The first item is in the operation's own row, the others in `items`."""
     operations, items = history.operations, history.items
-    answered = (operations["op"] == Op.READ) & (operations["outcome"] == Outcome.OK)
+    answered = (operations["op"] == Op.READ) & ours
     first = np.flatnonzero(answered)
     index, row = items_of(history, np.flatnonzero(answered & (operations["items"] > 1)))
     index, row = index[items["index"][index] > 0], row[items["index"][index] > 0]
@@ -215,7 +227,7 @@ def _acknowledged_reads(history: History) -> list[_Events]:
     ]  # fmt: skip
 
 
-def _truth(history: History) -> list[_Events]:
+def _truth(history: History, step: int) -> list[_Events]:
     """What happened to a conversation or a cursor, once for each device that it concerns."""
     operations = history.operations
     rows = np.flatnonzero((operations["op"] == Op.SEND) & (operations["sent"] > 0))
@@ -230,14 +242,16 @@ def _truth(history: History) -> list[_Events]:
     reads = reads.take(may & (reads.sent > 0))
     done: Marks = reads.take(reads.outcome == Outcome.OK)
     return [
-        _of_conversation(history, _Kind.COMPLETE, conversation, acknowledged, seq),
-        _of_conversation(history, _Kind.BEGUN, conversation, begun, seq),
-        _of_conversation(history, _Kind.UNKNOWN, lost[1], lost[2], np.ones(len(unknown), np.int64)),
-        _of_person(history, _Kind.READ, user, conversation, acknowledged, seq),
-        _of_person(history, _Kind.READING, user, conversation, begun, seq),
-        _of_person(history, _Kind.READING, lost[0], lost[1], lost[2], np.full(len(unknown), EVERYTHING)),
-        _of_person(history, _Kind.READ, done.user, done.conversation, done.acknowledged, done.up_to),
-        _of_person(history, _Kind.READING, reads.user, reads.conversation, reads.sent, reads.up_to),
+        _of_conversation(history, step, _Kind.COMPLETE, conversation, acknowledged, seq),
+        _of_conversation(history, step, _Kind.BEGUN, conversation, begun, seq),
+        _of_conversation(history, step, _Kind.UNKNOWN, lost[1], lost[2], np.ones(len(unknown), np.int64)),
+        _of_person(history, step, _Kind.READ, user, conversation, acknowledged, seq),
+        _of_person(history, step, _Kind.READING, user, conversation, begun, seq),
+        _of_person(
+            history, step, _Kind.READING, lost[0], lost[1], lost[2], np.full(len(unknown), EVERYTHING)
+        ),
+        _of_person(history, step, _Kind.READ, done.user, done.conversation, done.acknowledged, done.up_to),
+        _of_person(history, step, _Kind.READING, reads.user, reads.conversation, reads.sent, reads.up_to),
     ]
 
 
@@ -264,27 +278,36 @@ def _first_sent(history: History, known: Ints) -> Ints:
     return sent
 
 
-def _of_conversation(history: History, kind: _Kind, conversation: Ints, at: Ints, seq: Ints) -> _Events:
+def _of_conversation(
+    history: History, step: int, kind: _Kind, conversation: Ints, at: Ints, seq: Ints
+) -> _Events:
     which, person = history.membership.members_of(conversation)
     asked, device = history.membership.devices_of(person)
-    which = which[asked]
+    ours = _is_ours(device, step)
+    which, device = which[asked[ours]], device[ours]
     return _events(kind, device, conversation[which], at[which], seq[which])
 
 
-def _of_person(history: History, kind: _Kind, user: Ints, conversation: Ints, at: Ints, seq: Ints) -> _Events:
+def _of_person(
+    history: History, step: int, kind: _Kind, user: Ints, conversation: Ints, at: Ints, seq: Ints
+) -> _Events:
     which, device = history.membership.devices_of(user)
+    ours = _is_ours(device, step)
+    which, device = which[ours], device[ours]
     return _events(kind, device, conversation[which], at[which], seq[which])
 
 
 # --- what is shown and what is true -----------------------------------------------------------------------
 
 
-def badge(history: History) -> Badge:
-    """All badges of all devices of the population."""
-    events = _joined(_heard(history))
+def badge(history: History, devices_max: int = DEVICES_MAX) -> Badge:
+    """All badges of all devices of the population, or of every k-th so that they are no more than
+    `devices_max`."""
+    step = max(1, -(-len(history.membership.device) // devices_max))
+    events = _joined(_heard(history, step))
     width = len(history.membership.direct) + 1
     badges = distinct(events.device * width + events.conversation)
-    events = _joined([events, *_truth(history), _closes(history, badges // width, badges % width)])
+    events = _joined([events, *_truth(history, step), _closes(history, badges // width, badges % width)])
     key = events.device * width + events.conversation
     number = np.minimum(np.searchsorted(badges, key), max(0, len(badges) - 1))
     ours = np.flatnonzero(badges[number] == key) if len(badges) else np.empty(0, np.int64)
@@ -292,7 +315,7 @@ def badge(history: History) -> Badge:
     order = np.lexsort((events.kind, events.at, number))
     events, number = events.take(order), number[order]
     error = _Rows(number, events).error(*_at_start(history, badges // width, badges % width))
-    return _episodes(history, number, events, error, len(badges))
+    return _episodes(history, number, events, error, len(badges), step)
 
 
 def _closes(history: History, device: Ints, conversation: Ints) -> _Events:
@@ -430,7 +453,9 @@ class _Error:
 # --- how long, and why ------------------------------------------------------------------------------------
 
 
-def _episodes(history: History, number: Ints, events: _Events, found: _Error, badges: int) -> Badge:
+def _episodes(
+    history: History, number: Ints, events: _Events, found: _Error, badges: int, step: int
+) -> Badge:
     window, n = history.window, len(number)
     error = found.error
     last = np.append(number[1:] != number[:-1], True)[:n]
@@ -458,8 +483,9 @@ def _episodes(history: History, number: Ints, events: _Events, found: _Error, ba
         spent[seen],
         largest[seen],
         cause[seen],
-        _connected_s(history),
+        _connected_s(history, step),
         badges,
+        step,
     )
 
 
@@ -488,11 +514,11 @@ def _highest_after(session: Ints, value: Ints, which: Bools) -> Ints:
     return (np.maximum.accumulate(backwards) & ((1 << bits) - 1))[::-1]
 
 
-def _connected_s(history: History) -> float:
-    """Of all devices together, in the measured window."""
+def _connected_s(history: History, step: int) -> float:
+    """Of all devices that are looked at together, in the measured window."""
     sessions, window = history.sessions, history.window
     inside = np.minimum(sessions.closed, window.measure_end) - np.maximum(sessions.subscribed, window.measure)
-    return float(np.maximum(0, inside).sum()) / 1e9
+    return float(np.maximum(0, inside)[_is_ours(sessions.device, step)].sum()) / 1e9
 
 
 # --- the summary's words ----------------------------------------------------------------------------------
@@ -508,6 +534,7 @@ def summarise(found: Badge) -> Json:
     worst = int(np.argmax(found.wrong)) if len(found.wrong) else None
     return {
         "badges": found.shown,
+        "every_so_many_devices": found.step,
         "user_hours": round(hours, 6),
         "error_s": {name: round(value, 6) for name, value in seconds.items()},
         "error_s_per_user_hour": {name: round(value / hours, 6) for name, value in seconds.items()},

@@ -178,7 +178,7 @@ PLANS: Final = (
         "Only READs of the measured window that changed something; only sessions subscribed before the "
         "write.",
         queries.HIDDEN,
-        (*PUSHED, "queue_ages.parquet"),
+        PUSHED,
         _hidden,
         _waiting_table,
     ),

@@ -36,9 +36,7 @@ def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
         how_fast(summary),
         how_many(summary, manifest),
         how_far_behind(summary),
-        *how_soon(summary),
         how_wrong(summary),
-        *how_badges_are(summary),
         what_was_busy(summary),
         where_time_goes(summary["operations"]),
     )
@@ -140,7 +138,7 @@ def how_far_behind(summary: Json) -> Table:
         "How far behind (ms)",
         ("", "n", "p50", "p99", "p99.9", "max", "undelivered", "censored"),
         tuple(rows),
-        "; ".join([*_polls(lag), *_events_behind(lag), *said]),
+        "; ".join([*_polls(lag), *_events_behind(lag), *_soon_seen(summary), *said]),
     )
 
 
@@ -168,6 +166,19 @@ def _events_behind(lag: Json) -> list[str]:
         if events[level] is not None
     )
     return [f"events behind in {figures.count(events['n'])} samples: {levels}"]
+
+
+def _soon_seen(summary: Json) -> list[str]:
+    """t-visibility at the ages of SOON_US."""
+    known = [
+        f"{figures.percent(one['share'])} at {figures.ages(one['from_us'], one['to_us'])}"
+        for one in (summary.get("t_visibility") or {}).get("bins", ())
+        if one["from_us"] in SOON_US and one["n"]
+    ]
+    return [f"a read shows it: {', '.join(known)} after the ACK"] if known else []
+
+
+SOON_US: Final = (0, 10_000, 100_000, 1_000_000)
 
 
 def how_soon(summary: Json) -> tuple[Table, ...]:
@@ -234,7 +245,18 @@ def how_wrong(summary: Json) -> Table:
         for name, title in WRONG.items()
         if (check := checks.get(name)) is not None
     )
-    return Table("How wrong", ("", "n", "wrong", "95 % at most", "oldest", "promised"), rows)
+    columns = ("", "n", "wrong", "95 % at most", "oldest", "promised")
+    return Table("How wrong", columns, rows, badge_line(summary))
+
+
+def badge_line(summary: Json) -> str:
+    """Badge-error seconds by cause."""
+    entry = summary.get("badge") or {}
+    if not entry.get("available"):
+        return f"badges: {figures.unavailable(entry.get('why_not'))}"
+    spent = entry["error_s_per_user_hour"]
+    causes = ", ".join(f"{cause} {figures.digits(spent[cause])}" for cause in entry["episodes"])
+    return f"badges wrong: {figures.digits(spent['total'])} message-s per user-hour ({causes})"
 
 
 def _at_most(check: Json) -> str:
