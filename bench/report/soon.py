@@ -42,19 +42,19 @@ def ages(one: Bin) -> str:
 
 
 def finding(all_arms: Sequence[Soon]) -> str:
-    """What the youngest and the oldest reads saw."""
-    return "Reads that show the mark: " + "; ".join(
-        _said(one, alone=len(all_arms) == 1) for one in all_arms if one.n
-    )
+    """What the youngest reads saw; of one arm also the oldest."""
+    known = [one for one in all_arms if one.n]
+    if len(known) == 1:
+        seen = [each for each in known[0].bins if each.n]
+        ends = dict.fromkeys((seen[0], seen[-1]))
+        return f"Reads that show the mark: {'; '.join(map(_said, ends))}"
+    first = next(i for i, each in enumerate(known[0].bins) if each.n)
+    who = (f"{one.arm.label} {figures.percent(one.bins[first].share)}" for one in known)
+    return f"Reads that show the mark {ages(known[0].bins[first])} after its ACK: {'; '.join(who)}"
 
 
-def _said(one: Soon, *, alone: bool) -> str:
-    known = [each for each in one.bins if each.n]
-    who = "" if alone else f"{one.arm.label} "
-    ends = known if len(known) == 1 else [known[0], known[-1]]
-    return who + ", ".join(
-        f"{figures.percent(each.share)} at {ages(each)} (n {figures.count(each.n)})" for each in ends
-    )
+def _said(one: Bin) -> str:
+    return f"{figures.percent(one.share)} of {figures.count(one.n)} at {ages(one)} after its ACK"
 
 
 def draw(all_arms: Sequence[Soon], words: canvas.Words) -> canvas.Sheet:
@@ -63,7 +63,8 @@ def draw(all_arms: Sequence[Soon], words: canvas.Words) -> canvas.Sheet:
     axes = figure.subplots()
     known = [one for one in all_arms if one.n]
     labels = [_points(axes, one, place, len(known)) for place, one in enumerate(known)]
-    axes.set_xticks(range(len(known[0].bins)), [ages(each) for each in known[0].bins])
+    columns = [ages(each).replace(" ", "\n") for each in known[0].bins]
+    axes.set_xticks(range(len(columns)), columns)
     axes.set_xlim(-0.6, len(known[0].bins) - 0.4)
     axes.set_ylim(-0.02, 1.04)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
