@@ -138,6 +138,10 @@ def _undelivered(run: Run) -> float | None:
     return float(sum(told)) if told else None
 
 
+def _badge(cause: str) -> Callable[[Run], float | None]:
+    return lambda run: _quantiles(run, "badge", "error_s_per_user_hour").get(cause)
+
+
 def _wrong(name: str) -> Callable[[Run], float | None]:
     """Violations of a check; None where it could not see everything."""
 
@@ -208,8 +212,13 @@ FIGURES: Final = (
     ),
     *(
         Figure(f"lag.{name}.{level}", "us", _lag(name, level), _bounded(level, "lag", name, "quantiles"))
-        for name in ("receipt", "own_device", "visible", "message")
+        for name in ("receipt", "own_device", "visible", "message", "durable", "cache", "queue")
         for level in ("p50", "p99")
+    ),
+    Figure("queue_events_behind", "count", lambda run: _quantiles(run, "lag", "queue", "events").get("max")),
+    *(
+        Figure(f"badge_error_s_per_user_hour.{cause}", "s", _badge(cause))
+        for cause in ("total", "late", "lost", "resurrected")
     ),
     Figure("pushes_undelivered", "count", _undelivered),
     Figure("stale_reads", "count", _wrong("linearizable")),

@@ -17,11 +17,11 @@ import numpy as np
 
 from schemes.protocol import ERRORS
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 class Op(IntEnum):
-    """What was asked.  CONNECT is TCP and the WebSocket handshake."""
+    """What was asked.  CONNECT is TCP and the WebSocket handshake; HELLO is AUTH where it was /control."""
 
     CONNECT = 0
     HELLO = 1
@@ -37,6 +37,12 @@ class Op(IntEnum):
     """A probe's own message, READ and STATE: on people and conversations of their own."""
     PROBE_READ = 11
     PROBE_STATE = 12
+    """Asked again and again until it shows what `argument` says."""
+    PROBE_DURABLE = 13
+    """What MySQL and Redis hold of a probe's cursor, asked through the control door."""
+    PROBE_CACHED = 14
+    PROBE_ONCE = 15
+    """A STATE that is asked once, a planned time after the acknowledgement of its READ, and not again."""
 
 
 class Outcome(IntEnum):
@@ -82,8 +88,10 @@ OPERATIONS: Final = np.dtype(
         ("intended", "<i8"),  # when the schedule wanted it; latency counts from here
         ("sent", "<i8"),  # just before the send call
         ("acknowledged", "<i8"),  # when the reply was read; 0 if none came
-        ("argument", "<i8"),  # READ, DELIVERED: up_to_seq of the first item; SYNC: since; HISTORY: from_seq
-        ("value", "<i8"),  # READ: read_seq; SEND: seq; STATE, SYNC, HELLO: change_id; else NONE
+        ("argument", "<i8"),  # READ, DELIVERED: up_to_seq of the first item; SYNC: since; HISTORY: from_seq;
+        # PROBE_STATE, _ONCE, _DURABLE, _CACHED: the seq of the READ that is waited for
+        ("value", "<i8"),  # READ: read_seq; SEND: seq; STATE, SYNC, HELLO: change_id; PROBE_DURABLE, _CACHED:
+        # read_seq held, NONE if there is no entry; else NONE
         ("version", "<i8"),  # of the first item; HELLO: epoch; NONE
         ("change_id", "<i8"),  # NONE
         ("session", "<u4"),  # one WebSocket incarnation: worker << 24 | number
@@ -134,6 +142,7 @@ PUSHES: Final = np.dtype(
         ("device", "<u4"),
         ("conversation", "<u4"),
         ("actor", "<u4"),  # MESSAGE: sender; UPDATE: whose cursor moved
+        ("unread", "<i4"),  # UPDATE read/ to the reader's own devices: as told; NONE
         ("kind", "<u1"),
         ("phase", "<u1"),
         ("_pad", "<u2"),

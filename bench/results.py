@@ -2,7 +2,8 @@
 
 `results/<UTC time>-<scheme>-<scenario>-<short id>/` holds `manifest.json`, one Parquet file per table of
 `bench/record.py` and worker, what the run was made of (`conversations`, `members`, `devices`), what the store
-held at the end (`final_store`), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
+held at the end (`final_store`), how old events were when they were applied (`queue_ages`, where there is a
+queue), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
 `charts/` and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
 
 What the figures mean is said elsewhere: `bench/summary.py` computes them, `bench/report/` shows them.
@@ -46,7 +47,7 @@ from numpy.typing import NDArray
 
 from bench.record import TABLES, TIMESERIES
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 TOOL: Final = "readstate-bench"
 ROOT: Final = Path("results")
 LATEST: Final = "latest"
@@ -68,11 +69,16 @@ FINAL_STORE: Final = np.dtype(
     ]
 )
 """What DUMP {source: store} answered after the drain."""
+QUEUE_AGES: Final = np.dtype([("t", "<i8"), ("above_us", "<i8"), ("within_us", "<i8"), ("applied", "<i8")])
+"""What LAG told each second: until t (ns of CLOCK_MONOTONIC) so many events had been applied at ages from
+`above_us` up to `within_us`, counted from the start.  Classes that did not grow since the last sample are
+left out."""
 ONCE: Final = {
     "conversations": CONVERSATIONS,
     "members": MEMBERS,
     "devices": DEVICES,
     "final_store": FINAL_STORE,
+    "queue_ages": QUEUE_AGES,
 }
 """Tables that a run writes once: `<table>.parquet`."""
 

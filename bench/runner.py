@@ -25,12 +25,14 @@ from bench import cores, machine, record, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError, Door, NotOffered
+from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
 from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
 from bench.services import ServicesError, Stack, bring_up, mariadb
 from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
+from bench.services.queue_lag import QueueLag
 from bench.services.running import RunningServer
 from bench.services.server import SchemeProcesses
 from schemes import SCHEMES
@@ -190,6 +192,7 @@ class _Attempt:
         self._memory = MEMORY / f"readstate-{folder.run_id}"
         self._started_at = datetime.now(UTC).isoformat()
         self._opened: Door | None = None
+        self._queue_lag: QueueLag | None = None
         self.phase = "setup"
         self.through: Through | None = None
 
@@ -243,6 +246,7 @@ class _Attempt:
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
         self._facts.server = self._door().stats() or {}
+        self._facts.server.pop("lag_ages", None)  # has a table of its own
 
     def _freeze_gc(self, fleet: Fleet) -> None:
         """Collects and freezes garbage collection in every process, outside the measured window.  What is
@@ -431,7 +435,14 @@ class _Attempt:
             workers=options.workers,
             delivered_window_s=options.delivered_window_s,
             web_port=WEB_PORT if options.web else None,
+            door=self._door_of_probes(),
         )
+
+    def _door_of_probes(self) -> ProbeDoor | None:
+        """MySQL and Redis, as far as the scheme has them, are asked for what the probes read."""
+        questions = {"mysql": "DURABLE", "redis": "CACHED"}
+        asked = tuple(question for service, question in questions.items() if service in self._needs)
+        return ProbeDoor(self._secret, asked) if asked else None
 
     def _token_secret(self) -> str | None:
         if self._options.target is not None:
@@ -441,7 +452,12 @@ class _Attempt:
     def _start_sampling(self) -> None:
         counters = Counters(self._stack.services)
         self._exit.callback(counters.close)
-        self._sampler = sampler.Sampler(self._components, counters.sample)
+        asked = [counters.sample]
+        if "kafka" in SCHEMES[self._arm.scheme].needs:
+            self._queue_lag = QueueLag(self._new_door)
+            self._exit.callback(self._queue_lag.close)
+            asked.append(self._queue_lag.sample)
+        self._sampler = sampler.Sampler(self._components, lambda: [one for ask in asked for one in ask()])
         self._sampler.start()
 
     def _components(self) -> dict[str, list[int]]:
@@ -477,6 +493,10 @@ class _Attempt:
             )
             self._exit.callback(self._opened.close)
         return self._opened
+
+    def _new_door(self) -> Control:
+        assert self._server is not None
+        return Control(self._server.control_url, self._secret)
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
@@ -548,6 +568,8 @@ class _Attempt:
             self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
         if samples:
             self._folder.write_timeseries(samples)
+        if self._queue_lag is not None:
+            self._folder.write_once("queue_ages", self._queue_lag.ages())
         for name, rows in _made_of(self._load.population, self._load.plan).items():
             self._folder.write_once(name, rows)
 

@@ -18,9 +18,19 @@ from bench import guards
 from bench.checks import all_checks
 from bench.checks.findings import causes
 from bench.expressions import parse
-from bench.metrics import flow, lags, load, operations, resources, whole
+from bench.metrics import (
+    badge,
+    flow,
+    lags,
+    load,
+    operations,
+    queue_lag,
+    resources,
+    t_visibility,
+    visible,
+    whole,
+)  # fmt: skip
 from bench.metrics.history import History
-from bench.metrics.visible import visible
 from bench.results import Json, RunFolder, write_text
 
 SCHEMA_VERSION: Final = 1
@@ -58,7 +68,9 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "run": history.run,
         "load": load.summarise_load(history),
         "operations": done,
-        "lag": lags.summarise(told, visible(history), str(history.run.get("scheme"))),
+        "lag": lags.summarise(told, visible.collect(history), queue_lag.collect(history)),
+        "t_visibility": t_visibility.summarise(t_visibility.looks(history)),
+        "badge": badge.summarise(badge.badge(history)),
         "consistency": {
             "checks": [check.to_dict() for check in judged.checks],
             "causes": len(causes(judged.findings)),
@@ -136,10 +148,7 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
             yield f"{name}.{field}", "", operation[field], None
         yield from _quantiles(f"{name}.latency", operation["latency_us"])
         yield from _quantiles(f"{name}.service", operation["service_us"])
-    for name, lag in summary["lag"].items():
-        if lag["available"]:
-            yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
-            yield from _quantiles(f"lag.{name}", lag["quantiles"])
+    yield from _behind(summary)
     for check in summary["consistency"]["checks"]:
         yield f"violations.{check['name']}", "", check["violations"], check["eligible"]
     yield from _quantiles("generator.send_lag", summary["generator"]["send_lag_us"])
@@ -147,6 +156,19 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
         yield f"{name}.cpu_cores_mean", "cores", used["cpu_cores_mean"], None
         yield f"{name}.cpu_s_per_1000_messages", "s", used["cpu_s_per_1000_messages"], None
         yield f"{name}.rss_bytes_max", "bytes", used["rss_bytes_max"], None
+
+
+def _behind(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
+    """Lags, t-visibility, badges."""
+    for name, lag in summary["lag"].items():
+        if lag["available"]:
+            yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
+            yield from _quantiles(f"lag.{name}", lag["quantiles"])
+    for one in summary["t_visibility"]["bins"]:
+        yield f"t_visibility.{one['from_us']}", "share", one["share"], one["n"]
+    if summary["badge"]["available"]:
+        for cause, value in summary["badge"]["error_s_per_user_hour"].items():
+            yield f"badge.error_s_per_user_hour.{cause}", "s", value, None
 
 
 def _quantiles(name: str, figures: Json) -> Iterator[tuple[str, str, Any, int]]:

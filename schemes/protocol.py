@@ -566,8 +566,10 @@ class ControlRequest(Struct, omit_defaults=True):
     RESET {} wipes.  SEED {conversations, done} loads; the last has done: true and is answered when all is in
     the store.  DRAIN {timeout_ms} answers when nothing is on its way any more, or says what is left.
     DUMP {source: store|cache, after, limit} pages through every member's cursors.
-    DURABLE / CACHED {user, conversation} what MySQL / Redis holds now.  LAG {} queue lag.  STATS {} counters
-    and stage sums.  FREEZE_GC {} collects and freezes garbage collection.
+    DURABLE / CACHED {user, conversation} what MySQL / Redis holds now.  LAG {} queue lag, as stats
+    {lag_events, lag_ms: produced and not applied, age of the oldest; lag_ages: [[above µs, within µs, events
+    applied at such an age since the start]]}.  STATS {} counters and stage sums.  FREEZE_GC {} collects and
+    freezes garbage collection.
 
     FAILPOINT {name, action, user, conversation, op_id} where the server was started with `--failpoints`.
     What is left out fits everybody; `op_id` is a READ's op_id, a SEND's client_msg_id, else a request's id.

@@ -11,16 +11,18 @@ import random
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from bench.load.config import ProbeDoor
 from bench.load.engine import Answer, Engine
 from bench.load.pacing import now_ns
 from bench.load.replies import Incoming, Item
 from bench.population import NOBODY, Population, index_of, user_id
 from bench.record import NONE, Op, Outcome, PushKind
 from schemes.protocol import (
+    PATH,
     Delivered,
     Hello,
     History,
@@ -68,10 +70,12 @@ class Crowd:
         *,
         secret: str | None,
         delivered_window_s: float = 1.0,
+        door: ProbeDoor | None = None,
     ) -> None:
         self.engine = engine
         self.population = population
         self.secret = secret.encode() if secret is not None else None
+        self.door = door
         self.delivered_window_ns = round(delivered_window_s * 1e9)
         self.expires_s = int(time.time()) + TOKEN_LIFE_S
         self.of_person = population.of_person.data
@@ -114,6 +118,9 @@ class Crowd:
 
 class Device:
     """One client.  `number` is its index in the population, NOBODY for probes and final reads."""
+
+    path: ClassVar[str] = PATH
+    """Of the WebSocket."""
 
     __slots__ = (
         "_attempts",
@@ -449,12 +456,12 @@ class Device:
         what, _, rest = message.key.partition("/")
         name, _, whose = rest.partition("/")
         conversation, actor = index_of(name), index_of(whose)
-        value = message.value.up_to_seq if message.value is not None else NONE
+        value, unread = (message.value.up_to_seq, message.value.unread) if message.value else (NONE, None)
         change_id = message.change_id
         engine.recorder.push(
             _READ if what == "read" else _DELIVERED if what == "delivered" else _OTHER,
             moment, message.at, value, _or_none(message.version), _or_none(change_id), session, self.person,
-            self.number, conversation, actor, engine.phases.at(moment),
+            self.number, conversation, actor, engine.phases.at(moment), _or_none(unread),
         )  # fmt: skip
         if what == "read" and actor == self.person:
             self._is_read(conversation, value)

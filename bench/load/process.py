@@ -58,6 +58,7 @@ class LoadProcess:
             numbers,
             secret=config.secret,
             delivered_window_s=config.delivered_window_s,
+            door=config.door,
         )
         self.timeline = Timeline(self.crowd, plan, config.nonce, worker, config.workers)
         self.crowd.on_message = self.timeline.arrived

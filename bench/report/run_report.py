@@ -95,7 +95,7 @@ def _percentiles(summary: Json) -> list[str]:
 
 
 def detail_tables(summary: Json) -> tuple[Table, ...]:
-    """For after the charts: each check, and each promise."""
+    """For after the charts: t-visibility, badges, each check and each promise."""
     rows = tuple(
         (
             check["name"],
@@ -109,7 +109,8 @@ def detail_tables(summary: Json) -> tuple[Table, ...]:
         for check in summary["consistency"]["checks"]
     )
     columns = ("check", "", "eligible", "violations", "episodes", "verdict", "why unknown")
-    return (Table("Correctness: what was checked", columns, rows),)
+    checks = Table("Correctness: what was checked", columns, rows)
+    return (*tables.how_soon(summary), *tables.how_badges_are(summary), checks)
 
 
 def provenance(manifest: Json) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ LAGS: Final = {
     "receipt": "L3 receipt: READ written → UPDATE at the sender",
     "own_device": "L2 own device: READ written → UPDATE at own other devices",
     "visible": "L4 visible: ACK → a STATE elsewhere shows it (probes)",
+    "durable": "L5 durable: ACK → MySQL has it (probes)",
+    "cache": "L6 cache: MySQL has it → Redis has it, or no entry (probes)",
+    "queue": "L7 queue: produced → applied by the consumer",
     "message": "message: SEND written → MESSAGE at members' devices",
     "ack": "L1 acknowledged: READ written → ACK",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -16,6 +17,7 @@ import msgspec
 from schemes import failpoints
 from schemes.failpoints import Asker
 from schemes.ports import Refused, Trace, clock_ns
+from schemes.queue.ages import Counted
 from schemes.queue.events import (
     CursorMoved,
     DeliveredQueued,
@@ -77,6 +79,7 @@ class Applier:
         self._channel = channel_of(redis.prefix, topic)
         self._offsets = offsets_key(redis.prefix, topic)
         self._recovery = Recovery(redis, store) if store is not None else None
+        self.ages = Counted()
 
     async def apply(self, records: Sequence[Record]) -> bool:
         """False: stopped before it was in."""
@@ -154,6 +157,7 @@ class Applier:
         status.applied += done
         status.skipped += events - done
         status.behind_ms = max(0, now_ms() - min(record.timestamp for record in records))
+        self.ages.note((record.timestamp for record in records), time.time_ns() / 1e6)
 
     # --- queue_first
 

@@ -26,12 +26,14 @@ from schemes import failpoints
 from schemes.ports import Refused
 from schemes.protocol import Limits
 from schemes.queue import health
+from schemes.queue.ages import ages_key
 from schemes.queue.applier import Applier
 from schemes.queue.health import Status
 from schemes.queue.options import DEFAULTS, status_key
 from schemes.stores.kafka import PARTITIONS, DeadLetters, EventReader, KafkaUnavailable, create_topic
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
+from schemes.stores.times import now_ms
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +113,18 @@ class Consumer:
               file=sys.stderr, flush=True)  # fmt: skip
 
     async def _beat(self) -> None:
-        """Tells Redis, and through it the servers, that this consumer lives and how far it is."""
-        key = status_key(self._redis.prefix, self._options.group, self._options.node)
+        """Tells Redis, and through it the servers, that this consumer lives, how far it is, and how old its
+        events were."""
+        options, life = self._options, now_ms()
+        key = status_key(self._redis.prefix, options.group, options.node)
+        ages, own = ages_key(self._redis.prefix, options.topic), f"{options.group}:{options.node}:{life}"
         while not self._over.is_set():
             self._observe()
             try:
                 if self.status.positions:
                     await self._applier.assert_offsets(self.status.positions)
                 await self._redis.command(None, "SET", key, self.status.json(), "PX", HEARTBEAT_LIFE_MS)
+                await self._redis.command(None, "HSET", ages, own, self._applier.ages.json())
             except RedisUnavailable as why:
                 log.info("no heartbeat: %s", why)
             with contextlib.suppress(TimeoutError):

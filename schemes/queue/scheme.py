@@ -207,6 +207,7 @@ class Queue(Database):
             "cache_away": self._redis.away,
             "lag_events": self._lag.events,
             "lag_ms": self._lag.ms,
+            "lag_ages": self._lag.ages,
             "producer": self._log.settings(),
         }
 

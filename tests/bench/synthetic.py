@@ -33,15 +33,15 @@ from bench.record import (
     Phase,
     PushKind,
 )
-from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, TOOL, RunFolder
+from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, QUEUE_AGES, TOOL, RunFolder
 
 MS = 1_000_000
 S = 1_000_000_000
 US = 1_000
 START = 1_000 * S
-PROBER, POLLER = 0xFFFFFF, 0xFFFFFE
-"""The sessions of probes: one writes, the other looks."""
 """When the run began, on its CLOCK_MONOTONIC."""
+PROBER, POLLER, DOOR = 0xFFFFFF, 0xFFFFFE, 0xFFFFFD
+"""The sessions of probes: one writes, one looks, one asks the stores."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Spread:
     def ns(self, number: int) -> int:
         """The number-th value, in nanoseconds.  The golden ratio fills the range evenly from any start."""
         return int(self.at(number * 0.6180339887498949 % 1) * US)
+
+
+LOOKS_MS = (1, 3, 7, 15, 30, 70, 150, 300)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,16 @@ class Knobs:
     """Share of the READs that end so: an error code, or DEADLINE.  They change nothing."""
     visible_us: float = 12_000
     """How long after its ACK a probe's READ becomes visible to the other connection."""
+    stored_us: float = 0
+    """How long after its ACK MySQL holds it."""
+    cached_us: float = 7_000
+    """How long after its ACK Redis holds it."""
     probes: int = 20
+    """So many that ask until they see it, and as many that look once, LOOKS_MS after the ACK in turn."""
+    event_us: Spread = Spread(2_000, 30_000)
+    """An event is produced -> applied; 50 events a second (`queue`)."""
+    never_applied: int = 0
+    """Events that are behind after the drain."""
     lost_acknowledged: int = 0
     """Cursors that the store holds one lower than acknowledged."""
     phantom: int = 0
@@ -257,6 +269,7 @@ class World:
                 "at_ms": received // MS,
                 "version": NONE,
                 "change_id": NONE,
+                "unread": NONE,
                 "session": self.session[device],
                 "user": self.device_user[device],
                 "device": device,
@@ -415,6 +428,7 @@ class World:
             received = self.push(
                 PushKind.READ, device, received, value=row["value"], version=row["version"],
                 change_id=change_id, conversation=row["conversation"], actor=row["user"],
+                unread=row["unread"] if which == "own_device" else NONE,
             )  # fmt: skip
         self.told[which].append(Told(row["op_id"], (received - row["sent"]) / US, arrived))
 
@@ -452,29 +466,65 @@ class World:
             )
 
     def probe(self) -> None:
-        """READs on a conversation of its own, each followed by polls every 5 ms until one shows it."""
-        person, conversation = self.knobs.people, len(self.members) - 1
+        """READs on a conversation of its own: each followed by polls every 5 ms until one shows it, and then
+        one that is looked for once."""
+        gap = (self.measure_end - self.measure) // max(1, self.knobs.probes)
         for number in range(self.knobs.probes):
-            t = self.measure + number * (self.measure_end - self.measure) // max(1, self.knobs.probes)
-            up_to = self.cursor[conversation, person] + 1
-            self.senders[conversation].append(person + 1)
-            self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
-            self.cursor[conversation, person + 1] = up_to
-            row = self._probe(
-                Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
-            )
+            t = self.measure + number * gap
+            row = self._mark(t)
             visible = row["acknowledged"] + int(self.knobs.visible_us * US)
-            poll_at = row["acknowledged"] + int(self.rng.integers(5 * MS))
-            for _ in range(20):
-                poll = self._probe(Op.PROBE_STATE, person, poll_at, conversation, session=POLLER)
-                if poll["sent"] >= visible:
-                    self.cursor[conversation, person] = up_to
-                self._state(poll, person, [conversation], {})
-                if poll["sent"] >= visible:
-                    break
-                poll_at += 5 * MS
-            self.cursor[conversation, person] = up_to
-            self.version[conversation, person] += 1
+            start = row["acknowledged"] + int(self.rng.integers(5 * MS))
+            self._poll(row, Op.PROBE_STATE, start, visible)
+            if "mysql" in STORES[self.knobs.scheme]:
+                self._ask(row, Op.PROBE_DURABLE, self.knobs.stored_us)
+            if "redis" in STORES[self.knobs.scheme]:
+                self._ask(row, Op.PROBE_CACHED, self.knobs.cached_us)
+            self._advance_probe(row)
+            row = self._mark(t + gap // 2)
+            look_at = row["acknowledged"] + LOOKS_MS[number % len(LOOKS_MS)] * MS
+            self._look(row, Op.PROBE_ONCE, look_at, row["acknowledged"] + int(self.knobs.visible_us * US))
+            self._advance_probe(row)
+
+    def _mark(self, t: int) -> dict[str, Any]:
+        """A message to the probe person, and their READ of it."""
+        person, conversation = self.knobs.people, len(self.members) - 1
+        up_to = self.cursor[conversation, person] + 1
+        self.senders[conversation].append(person + 1)
+        self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
+        self.cursor[conversation, person + 1] = up_to
+        return self._probe(
+            Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
+        )
+
+    def _poll(self, mark: dict[str, Any], op: Op, at: int, visible: int) -> None:
+        for _ in range(20):
+            if self._look(mark, op, at, visible):
+                return
+            at += 5 * MS
+
+    def _look(self, mark: dict[str, Any], op: Op, at: int, visible: int) -> bool:
+        person, conversation, seq = mark["user"], mark["conversation"], mark["argument"]
+        look = self._probe(op, person, at, conversation, session=POLLER, argument=seq)
+        shows: bool = look["sent"] >= visible
+        shown = {(conversation, person): seq if shows else seq - 1}
+        self._state(look, person, [conversation], shown)
+        return shows
+
+    def _ask(self, mark: dict[str, Any], op: Op, held_us: float) -> None:
+        """The store holds it so long after its ACK."""
+        at, seq = mark["acknowledged"], mark["argument"]
+        for _ in range(20):
+            asked = self._probe(
+                op, mark["user"], at, mark["conversation"], session=DOOR, argument=seq, value=seq - 1
+            )
+            if asked["sent"] >= mark["acknowledged"] + held_us * US:
+                asked["value"] = seq
+                return
+            at += 5 * MS
+
+    def _advance_probe(self, mark: dict[str, Any]) -> None:
+        self.cursor[mark["conversation"], mark["user"]] = mark["argument"]
+        self.version[mark["conversation"], mark["user"]] += 1
 
     def _probe(self, op: Op, person: int, t: int, conversation: int, **values: Any) -> dict[str, Any]:
         return self.operation(
@@ -517,6 +567,8 @@ def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any)
     )
     _write_tables(folder, world)
     folder.write_timeseries(_timeseries(world))
+    if knobs.scheme == "queue":
+        folder.write_once("queue_ages", _queue_ages(world))
     folder.write_manifest(_manifest(folder, world, seed))
     (folder.logs / "server.log").write_text("listening\n")
     return folder, world
@@ -639,7 +691,21 @@ def _timeseries(world: World) -> list[tuple[int, str, str, float]]:
             for name, growth in COUNTERS.get(component, {}).items():
                 samples.append((t, component, name, 17.0 + growth * second))
         samples.append((t, "generator", "connections", float(len(world.device_user))))
+    if world.knobs.scheme == "queue":
+        samples.append((world.drain_end + S, "kafka", "lag_events", float(world.knobs.never_applied)))
     return samples
+
+
+def _queue_ages(world: World) -> np.ndarray[Any, Any]:
+    """50 events a second, in classes of 1 ms, told every second."""
+    applied: dict[int, int] = defaultdict(int)
+    told = []
+    for number in range(50 * ((world.measure_end - START) // S)):
+        applied[int(world.knobs.event_us.ns(number) // MS)] += 1
+        if number % 50 == 49:
+            t = START + (number // 50 + 1) * S
+            told += [(t, ms * 1000, (ms + 1) * 1000, n) for ms, n in applied.items()]
+    return np.array(told, QUEUE_AGES)
 
 
 def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:

@@ -82,7 +82,10 @@ def test_the_table_has_a_row_per_figure(tmp_path: Path) -> None:
     assert rows["lag.receipt.undelivered"]["value"] == "0"
     assert rows["violations.acknowledged_reads"]["n"] == str(figures["consistency"]["checks"][0]["eligible"])
     assert float(rows["server.cpu_cores_mean"]["value"]) == 0.5
-    assert not [name for name in rows if name.startswith("lag.durable")]
+    assert not [name for name in rows if name.startswith("lag.queue")]
+    assert rows["t_visibility.0"]["value"] == str(figures["t_visibility"]["bins"][0]["share"])
+    badge = figures["badge"]["error_s_per_user_hour"]
+    assert rows["badge.error_s_per_user_hour.late"]["value"] == str(badge["late"])
 
 
 @pytest.mark.parametrize("scheme", ["memory", "db", "redis", "queue"])

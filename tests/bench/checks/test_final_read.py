@@ -420,7 +420,7 @@ def test_over_the_api_what_is_not_shown_is_found_one_by_one(tmp_path: Path) -> N
 
 
 def test_over_the_api_a_hole_or_an_unanswered_final_read_is_unknown(tmp_path: Path) -> None:
-    assert "rows are missing" in one(over_api(tmp_path / "hole", hole=3), READS).unknown
+    assert "is missing" in one(over_api(tmp_path / "hole", hole=3), READS).unknown
     folder, _ = build(tmp_path)
     change_manifest(folder, final={"held_against": "api", "answered": 39})
     history = History(folder)

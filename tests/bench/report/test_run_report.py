@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.guards import GUARDS
-from bench.report import markdown, tables, terminal
+from bench.report import figures, markdown, tables, terminal
 from bench.report.figures import MISSING
 from bench.report.run_report import detail_tables, run_document, verdict_line
 from bench.results import Json
@@ -138,7 +138,35 @@ def test_what_was_wrong_is_told_with_what_n_could_have_shown(redis: Made) -> Non
 
 
 def test_what_was_not_measured_is_said_with_its_reason(text: str) -> None:
-    assert "not available: not measured yet" in " ".join(text.split())
+    assert "queue not available: no queue" in " ".join(text.split())
+
+
+def test_a_lag_that_the_polls_cannot_tell_from_none_is_an_upper_bound(redis: Made) -> None:
+    rows = {row[0]: row for row in tables.how_far_behind(redis.summary).rows}
+    assert rows["L5 durable"][2].startswith("≤0.")
+    assert not rows["L6 cache"][2].startswith("≤")
+    assert rows["L6 cache"][-2:] == ("0", "0")
+
+
+def test_events_behind_and_how_soon_a_read_shows_it_are_told(queue: Made) -> None:
+    note = tables.how_far_behind(queue.summary).note
+    assert "events behind in 41 samples: p50 17, max 17" in note
+    assert "a read shows it: 0 % at 0–2 ms, 100 % at 10–20 ms, 100 % at 100–200 ms after the ACK" in note
+    (table,) = tables.how_soon(queue.summary)
+    assert len(table.rows) == 12
+    assert table.rows[-1] == ("5–6 s", "0", MISSING, MISSING)
+
+
+def test_badges_are_told_by_cause(redis: Made) -> None:
+    spent = redis.summary["badge"]["error_s_per_user_hour"]
+    assert f"lost {figures.digits(spent['lost'])}, resurrected 0)" in tables.how_wrong(redis.summary).note
+    (table,) = tables.how_badges_are(redis.summary)
+    assert [row[0].split(":")[0] for row in table.rows] == ["late", "lost", "resurrected", "all"]
+    assert spent["lost"] > 0
+    summary = copy.deepcopy(redis.summary)
+    summary["badge"] = {"available": False, "why_not": "nobody was told"}
+    assert tables.how_badges_are(summary) == ()
+    assert tables.how_wrong(summary).note == "badges: not available: nobody was told"
 
 
 def test_every_objection_is_there_with_its_advice(redis: Made) -> None:
