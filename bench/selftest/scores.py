@@ -140,7 +140,7 @@ def page(scores: Scores, wanted: int, seed: int) -> str:
 
 def table(scores: Scores) -> str:
     killed = [mutant for mutant in scores.mutants if mutant.killers]
-    head = ("check", "mutants", "equivalent", "wrong", "killed", "survived", "without it, of all survive")
+    head = ("check", "mutants", "equivalent", "wrong", "killed", "survived", "survive without it")
     lines = [_row(head), _row([":--", *["--:"] * (len(head) - 1)])]
     for check in OPERATORS:
         own = scores.of(check)
