@@ -70,6 +70,7 @@ def test_one_of_several_names_the_worst_and_who_else_found_it() -> None:
         ((SEED, record("read", "STATE", 2, 1.0, 0.1)), "should show 3"),
         ((record("before", "READ", 9, 0.5, 0.1), record("read", "STATE", 12, 1.0, 0.1)), "stale"),
         ((WRITE, {**HELD, "value": 12}), "stale: should show at most 9"),
+        ((WRITE, record("push", "push READ", 9, 1.0, 0.1)), "stale"),
     ],
 )
 def test_what_should_have_been_shown(records: tuple[Json, ...], said: str) -> None:
