@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python setup-test bench test fast lint speed clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations clean
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -15,6 +15,7 @@ help:
 	@echo "make test     set up (and Node.js), then everything that checks this project, with real services"
 	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
 	@echo "make speed    how fast the harness itself is; wants a quiet machine"
+	@echo "make proof-mutations   thousands of mutants of a clean record against the checks; docs/evidence/mutations.md"
 	@echo "make clean    remove .venv and caches (results stay)"
 
 setup:
@@ -41,6 +42,11 @@ lint: setup-python
 
 speed: setup
 	@$(FILES); $(BIN)/pytest -m speed
+
+proof-mutations: setup-python
+	@mkdir -p docs/evidence
+	@$(BIN)/python -m bench.selftest.scores > docs/evidence/mutations.md.new
+	@mv docs/evidence/mutations.md.new docs/evidence/mutations.md
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,9 +31,13 @@ class Episodes:
 def group(
     cursor: Ints, invoked: Ints, judged: Ints, wrong: Ints, witness: Ints, badness: NDArray[np.generic]
 ) -> Episodes:
-    """Entries of `judged` and `wrong` are rows of `cursor` and `invoked`; every wrong row was judged, once.
+    """Entries of `judged` and `wrong` are rows of `cursor` (small numbers) and `invoked`; every wrong row was
+    judged, once.  For each wrong row, `witness` is what accuses it and `badness` how bad it is.
 
-    For each wrong row, `witness` is what accuses it and `badness` how bad it is."""
+    Sorts the reads of the cursors concerned alone: O(n) where nothing is wrong."""
+    concerned = np.zeros(int(cursor.max(initial=-1)) + 1, np.bool_)
+    concerned[cursor[wrong]] = True
+    judged = judged[concerned[cursor[judged]]]
     order = judged[np.lexsort((invoked[judged], cursor[judged]))]
     is_wrong = np.zeros(len(cursor), np.bool_)
     is_wrong[wrong] = True

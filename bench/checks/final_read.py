@@ -265,10 +265,12 @@ def _messages(kept: _Kept, messages: Messages, story: Told) -> tuple[Check, list
     lost = read & (messages.store < messages.acknowledged)
     phantom = read & (messages.store > messages.attempted) & (not kept.unknown)
     twice = messages.given_twice > 0
+    wrong = np.flatnonzero(lost | phantom | twice)
     sends = messages.sends
+    concerned = np.flatnonzero(np.isin(sends.conversation, wrong))
 
     def tell(i: int) -> Json:
-        mine = np.flatnonzero(sends.conversation == i)
+        mine = concerned[sends.conversation[concerned] == i]
         record = story.held(int(messages.store[i]))
         if twice[i]:
             records = [_write(sends, row, story) for row in _first_pair(sends, mine)]
@@ -292,7 +294,7 @@ def _messages(kept: _Kept, messages: Messages, story: Told) -> tuple[Check, list
             "records": records,
         }
 
-    return _result(kept, int(np.count_nonzero(read)), np.flatnonzero(lost | phantom | twice), tell)
+    return _result(kept, int(np.count_nonzero(read)), wrong, tell)
 
 
 def _first_pair(sends: Writes, rows: Ints) -> list[int]:

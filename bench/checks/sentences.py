@@ -12,7 +12,7 @@ from bench.results import Json
 def span(seconds: float) -> str:
     """41.2 s, 5.12 ms, 640 µs."""
     for unit, scale in (("s", 1.0), ("ms", 1e3)):
-        if abs(seconds) * scale >= 1:
+        if abs(seconds) * scale >= 0.9995:
             return f"{seconds * scale:.3g} {unit}"
     return f"{seconds * 1e6:.0f} µs"
 

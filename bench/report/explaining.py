@@ -51,7 +51,7 @@ def label(record: Json, finding: Json) -> str:
     elif part == "filler":
         showed = " (asks for its peer's cursor too)" if value is None else f" (shows {value})"
         words = f"{name}{showed}, suspected: read MySQL before the commit, filled the cache after the delete"
-    elif part == "read":
+    elif part == "read" or name.endswith("STATE"):
         words = f"{name} shows {value}"
     elif part == "push":
         words = f"{name} {value}"
@@ -85,6 +85,8 @@ def should_show(finding: Json) -> str:
         return str(finding["kind"])
     if max(values) > shown:
         return f"should show {max(values)}"
+    if max(values) == shown:
+        return str(finding["kind"])
     return f"{finding['kind']}: should show at most {max(values)}"
 
 

@@ -24,7 +24,7 @@ ROW: Final = 62
 TOP: Final = 14
 BAR: Final = 16
 FOOT: Final = 44
-BOLD, SMALL = 7.2, 5.9
+BOLD, SMALL = 7.6, 6.0
 """Mean widths of a character of the two sizes of labels, generously."""
 NEAR: Final = 24
 """Ticks this near to the right end of a stretch have no label, those at the left one to the right of them."""
@@ -157,7 +157,7 @@ def _arrows(rows: Sequence[_Row]) -> list[str]:
     return [
         part
         for row in rows
-        if row is not seen and row.record["part"] != "before"
+        if row is not seen and row.record["part"] != "before" and row.right <= seen.left
         for part in _arrow(row, seen)
     ]
 

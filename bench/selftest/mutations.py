@@ -1,8 +1,8 @@
 """Small changes to a clean record, each of which leaves a record that could have been written: every value is
 one that the protocol allows, every operation ends after it began, and no number is missing.
 
-An operator changes a record in place and says what it did; None where it found nothing to change.  `OPERATORS`
-has those that aim at each check; a new check is one entry there and one in bench/selftest/oracle.py."""
+An operator changes a record in place and says what it did; None where it found nothing to change.
+`OPERATORS` has those that aim at each check; a new check is one entry there and one in oracle.py."""
 
 from __future__ import annotations
 
@@ -43,20 +43,29 @@ def _operation_of(record: Record, item: int) -> int:
     return int(np.flatnonzero(ids == record.tables["items"]["op_id"][item])[0])
 
 
-def _shown(record: Record, *, final: bool | None = None) -> Ints:
-    """Items of STATEs about the asker's own cursor, above where it started: those that can be stale."""
+def _shown(record: Record, *, final: bool = False) -> Ints:
+    """Items of STATEs (the final read's) about the asker's own cursor, above where it started: those
+    that can be stale."""
+    items, start = record.tables["items"], _started(record)
+    own = _own_items(record, final=final)
+    columns = (items[name][own].tolist() for name in ("conversation", "actor", "value"))
+    return own[[start.get((c, u), 0) < value for c, u, value in zip(*columns, strict=True)]]
+
+
+def _behind(record: Record, *, final: bool = False) -> Ints:
+    """The same, below the last message: those that can be shown too high."""
+    items, own = record.tables["items"], _own_items(record, final=final)
+    return own[items["value"][own] < items["last_seq"][own]]
+
+
+def _own_items(record: Record, *, final: bool) -> Ints:
     operations, items = record.tables["operations"], record.tables["items"]
     wanted = np.isin(operations["op"], STATES)
-    if final is not None:
-        wanted &= (operations["phase"] == Phase.FINAL) == final
+    if final:
+        wanted &= operations["phase"] == Phase.FINAL
     order = np.argsort(operations["op_id"])
     row = order[np.searchsorted(operations["op_id"], items["op_id"], sorter=order)]
-    start = _started(record)
-    moved = [
-        start.get((int(c), int(u)), 0) < v
-        for c, u, v in zip(items["conversation"], items["actor"], items["value"], strict=True)
-    ]
-    return np.flatnonzero(wanted[row] & (items["actor"] == operations["user"][row]) & np.array(moved))
+    return np.flatnonzero(wanted[row] & (items["actor"] == operations["user"][row]))
 
 
 def _started(record: Record) -> dict[tuple[int, int], int]:
@@ -84,14 +93,12 @@ def _op_name(record: Record, row: int) -> str:
 # --- what is shown of a cursor ----------------------------------------------------------------------------
 
 
-def _show_other(record: Record, rng: Rng, items: Ints, low: bool) -> str | None:
+def _show_other(record: Record, rng: Rng, items: Ints, *, low: bool) -> str | None:
     item = _pick(items, rng)
     if item is None:
         return None
     columns = record.tables["items"]
     value, last = int(columns["value"][item]), int(columns["last_seq"][item])
-    if not low and value >= last:
-        return None
     new = int(rng.integers(0, value)) if low else int(rng.integers(value + 1, last + 1))
     _set(record, "items", item, value=new, unread=last - new)
     return f"{_op_name(record, _operation_of(record, item))} shows {new} for {value}"
@@ -102,7 +109,7 @@ def show_less(record: Record, rng: Rng) -> str | None:
 
 
 def show_more(record: Record, rng: Rng) -> str | None:
-    return _show_other(record, rng, _shown(record), low=False)
+    return _show_other(record, rng, _behind(record), low=False)
 
 
 def show_less_at_end(record: Record, rng: Rng) -> str | None:
@@ -110,7 +117,7 @@ def show_less_at_end(record: Record, rng: Rng) -> str | None:
 
 
 def show_more_at_end(record: Record, rng: Rng) -> str | None:
-    return _show_other(record, rng, _shown(record, final=True), low=False)
+    return _show_other(record, rng, _behind(record, final=True), low=False)
 
 
 def swap_shown(record: Record, rng: Rng) -> str | None:
@@ -139,6 +146,8 @@ def acknowledge_other(record: Record, rng: Rng) -> str | None:
         return None
     value = int(operations["value"][row])
     new = int(rng.integers(0, 2 * value))
+    if new == value:
+        return None
     _set(record, "operations", row, value=new)
     return f"{_op_name(record, row)} is told {new} for {value}"
 
@@ -234,6 +243,8 @@ def _ask_other(record: Record, rng: Rng, *ops: Op) -> str | None:
         return None
     last = store["last_seq"][store["conversation"] == operations["conversation"][row]]
     value, new = int(operations["argument"][row]), int(rng.integers(1, int(last[0]) + 1))
+    if new == value:
+        return None
     told = {"value": new} if operations["value"][row] >= 0 else {}
     _set(record, "operations", row, argument=new, **told)
     return f"{_op_name(record, row)} up to {new} for {value}"
@@ -271,42 +282,59 @@ def send_numbered_otherwise(record: Record, rng: Rng) -> str | None:
     row = _pick(_answered(record, *SENDS), rng)
     if row is None:
         return None
-    value, new = int(operations["value"][row]), int(operations["value"][row]) + int(rng.integers(-2, 3))
-    _set(record, "operations", row, value=max(1, new))
-    return f"{_op_name(record, row)} is message {max(1, new)} for {value}"
+    value = int(operations["value"][row])
+    new = max(1, value + int(rng.integers(-2, 3)))
+    if new == value:
+        return None
+    _set(record, "operations", row, value=new)
+    return f"{_op_name(record, row)} is message {new} for {value}"
 
 
 # --- what the store holds ---------------------------------------------------------------------------------
 
 
-def _hold_other(record: Record, rng: Rng, name: str, low: int, high: int) -> str | None:
-    """The store holds `low` to `high` more than it did in one row, within what the columns allow."""
+def _hold_other(record: Record, rng: Rng, name: str, most: int) -> str | None:
+    """A row of the store holds up to `most` more or less than it did, within what the columns allow."""
     store = record.tables["final_store"]
     row = int(rng.integers(len(store[name])))
     value = int(store[name][row])
-    top = int(store["last_seq"][row]) if name != "last_seq" else value + high
-    new = int(np.clip(value + int(rng.integers(low, high + 1)), 0, top))
-    if new == value:
-        return None
+    low, high = 0, int(store["last_seq"][row])
+    same = np.arange(len(store[name])) == row
     if name == "last_seq":
         same = store["conversation"] == store["conversation"][row]
-        new = max(new, int(store["delivered_seq"][same].max()))
-        store[name][same] = new
-    else:
-        store[name][row] = new
+        low, high = int(store["delivered_seq"][same].max()), value + most
+    new = int(np.clip(value + int(rng.integers(-most, most + 1)), low, high))
+    if new == value:
+        return None
+    store[name][same] = new
     return f"the store holds {name} {new} for {value} in row {row}"
 
 
 def hold_other_read(record: Record, rng: Rng) -> str | None:
-    return _hold_other(record, rng, "read_seq", -4, 4)
+    return _hold_other(record, rng, "read_seq", 4)
 
 
 def hold_other_delivered(record: Record, rng: Rng) -> str | None:
-    return _hold_other(record, rng, "delivered_seq", -4, 4)
+    return _hold_other(record, rng, "delivered_seq", 4)
+
+
+def forget_delivery(record: Record, rng: Rng) -> str | None:
+    """The store holds less than a DELIVERED was acknowledged for, delivered and read."""
+    operations, store = record.tables["operations"], record.tables["final_store"]
+    told = _pick(_answered(record, Op.DELIVERED), rng)
+    if told is None:
+        return None
+    row = _store_row(record, int(operations["conversation"][told]), int(operations["user"][told]))
+    if row is None:
+        return None
+    new = int(operations["argument"][told]) - 1
+    for name in ("read_seq", "delivered_seq"):
+        store[name][row] = min(new, int(store[name][row]))
+    return f"row {row} of the store holds {new}, below {_op_name(record, told)}"
 
 
 def hold_other_messages(record: Record, rng: Rng) -> str | None:
-    return _hold_other(record, rng, "last_seq", -3, 3)
+    return _hold_other(record, rng, "last_seq", 3)
 
 
 def forget_member(record: Record, rng: Rng) -> str | None:
@@ -340,8 +368,12 @@ OPERATORS: Final[dict[str, tuple[Operator, ...]]] = {
     "acknowledged_reads": (
         hold_other_read, forget_member, lost_and_not_looked_at, drop_write, read_other, unanswered,
     ),
-    "acknowledged_deliveries": (hold_other_delivered, deliver_other, drop_delivered, unanswered),
-    "acknowledged_messages": (hold_other_messages, drop_send, send_again, send_numbered_otherwise, unanswered),
+    "acknowledged_deliveries": (
+        hold_other_delivered, forget_delivery, deliver_other, drop_delivered, unanswered,
+    ),
+    "acknowledged_messages": (
+        hold_other_messages, drop_send, send_again, send_numbered_otherwise, unanswered,
+    ),
     "stale_at_end": (show_less_at_end, show_more_at_end, hold_other_read, unanswered_and_not_shown),
     "linearizable": CURSOR,
     "read_your_writes_session": CURSOR,

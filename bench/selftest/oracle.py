@@ -1,7 +1,7 @@
 """Who is wrong, decided a second time: plain loops over the rows, and search instead of arithmetic.
 
-Shares nothing with bench/checks but the meaning of the record's columns (bench/record.py).  For small records:
-the search for an order of a cursor's operations is exponential in how many of them overlap.
+Shares nothing with bench/checks but the meaning of the record's columns (bench/record.py).  For small
+records: the search for an order of a cursor's operations is exponential in how many of them overlap.
 
 Each function gives the (conversation, person) that are wrong; the person is None where a conversation is."""
 
@@ -22,8 +22,8 @@ Cursor = tuple[int, int]
 Wrong = set[tuple[int, int | None]]
 NOBODY: Final = 0xFFFFFFFF
 COLUMNS: Final = {
-    "operations": "op_id op outcome attempt flags phase conversation user device session argument value version "
-    "items sent acknowledged",
+    "operations": "op_id op outcome attempt flags phase conversation user device session argument value "
+    "version items sent acknowledged",
     "items": "op_id index conversation actor value",
     "members": "conversation user read_seq",
     "conversations": "history",
@@ -132,10 +132,10 @@ def _event(row: Json, write: bool, value: int) -> Event:
 
 
 def linearizable(rows: Rows) -> Wrong:
-    return {cursor for cursor, events in rows.events.items() if not _has_order(events)}
+    return {cursor for cursor, events in rows.events.items() if not has_order(events)}
 
 
-def _has_order(events: list[Event]) -> bool:
+def has_order(events: list[Event]) -> bool:
     """Whether the events can have happened one after the other, each between its begin and its end.  Depth
     first; unanswered writes may be left out (Wing and Gong, 1993)."""
     events = sorted(events, key=lambda event: event.begin)
@@ -151,7 +151,7 @@ def _has_order(events: list[Event]) -> bool:
             continue
         seen.add(state)
         left = [i for i in range(len(events)) if not done >> i & 1]
-        first_end = min(events[i].end for i in left)
+        first_end: float = min(events[i].end for i in left)
         for i in left:
             event = events[i]
             if event.begin > first_end:
@@ -210,7 +210,7 @@ def _read_writes(rows: Rows) -> Iterator[tuple[Cursor, int, bool]]:
 
 
 def _promised(rows: Rows, row: Json) -> bool:
-    return row["outcome"] == Outcome.OK and row["acknowledged"] <= rows.drain_end
+    return bool(row["outcome"] == Outcome.OK and row["acknowledged"] <= rows.drain_end)
 
 
 def acknowledged_deliveries(rows: Rows) -> Wrong:

@@ -1,15 +1,17 @@
 """Mutants of a clean record: which the checks kill, and what each check kills that no other does.
 
-`python -m bench.selftest.scores` prints the table as Markdown; exit code 1 if a mutant survived, a check accused
-what is right, or a check has too few mutants that are wrong."""
+`python -m bench.selftest.scores` prints a page of Markdown; exit code 1 if a mutant survived, if a check and
+its oracle accuse different cursors, or if a check has too few mutants that are wrong."""
 
 from __future__ import annotations
 
 import argparse
+import platform
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -20,8 +22,18 @@ from bench.selftest.held import Record
 from bench.selftest.mutations import OPERATORS
 from bench.selftest.oracle import ORACLES, Rows, Wrong
 
-TRIES: Final = 12
+TRIES: Final = 20
 """Mutants made at most for each that is wanted: the others change nothing that the check asks."""
+ABOUT: Final = """\
+Each mutant is one small change to a recorded clean run (`bench/selftest/recorded/`) that leaves a record
+which could have been written. It is *wrong* or *equivalent* for the check that it aims at by the verdict of
+a second implementation (`bench/selftest/oracle.py`: plain loops, and a search for an order where the check
+has a theorem). Mutants are made until as many as asked for are wrong. All checks are compared with their
+oracles on every mutant, not only the one that it aims at. No service and no clock has a part in it: the same
+seed gives the same table anywhere."""
+IMPLIED: Final = """\
+A check of a session, device or person kills nothing alone: whatever it accuses is stale in real time too, so
+`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +121,26 @@ def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS)) -> S
 # --- the table ----------------------------------------------------------------------------------------------
 
 
+def page(scores: Scores, wanted: int, seed: int) -> str:
+    command = f"`make proof-mutations` (`python -m bench.selftest.scores --wrong {wanted} --seed {seed}`)"
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    survived, disagree = len(scores.survivors), len(scores.disagreements)
+    of = f"Of {len(scores.mutants):,} mutants"
+    parts = [
+        "# Mutants of a clean record, and the checks that kill them",
+        f"{command}, {datetime.now(UTC):%Y-%m-%d}, {versions}.",
+        ABOUT,
+        table(scores),
+        f"{of} {survived} survived; on {disagree} a check and its oracle disagree.",
+        IMPLIED,
+        operators(scores),
+    ]
+    return "\n\n".join(parts)
+
+
 def table(scores: Scores) -> str:
     killed = [mutant for mutant in scores.mutants if mutant.killers]
-    head = ("check", "mutants", "equivalent", "wrong", "killed", "survived", "without it, of all survive")
+    head = ("check", "mutants", "equivalent", "wrong", "killed", "survived", "survive without it")
     lines = [_row(head), _row([":--", *["--:"] * (len(head) - 1)])]
     for check in OPERATORS:
         own = scores.of(check)
@@ -140,18 +169,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
     scores = score(asked.wrong, asked.seed)
-    print(f"{table(scores)}\n\n{operators(scores)}")
+    print(page(scores, asked.wrong, asked.seed))
+    bad = failures(scores, asked.wrong)
+    for line in bad:
+        print(line, file=sys.stderr)
+    return 1 if bad else 0
+
+
+def failures(scores: Scores, wanted: int) -> list[str]:
+    """What must not be, a line each."""
     bad = [f"survived {m.owner}: {m.operator}: {m.what}" for m in scores.survivors]
     bad += [
         f"{', '.join(m.disagree)} and oracle disagree: {m.operator}: {m.what}" for m in scores.disagreements
     ]
     for check in OPERATORS:
         wrong = sum(not mutant.equivalent for mutant in scores.of(check))
-        if wrong < asked.wrong:
-            bad.append(f"{check}: only {wrong} of {asked.wrong} mutants were wrong")
-    for line in bad:
-        print(line, file=sys.stderr)
-    return 1 if bad else 0
+        if wrong < wanted:
+            bad.append(f"{check}: only {wrong} of {wanted} mutants were wrong")
+    return bad
 
 
 if __name__ == "__main__":
