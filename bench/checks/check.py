@@ -7,7 +7,7 @@ upper bound says what n can exclude.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,8 @@ class Check:
     """One entry of `consistency.checks`.
 
     `promise` is the scheme's word for what is checked, `promised` whether this run's scheme gave it: a
-    failure of what nobody promised is a measurement.  `unknown`: why the check could not see everything."""
+    failure of what nobody promised is a measurement.  `unknown`: why the check could not see everything.
+    `figures`: what else was measured on the way, by name."""
 
     name: str
     promise: str
@@ -34,6 +35,7 @@ class Check:
     violations: int
     worst: Json | None = None
     unknown: str = ""
+    figures: Json = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -52,6 +54,7 @@ class Check:
             "verdict": self.verdict,
             "worst": self.worst,
             "unknown_because": self.unknown or None,
+            "figures": self.figures,
         }
 
 

@@ -6,7 +6,7 @@ each connection and each device; across the devices of a person it would take re
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from bench.results import Json
 Ints = NDArray[np.int64]
 
 SCOPES: Final = ("session", "device", "person")
+STALE_OVER_S: Final = (0.0, 0.01, 0.1, 1.0, 10.0)
 
 
 def judge(history: History, missing_rows: int) -> Judgement:
@@ -49,7 +50,11 @@ class _Case:
         order = np.argsort(-verdict.age, kind="stable")
         findings = [
             self._tell("linearizable", "stale", verdict.stale[i], verdict.witness[i])
-            | {"age_s": round(int(verdict.age[i]) / 1e9, 6), "missed": int(verdict.missed[i])}
+            | {
+                "age_s": round(int(verdict.age[i]) / 1e9, 6),
+                "missed": int(verdict.missed[i]),
+                "missed_at_most": int(verdict.missed_at_most[i]),
+            }
             for i in order[:FINDINGS_MAX]
         ]
         others = (("superseded", verdict.superseded), ("unwritten", verdict.unwritten))
@@ -59,7 +64,8 @@ class _Case:
             for row in rows[:FINDINGS_MAX]
         ]
         wrong = len(verdict.stale) + len(verdict.superseded) + len(verdict.unwritten)
-        return self._check("linearizable", "linearizable", verdict.reads, wrong, findings)
+        check, findings = self._check("linearizable", "linearizable", verdict.reads, wrong, findings)
+        return replace(check, figures=severity(verdict)), findings
 
     def session(
         self,
@@ -102,3 +108,26 @@ class _Case:
         if row == SEED:
             return self.story.seed(value)
         return self.story.operation(row, "write" if self.observed.operations.write[i] else "read", value)
+
+
+def severity(verdict: register.Verdict) -> Json:
+    """How wrong it is, besides how often: Gamma of the cursors that were read, and reads by their age."""
+    gamma = verdict.gamma[verdict.read]
+    above = gamma[gamma > 0]
+    return {
+        "cursors_read": len(gamma),
+        "gamma_above_0": len(above),
+        "gamma_s": {
+            "p50": _seconds(np.quantile(above, 0.5, method="inverted_cdf")) if len(above) else None,
+            "max": _seconds(gamma.max(initial=0)),
+        },
+        "stale_reads_older_than_s": {
+            f"{limit:g}": int(np.count_nonzero(verdict.age > limit * 1e9)) for limit in STALE_OVER_S
+        },
+        "missed_max": int(verdict.missed.max(initial=0)),
+        "missed_at_most_max": int(verdict.missed_at_most.max(initial=0)),
+    }
+
+
+def _seconds(ns: np.generic | int) -> float:
+    return round(int(ns) / 1e9, 6)
