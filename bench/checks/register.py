@@ -154,5 +154,6 @@ def _missed_at_most(operations: Operations, stale: Ints) -> Ints:
     bits = int(operations.value.max(initial=0)).bit_length() + 1
     values = distinct((operations.key[writes] << bits) | operations.value[writes])
     above = np.searchsorted(values, (key << bits) | value, side="right")
-    upto: Ints = np.searchsorted(values, (key << bits) | highest, side="right")
-    return np.maximum(0, upto - above)
+    upto = np.searchsorted(values, (key << bits) | highest, side="right")
+    missed: Ints = np.maximum(0, upto - above)
+    return missed

@@ -3,8 +3,8 @@
     fork      one version of a cursor comes with two values, or one change id with two changes
     regress   a higher version of a cursor comes with a lower value
 
-A message of one's own is never unread, so a cursor that has moved over nothing but messages of its owner shows
-the same state, and may keep its version: values are compared without them (`without_own`)."""
+A message of one's own is never unread, so a cursor that has moved over nothing but messages of its owner is
+in the same state, and may keep its version: values are compared without them (`without_own`)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,223 @@
+"""Do devices hear of everything that changed, and does everything that they hear agree?
+
+SYNC has to give each device all changes of its person's log; a version of a cursor, and a change id, has to
+mean the same wherever it turns up; and when nothing is on its way any more, what a device was told has to add
+up to what the store holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.checks import device_state, syncs, versions
+from bench.checks.changes import ITEM, OPERATION, Record, Source, Synced, Versions
+from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.story import Story
+from bench.checks.syncs import NOWHERE
+from bench.metrics.history import History
+from bench.record import NONE
+from bench.results import Json
+
+Ints = NDArray[np.int64]
+
+COMPLETE: Final = "complete_sync"
+SAME: Final = "versions"
+"""The names of what is promised."""
+
+
+def judge(history: History, missing_rows: int) -> Judgement:
+    """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
+    unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
+    case = _Case(history, Story(history), Record(history), unknown, set(history.run.get("promises") or ()))
+    synced = case.record.synced()
+    verdict = syncs.judge(synced.pages, synced.told, synced.owed)
+    results = [
+        case.complete(synced, verdict),
+        case.pages(synced, verdict),
+        case.versions(synced, case.record.versions()),
+        case.device_state(),
+    ]
+    return Judgement(
+        [check for check, _ in results], [finding for _, findings in results for finding in findings]
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    history: History
+    story: Story
+    record: Record
+    unknown: str
+    promises: set[str]
+
+    def complete(self, synced: Synced, verdict: syncs.Verdict) -> tuple[Check, list[Json]]:
+        holes, pages, told = verdict.holes, synced.pages, synced.told
+        heard, gap = holes.later != NOWHERE, (holes.witness == NOWHERE) & (holes.owed == NOWHERE)
+        late_ns = np.where(heard, told.received[holes.later] - pages.received[holes.page], -1)
+        order = np.lexsort((-late_ns, heard, gap))
+        findings = [self._hole(synced, holes, int(i), int(late_ns[i])) for i in order[:FINDINGS_MAX]]
+        figures = {
+            "pages": len(pages.device),
+            "holes": int(np.count_nonzero(~heard & ~gap)),
+            "late": int(np.count_nonzero(heard)),
+            "gaps": int(np.count_nonzero(gap)),
+            "extras": verdict.extras,
+        }
+        check = self._check("sync_complete", COMPLETE, verdict.eligible, len(holes.page), findings)
+        return replace(check, figures=figures), findings
+
+    def _hole(self, synced: Synced, holes: syncs.Holes, i: int, late_ns: int) -> Json:
+        page, told, owed, later = (
+            int(column[i]) for column in (holes.page, holes.witness, holes.owed, holes.later)
+        )
+        row = int(synced.page_row[page])
+        asked = self.story.operation(row, "read", int(synced.pages.following[page]))
+        finding: Json = {
+            "check": "sync_complete",
+            "kind": "gap of change ids" if told == owed == NOWHERE else "hole",
+            "user": int(synced.pages.user[page]),
+            "device": int(synced.pages.device[page]),
+            "since": int(synced.pages.since[page]),
+            "next": int(synced.pages.following[page]),
+        }
+        records = [asked]
+        if told != NOWHERE:
+            finding |= _of_cursor(int(synced.told.cursor[told])) | {
+                "change_id": int(synced.told.change_id[told]),
+                "version": int(synced.told.version[told]),
+            }
+            records.insert(0, self._entry(synced.told_from, told, int(synced.told_value[told])))
+        elif owed != NOWHERE:
+            written = int(synced.owed_row[owed])
+            value = int(self.history.operations["argument"][written])
+            finding |= _of_cursor(int(synced.owed.cursor[owed])) | {
+                "change_id": None,
+                "version": int(synced.owed.version[owed]),
+            }
+            records.insert(0, self.story.operation(written, "write", value))
+        if later != NOWHERE:
+            finding |= {"kind": "late change", "late_s": round(late_ns / 1e9, 6)}
+            records.append(self._entry(synced.told_from, later, int(synced.told_value[later])))
+        return finding | {"operations": records}
+
+    def pages(self, synced: Synced, verdict: syncs.Verdict) -> tuple[Check, list[Json]]:
+        """Faults that a page shows by itself."""
+        faults = (
+            ("leads back", verdict.regress),
+            ("changes out of order", verdict.unordered),
+            ("changes outside of its range", np.unique(synced.told.page[verdict.outside])),
+        )
+        findings = [
+            {
+                "check": "sync_pages",
+                "kind": kind,
+                "user": int(synced.pages.user[page]),
+                "device": int(synced.pages.device[page]),
+                "since": int(synced.pages.since[page]),
+                "next": int(synced.pages.following[page]),
+                "operations": [
+                    self.story.operation(
+                        int(synced.page_row[page]), "read", int(synced.pages.following[page])
+                    )
+                ],
+            }
+            for kind, rows in faults
+            for page in rows[:FINDINGS_MAX].tolist()
+        ]
+        wrong = len(np.unique(np.concatenate([rows for _, rows in faults])))
+        return self._check("sync_pages", COMPLETE, len(synced.pages.device), wrong, findings), findings
+
+    def versions(self, synced: Synced, seen: Versions) -> tuple[Check, list[Json]]:
+        told = synced.told
+        named = np.flatnonzero(told.change_id >= 0)
+        meaning = versions.numbered(told.cursor, told.version, synced.told_value)
+        by_change = versions.forks(versions.numbered(told.user, told.change_id)[named], meaning[named])
+        cursor = versions.numbered(seen.cursor)
+        state = versions.numbered(seen.cursor, seen.version)
+        clear, timed = np.flatnonzero(~seen.vague), np.flatnonzero(seen.at_ms != NONE)
+        by_version = versions.forks(state[clear], seen.state[clear])
+        by_time = versions.forks(state[timed], seen.at_ms[timed])
+        back = versions.regressions(cursor, seen.version, seen.value)
+
+        def of_version(kind: str, first: int, second: int) -> Json:
+            return (
+                {"check": "versions", "kind": kind}
+                | _of_cursor(int(seen.cursor[second]))
+                | {"version": int(seen.version[second])}
+                | self._told_apart(seen.source, seen.value, first, second)
+            )
+
+        def of_change(first: int, second: int) -> Json:
+            return {
+                "check": "versions",
+                "kind": "one change id, two changes",
+                "user": int(told.user[second]),
+                "change_id": int(told.change_id[second]),
+            } | self._told_apart(synced.told_from, synced.told_value, first, second)
+
+        found = (
+            ("one version, two states", by_version, clear),
+            ("one version, two times", by_time, timed),
+            ("a higher version, a lower value", back, np.arange(len(cursor))),
+        )
+        findings = [
+            of_version(kind, int(where[first]), int(where[second]))
+            for kind, pairs, where in found
+            for first, second in zip(pairs.first[:FINDINGS_MAX], pairs.second[:FINDINGS_MAX], strict=True)
+        ]
+        findings += [
+            of_change(int(named[first]), int(named[second]))
+            for first, second in zip(by_change.first, by_change.second, strict=True)
+        ][:FINDINGS_MAX]
+        pairs = [by_change, *(pairs for _, pairs, _ in found)]
+        eligible, wrong = sum(p.eligible for p in pairs), sum(len(p.first) for p in pairs)
+        return self._check("versions", SAME, eligible, wrong, findings), findings
+
+    def _told_apart(self, source: Source, value: Ints, first: int, second: int) -> Json:
+        return {"operations": [self._entry(source, i, int(value[i])) for i in (first, second)]}
+
+    def device_state(self) -> tuple[Check, list[Json]]:
+        found = self.record.device_state()
+        verdict, due = device_state.judge(found.known, found.due), found.due
+        behind = verdict.behind[np.argsort(-(due.least - verdict.knows)[verdict.behind], kind="stable")]
+        findings = [
+            {"check": "device_state", "kind": kind}
+            | _of_cursor(int(due.cursor[i]))
+            | {"device": int(due.device[i]), "knows": int(verdict.knows[i]), "store": int(found.store[i])}
+            for kind, rows in (("behind the store", behind), ("ahead of the store", verdict.ahead))
+            for i in rows[:FINDINGS_MAX]
+        ]
+        unknown = self.unknown
+        if not self.history.folder.has("final_store"):
+            unknown = unknown or "the store was not read at the end"
+        if self.history.manifest.get("drained") is not True:
+            unknown = unknown or "something was still on its way to the devices"
+        wrong = len(behind) + len(verdict.ahead)
+        check = self._check("device_state", COMPLETE, len(due.device), wrong, findings)
+        silent = (verdict.knows < found.store) & (verdict.knows >= due.least)
+        figures = {"behind_by_unanswered": int(np.count_nonzero(silent))}
+        return replace(check, unknown=unknown, figures=figures), findings
+
+    def _entry(self, source: Source, i: int, value: int) -> Json:
+        """The record of an entry that came from any of the tables."""
+        table, row = int(source.table[i]), int(source.row[i])
+        if table == OPERATION:
+            return self.story.operation(row, "read", value)
+        if table == ITEM:
+            return self.story.operation(self._owner(row), "read", value)
+        return self.story.push(row)
+
+    def _owner(self, item: int) -> int:
+        """The operation that an item belongs to."""
+        return int(np.flatnonzero(self.history.operations["op_id"] == self.history.items["op_id"][item])[0])
+
+    def _check(self, name: str, promise: str, eligible: int, wrong: int, findings: list[Json]) -> Check:
+        worst = findings[0] if findings else None
+        return Check(name, promise, promise in self.promises, eligible, wrong, worst, self.unknown)
+
+
+def _of_cursor(cursor: int) -> Json:
+    return {"conversation": cursor >> 32, "user": cursor & 0xFFFFFFFF}
