@@ -2,8 +2,9 @@
 
 `results/<UTC time>-<scheme>-<scenario>-<short id>/` holds `manifest.json`, one Parquet file per table of
 `bench/record.py` and worker, what the run was made of (`conversations`, `members`, `devices`), what the store
-held at the end (`final_store`), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
-`charts/` and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
+and the cache held at the end (`final_store`, `final_cache`), `timeseries.parquet`, `findings.jsonl`,
+`summary.json`, `summary.csv`, `charts/` and `logs/`.  Whatever is written appears whole or not at all (a new
+file, then a rename).
 
 What the figures mean is said elsewhere: `bench/summary.py` computes them, `bench/report/` shows them.
 
@@ -64,12 +65,14 @@ FINAL_STORE: Final = np.dtype(
         ("last_seq", "<i8"),
     ]
 )
-"""What DUMP {source: store} answered after the drain."""
+"""What DUMP {source: store} answered after the drain; `final_cache` is the same of the cache, where the
+scheme has one: of what is cached, in no order, a member possibly twice."""
 ONCE: Final = {
     "conversations": CONVERSATIONS,
     "members": MEMBERS,
     "devices": DEVICES,
     "final_store": FINAL_STORE,
+    "final_cache": FINAL_STORE,
 }
 """Tables that a run writes once: `<table>.parquet`."""
 

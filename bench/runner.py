@@ -253,7 +253,9 @@ class _Attempt:
     def _read_finally(self) -> None:
         self._enter("final")
         assert self._fleet is not None
-        self._folder.write_once("final_store", _final_store(self._control()))
+        self._folder.write_once("final_store", _final_cursors(self._control(), "store"))
+        if "redis" in SCHEMES[self._arm.scheme].needs:  # before the final read, which fills it
+            self._folder.write_once("final_cache", _final_cursors(self._control(), "cache"))
         self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
         answered, failed = self._fleet.final_read()
         self._facts.final = {"asked": answered + failed, "answered": answered}
@@ -559,7 +561,7 @@ def _describe(live: Live) -> str:
     return " · ".join(parts)
 
 
-def _final_store(control: Control) -> np.ndarray[Any, Any]:
+def _final_cursors(control: Control, source: str) -> np.ndarray[Any, Any]:
     rows = [
         (
             people.index_of(row.conversation_id),
@@ -569,7 +571,7 @@ def _final_store(control: Control) -> np.ndarray[Any, Any]:
             row.version,
             row.last_seq,
         )
-        for row in control.dump("store")
+        for row in control.dump(source)
     ]
     return np.array(rows, FINAL_STORE)
 

@@ -319,7 +319,8 @@ class Record:
         looked = self._pairs(self._ok, Op.HISTORY)
         pair = (device << 32) | conversation
         fair: Bools = (own | (first_moved > began)) & ~np.isin(pair, looked)
-        return fair & ~(own & np.isin(pair, unanswered))
+        fair &= ~(own & np.isin(pair, unanswered))
+        return fair
 
     def _pairs(self, which: Bools, *ops: Op) -> Ints:
         """device << 32 | conversation of some operations."""

@@ -151,13 +151,16 @@ class _Ids:
 
 
 def _holes(pages: Pages, told: Told, held: Ints, owed: Owed) -> Holes:
-    """The same hole may be known by its id and by an acknowledgement: it counts once."""
+    """The same hole may be known by its id and by an acknowledgement: it counts once.  A gap of unseen ids is
+    no news about a device that misses what was acknowledged."""
     by_id, by_acknowledgement = _not_held(pages, told, held), _not_told(pages, told, owed)
     names = _Names(told, owed)
     proven = by_id.witness != NOWHERE
     known = (pages.device[by_id.page[proven]] << 32) | names.told[by_id.witness[proven]]
     same = (pages.device[by_acknowledgement.page] << 32) | names.owed[by_acknowledgement.owed]
-    return by_id + by_acknowledgement.take(~np.isin(same, known))
+    by_acknowledgement = by_acknowledgement.take(~np.isin(same, known))
+    missed = pages.device[by_acknowledgement.page]
+    return by_id.take(proven | ~np.isin(pages.device[by_id.page], missed)) + by_acknowledgement
 
 
 class _Names:

@@ -211,6 +211,7 @@ def plain(case: Case) -> dict[str, Any]:
     pages, told, owed = case.pages, case.told, case.owed
     found: list[tuple[int, Any]] = []
     known: set[tuple[int, int, int]] = set()
+    explained: set[int] = set()
     held = 0
     for number, page in enumerate(pages):
         mine = {row["change_id"] for row in told if row["page"] == number}
@@ -250,6 +251,8 @@ def plain(case: Case) -> dict[str, Any]:
             missing = not here or min(here) > pages[page]["received"]
             if change["sent"] > began and missing and (device, 7, change["version"]) not in known:
                 found.append((page, ("owed", number, min(here, default=NOWHERE))))
+                explained.add(device)
+    found = [(n, what) for n, what in found if what != "gap" or pages[n]["device"] not in explained]
     return {
         "holes": sorted(found, key=repr),
         "eligible": held + len(found),
