@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks import device_state, syncs, versions
-from bench.checks.changes import ITEM, OPERATION, Record, Source, Synced, Versions
+from bench.checks.changes import ITEM, OPERATION, Record, Synced, Versions
 from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.packing import among, numbered
 from bench.checks.story import Story
 from bench.checks.syncs import NOWHERE
+from bench.checks.versions import Pairs
 from bench.metrics.history import History
 from bench.record import NONE
 from bench.results import Json
@@ -131,52 +133,69 @@ class _Case:
         return self._check("sync_pages", COMPLETE, len(synced.pages.device), wrong, findings), findings
 
     def versions(self, synced: Synced, seen: Versions) -> tuple[Check, list[Json]]:
-        told = synced.told
-        named = np.flatnonzero(told.change_id >= 0)
-        meaning = versions.numbered(told.cursor, told.version, synced.told_value)
-        by_change = versions.forks(versions.numbered(told.user, told.change_id)[named], meaning[named])
-        cursor = versions.numbered(seen.cursor)
-        state = versions.numbered(seen.cursor, seen.version)
-        clear, timed = np.flatnonzero(~seen.vague), np.flatnonzero(seen.at_ms != NONE)
-        by_version = versions.forks(state[clear], seen.state[clear])
-        by_time = versions.forks(state[timed], seen.at_ms[timed])
-        back = versions.regressions(cursor, seen.version, seen.value)
+        suspects = versions.suspects(seen.cursor, seen.version, seen.value)
+        timed = np.flatnonzero(seen.at_ms != NONE)
+        by_time = versions.suspects(
+            seen.cursor[timed], seen.version[timed], seen.at_ms[timed] - seen.at_ms[timed].min(initial=0)
+        )
+        forked = np.flatnonzero(among(seen.cursor, suspects.forked) & ~among(seen.cursor, seen.vague))
+        back = np.flatnonzero(among(seen.cursor, suspects.back))
+        timed = timed[among(seen.cursor[timed], by_time.forked)]
+        state = versions.without_own(seen.cursor[forked], seen.value[forked], seen.own_cursor, seen.own_seq)
 
-        def of_version(kind: str, first: int, second: int) -> Json:
-            return (
-                {"check": "versions", "kind": kind}
-                | _of_cursor(int(seen.cursor[second]))
-                | {"version": int(seen.version[second])}
-                | self._told_apart(seen.source, seen.value, first, second)
-            )
-
-        def of_change(first: int, second: int) -> Json:
-            return {
-                "check": "versions",
-                "kind": "one change id, two changes",
-                "user": int(told.user[second]),
-                "change_id": int(told.change_id[second]),
-            } | self._told_apart(synced.told_from, synced.told_value, first, second)
+        def name(rows: Ints) -> Ints:
+            return numbered(seen.cursor[rows], seen.version[rows])
 
         found = (
-            ("one version, two states", by_version, clear),
-            ("one version, two times", by_time, timed),
-            ("a higher version, a lower value", back, np.arange(len(cursor))),
+            ("one version, two states", versions.forks(name(forked), state), forked),
+            ("one version, two times", versions.forks(name(timed), seen.at_ms[timed]), timed),
+            (
+                "a higher version, a lower value",
+                versions.regressions(seen.cursor[back], seen.version[back], seen.value[back]),
+                back,
+            ),
         )
-        findings = [
-            of_version(kind, int(where[first]), int(where[second]))
-            for kind, pairs, where in found
+        findings: list[Json] = [
+            {"check": "versions", "kind": kind}
+            | _of_cursor(int(seen.cursor[rows[second]]))
+            | {"version": int(seen.version[rows[second]])}
+            | self._told_apart(seen.source, seen.value, int(rows[first]), int(rows[second]))
+            for kind, pairs, rows in found
             for first, second in zip(pairs.first[:FINDINGS_MAX], pairs.second[:FINDINGS_MAX], strict=True)
         ]
+        named, changes = self._change_forks(synced)
         findings += [
-            of_change(int(named[first]), int(named[second]))
-            for first, second in zip(by_change.first, by_change.second, strict=True)
-        ][:FINDINGS_MAX]
-        pairs = [by_change, *(pairs for _, pairs, _ in found)]
-        eligible, wrong = sum(p.eligible for p in pairs), sum(len(p.first) for p in pairs)
+            {
+                "check": "versions",
+                "kind": "one change id, two changes",
+                "user": int(synced.told.user[named[second]]),
+                "change_id": int(synced.told.change_id[named[second]]),
+            }
+            | self._told_apart(synced.told_from, synced.told_value, int(named[first]), int(named[second]))
+            for first, second in zip(changes.first[:FINDINGS_MAX], changes.second[:FINDINGS_MAX], strict=True)
+        ]
+        eligible = suspects.same_version + suspects.lower_version + by_time.same_version + changes.eligible
+        wrong = sum(len(pairs.first) for _, pairs, _ in found) + len(changes.first)
         return self._check("versions", SAME, eligible, wrong, findings), findings
 
-    def _told_apart(self, source: Source, value: Ints, first: int, second: int) -> Json:
+    def _change_forks(self, synced: Synced) -> tuple[Ints, Pairs]:
+        """Change ids of one person that came with two contents, as entries of the rows of Told that have an
+        id."""
+        told = synced.told
+        named = np.flatnonzero(told.change_id >= 0)
+        change = numbered(told.user[named], told.change_id[named])
+        order = np.argsort(change, kind="stable")
+        same = np.diff(change[order]) == 0
+        differs = np.zeros(len(same), np.bool_)
+        for content in (told.cursor, told.version, synced.told_value):
+            differs |= np.diff(content[named[order]]) != 0
+        suspect = np.flatnonzero(among(change, change[order][1:][same & differs]))
+        rows = named[suspect]
+        meaning = numbered(told.cursor[rows], told.version[rows], synced.told_value[rows])
+        pairs = versions.forks(change[suspect], meaning)
+        return rows, replace(pairs, eligible=int(np.count_nonzero(same)))
+
+    def _told_apart(self, source: Ints, value: Ints, first: int, second: int) -> Json:
         return {"operations": [self._entry(source, i, int(value[i])) for i in (first, second)]}
 
     def device_state(self) -> tuple[Check, list[Json]]:
@@ -201,9 +220,9 @@ class _Case:
         figures = {"behind_by_unanswered": int(np.count_nonzero(silent))}
         return replace(check, unknown=unknown, figures=figures), findings
 
-    def _entry(self, source: Source, i: int, value: int) -> Json:
+    def _entry(self, source: Ints, i: int, value: int) -> Json:
         """The record of an entry that came from any of the tables."""
-        table, row = int(source.table[i]), int(source.row[i])
+        row, table = divmod(int(source[i]), 4)
         if table == OPERATION:
             return self.story.operation(row, "read", value)
         if table == ITEM:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.device_state import Due, Known
+from bench.checks.packing import among
 from bench.checks.syncs import NOWHERE, Owed, Pages, Told
-from bench.checks.versions import without_own
 from bench.metrics.history import APPLIED, History, items_of
 from bench.metrics.ragged import distinct, spread
 from bench.population import NOBODY
@@ -27,21 +27,10 @@ Bools = NDArray[np.bool_]
 OPERATION: Final = 0
 ITEM: Final = 1
 PUSH: Final = 2
-"""The tables that an entry may come from."""
+"""The tables that an entry may come from: its source is row << 2 | table."""
 
 
 _ANY: Final = 1 << 53
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where entries come from: `table` is one of the three, `row` the row in it."""
-
-    table: Ints
-    row: Ints
-
-    def __add__(self, other: Source) -> Source:
-        return Source(np.concatenate([self.table, other.table]), np.concatenate([self.row, other.row]))
 
 
 @dataclass(frozen=True)
@@ -52,24 +41,27 @@ class Synced:
     page_row: Ints
     told: Told
     told_value: Ints
-    told_from: Source
+    told_from: Ints
     owed: Owed
     owed_row: Ints
 
 
 @dataclass(frozen=True)
 class Versions:
-    """Every (cursor, version, value) that anybody was told.  `cursor` is conversation << 32 | person, `state`
-    the value without the owner's own messages at its end, `at_ms` when it came to be (NONE where that was
-    not said).  `vague`: nobody knows which messages the owner sent, so `state` may say too much."""
+    """Every (cursor, version, value) that anybody was told.  `cursor` is conversation << 32 | person, `at_ms`
+    when it came to be (NONE where that was not said).
+
+    `own_cursor` and `own_seq`: which messages are a cursor's owner's; `vague`: cursors of whom nobody knows
+    all of these, ascending."""
 
     cursor: Ints
     version: Ints
     value: Ints
-    state: Ints
     at_ms: Ints
-    vague: Bools
-    source: Source
+    source: Ints
+    own_cursor: Ints
+    own_seq: Ints
+    vague: Ints
 
 
 @dataclass(frozen=True)
@@ -92,6 +84,7 @@ class Record:
         self._of_device: Bools = operations["device"] != NOBODY
         sent = operations["sent"]
         self._zero = int(min(sent[sent > 0].min(initial=2**62), pushes["received"].min(initial=2**62))) - 1
+        self._item, self._owner = items_of(history, np.flatnonzero(self._ok & (operations["items"] > 0)))
         self._read_pushes = np.flatnonzero(pushes["kind"] == PushKind.READ)
 
     def _at(self, moment: Ints) -> Ints:
@@ -100,6 +93,14 @@ class Record:
     def _rows(self, *ops: Op) -> Ints:
         """Answered operations."""
         return np.flatnonzero(np.isin(self._history.operations["op"], ops) & self._ok)
+
+    def _items(self, *ops: Op, of_device: bool = False) -> tuple[Ints, Ints]:
+        """(row of items, row of operations) of the items of answered operations."""
+        which = np.isin(self._history.operations["op"], ops)
+        if of_device:
+            which &= self._of_device
+        wanted = which[self._owner]
+        return self._item[wanted], self._owner[wanted]
 
     # --- SYNC -----------------------------------------------------------------------------------------------
 
@@ -137,11 +138,11 @@ class Record:
             | np.searchsorted(ids, operations[name][which])
             for which, name in ((states, "value"), (rows, "argument"))
         )
-        return first & np.isin(asked, shown)
+        return first & among(asked, np.sort(shown))
 
-    def _told(self, syncs: Ints) -> tuple[Told, Ints, Source]:
+    def _told(self, syncs: Ints) -> tuple[Told, Ints, Ints]:
         operations, items, pushes = self._history.operations, self._history.items, self._history.pushes
-        index, row = items_of(self._history, syncs)
+        index, row = self._items(Op.SYNC, of_device=True)
         order = np.lexsort((items["index"][index], row))
         index, row = index[order], row[order]
         push = self._read_pushes
@@ -156,7 +157,7 @@ class Record:
         )
         told = Told(*(np.concatenate(part).astype(np.int64) for part in parts))
         value = np.concatenate([items["value"][index], pushes["value"][push]])
-        return told, value, _source(ITEM, index) + _source(PUSH, push)
+        return told, value, np.concatenate([_source(ITEM, index), _source(PUSH, push)])
 
     def _owed(self) -> tuple[Owed, Ints]:
         """Applied READs, to the reader and to the direct peer.  Where an acknowledgement does not say that
@@ -176,7 +177,7 @@ class Record:
         operations, items = self._history.operations, self._history.items
         rows = self._rows(Op.READ, Op.PROBE_READ)
         first = rows[((operations["flags"][rows] & APPLIED) > 0) & (operations["version"][rows] >= 0)]
-        index, owner = items_of(self._history, rows[operations["items"][rows] > 1])
+        index, owner = self._items(Op.READ, Op.PROBE_READ)
         more = (items["index"][index] > 0) & (items["applied"][index] == 1) & (items["version"][index] >= 0)
         index, owner = index[more], owner[more]
         return (
@@ -192,8 +193,8 @@ class Record:
     def versions(self) -> Versions:
         operations, items, pushes = self._history.operations, self._history.items, self._history.pushes
         reads = self._rows(Op.READ, Op.PROBE_READ)
-        index, _ = items_of(self._history, self._rows(Op.STATE, Op.PROBE_STATE, Op.SYNC))
-        more, _ = items_of(self._history, reads[operations["items"][reads] > 1])
+        index, _ = self._items(Op.STATE, Op.PROBE_STATE, Op.SYNC)
+        more, _ = self._items(Op.READ, Op.PROBE_READ)
         index = np.concatenate([index, more[items["index"][more] > 0]])
         push = self._read_pushes
         cursor = np.concatenate(
@@ -204,17 +205,22 @@ class Record:
             for name in ("version", "value")
         )
         at_ms = np.concatenate([np.full(len(reads) + len(index), NONE), pushes["at_ms"][push]])
-        source = _source(OPERATION, reads) + _source(ITEM, index) + _source(PUSH, push)
+        source = np.concatenate([_source(OPERATION, reads), _source(ITEM, index), _source(PUSH, push)])
         said = (version >= 0) & (value >= 0)
-        cursor, version, value, at_ms = cursor[said], version[said], value[said], at_ms[said]
+        if not said.all():
+            cursor, version, value, at_ms, source = (
+                column[said] for column in (cursor, version, value, at_ms, source)
+            )
+        own_cursor, own_seq = self._own_messages()
         return Versions(
             cursor=cursor,
             version=version,
             value=value,
-            state=without_own(cursor, value, *self._own_messages()),
             at_ms=at_ms,
-            vague=np.isin(cursor, self._unanswered(Op.SEND, Op.PROBE_SEND)),
-            source=Source(source.table[said], source.row[said]),
+            source=source,
+            own_cursor=own_cursor,
+            own_seq=own_seq,
+            vague=self._unanswered(Op.SEND, Op.PROBE_SEND),
         )
 
     def _own_messages(self) -> tuple[Ints, Ints]:
@@ -244,8 +250,7 @@ class Record:
         operations, items, pushes = self._history.operations, self._history.items, self._history.pushes
         rows = self._rows(Op.READ, Op.SEND)
         rows = rows[self._of_device[rows] & (operations["value"][rows] > 0)]
-        asked = self._rows(Op.STATE, Op.SYNC, Op.READ)
-        index, owner = items_of(self._history, asked[self._of_device[asked]])
+        index, owner = self._items(Op.STATE, Op.SYNC, Op.READ, of_device=True)
         push = np.flatnonzero(np.isin(pushes["kind"], (PushKind.READ, PushKind.MESSAGE)))
         return Known(
             np.concatenate(
@@ -280,7 +285,8 @@ class Record:
         asked, cursor, place = asked[due], cursor[due], place[due]
         store, promised, possible = held[asked], *self._reached(cursor)
         least = np.minimum(store, np.maximum(promised, start[asked]))
-        return Due(device[place], cursor, start[asked], least, np.maximum(store, possible)), store
+        most = np.maximum(np.maximum(store, promised), possible)
+        return Due(device[place], cursor, start[asked], least, most), store
 
     def _seeded(self, conversation: Ints, user: Ints) -> Ints:
         membership = self._history.membership
@@ -337,7 +343,7 @@ class Record:
         rows = np.flatnonzero(np.isin(operations["op"], ops) & happened)
         sends = np.isin(operations["op"][rows], (Op.SEND, Op.PROBE_SEND))
         seq = np.where(self._ok[rows], operations["value"][rows], _ANY)
-        index, owner = items_of(self._history, rows[operations["items"][rows] > 1])
+        index, owner = self._items(Op.READ, Op.PROBE_READ)
         return (
             np.concatenate([rows, owner]),
             np.concatenate([_cursors(operations, rows, "user"), _cursors(items, index)]),
@@ -377,5 +383,5 @@ def _cursors(table: Table, rows: Ints, whose: str = "actor") -> Ints:
     return cursor
 
 
-def _source(table: int, rows: Ints) -> Source:
-    return Source(np.full(len(rows), table), rows)
+def _source(table: int, rows: Ints) -> Ints:
+    return (rows << 2) | table

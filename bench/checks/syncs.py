@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.kernel import Steps
+from bench.checks.packing import among, halves, numbered
 from bench.metrics.ragged import Groups, distinct, spread
 
 Ints = NDArray[np.int64]
@@ -153,8 +154,8 @@ class _Ids:
 def _holes(pages: Pages, told: Told, held: Ints, owed: Owed) -> Holes:
     """The same hole may be known by its id and by an acknowledgement: it counts once.  A gap of unseen ids is
     no news about a device that misses what was acknowledged."""
-    by_id, by_acknowledgement = _not_held(pages, told, held), _not_told(pages, told, owed)
     names = _Names(told, owed)
+    by_id, by_acknowledgement = _not_held(pages, told, held), _not_told(pages, told, owed, names)
     proven = by_id.witness != NOWHERE
     known = (pages.device[by_id.page[proven]] << 32) | names.told[by_id.witness[proven]]
     same = (pages.device[by_acknowledgement.page] << 32) | names.owed[by_acknowledgement.owed]
@@ -168,11 +169,7 @@ class _Names:
 
     def __init__(self, told: Told, owed: Owed) -> None:
         cursor = np.concatenate([told.cursor, owed.cursor])
-        version = np.concatenate([told.version, owed.version])
-        order = np.lexsort((version, cursor))
-        new = (np.diff(cursor[order]) != 0) | (np.diff(version[order]) != 0)
-        number = np.empty(len(order), np.int64)
-        number[order] = np.concatenate([[0], np.cumsum(new)])[: len(order)]
+        number = numbered(*halves(cursor), np.concatenate([told.version, owed.version]))
         self.told, self.owed = number[: len(told.cursor)], number[len(told.cursor) :]
 
 
@@ -193,7 +190,7 @@ def _not_held(pages: Pages, told: Told, held: Ints) -> Holes:
     )
     which, place = spread(low, high - low)
     page, witness = short[which], seen[place]
-    missing = ~np.isin((page << 32) | ids.of(told.change_id[witness]), held)
+    missing = ~among((page << 32) | ids.of(told.change_id[witness]), held)
     page, witness = page[missing], witness[missing]
     left = pages.following - pages.since - had - np.bincount(page, minlength=len(had))
     gap = short[left[short] > 0]
@@ -203,7 +200,7 @@ def _not_held(pages: Pages, told: Told, held: Ints) -> Holes:
     return holes + Holes(gap, *(np.full(len(gap), NOWHERE) for _ in range(3)))
 
 
-def _not_told(pages: Pages, told: Told, owed: Owed) -> Holes:
+def _not_told(pages: Pages, told: Told, owed: Owed, names: _Names) -> Holes:
     """Owed changes that a device had not been told of when it had the last page of what it asked for after
     they were acknowledged.
 
@@ -228,7 +225,6 @@ def _not_told(pages: Pages, told: Told, owed: Owed) -> Holes:
     change, page = change[asked], whole[place[asked]]
     due = owed.sent[change] > _chain_began(pages)[page]
     change, page = change[due], page[due]
-    names = _Names(told, owed)
     in_time, later = _heard(told, names.told, pages.device[page], names.owed[change], pages.received[page])
     return Holes(page, np.full(len(page), NOWHERE), change, later).take(~in_time)
 
@@ -246,7 +242,9 @@ def _chain_began(pages: Pages) -> Ints:
 def _heard(told: Told, number: Ints, device: Ints, asked: Ints, by: Ints) -> tuple[Bools, Ints]:
     """For each question, whether the device was told of that number until `by`; else the row by which it was
     told later, NOWHERE if it never was.  `number[i]` is what row i of Told tells of."""
-    order = np.lexsort((told.received, number, told.device))
+    if not len(asked):
+        return np.zeros(0, np.bool_), np.zeros(0, np.int64)
+    order = np.lexsort((told.received, (told.device << 32) | number))
     packed = (told.device[order] << 32) | number[order]
     place = np.searchsorted(packed, (device << 32) | asked)
     heard = place < len(packed)

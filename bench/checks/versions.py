@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checks.packing import halves, numbered, packed
 from bench.metrics.ragged import distinct
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,46 @@ class Pairs:
     eligible: int
     first: Ints
     second: Ints
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """What one fast look at all entries tells: how many could have contradicted another one (by version, and
+    by a lower version), and the cursors of those that may."""
+
+    same_version: int
+    lower_version: int
+    forked: Ints
+    back: Ints
+
+
+def suspects(cursor: Ints, version: Ints, value: Ints) -> Suspects:
+    """One sort of plain numbers, without telling which entry is which; numbers too large for that make every
+    cursor suspect."""
+    whole = packed(*halves(cursor), version, value)
+    if whole is None:
+        state = distinct(numbered(cursor, version))
+        cursors = distinct(cursor)
+        return Suspects(len(cursor) - len(state), len(state) - len(cursors), cursors, cursors)
+    entry, below = whole
+    entry.sort()
+    of_cursor, state = entry >> below[1], entry >> below[2]
+    seq = entry & ((1 << below[2]) - 1)
+    same_cursor, same_state = np.diff(of_cursor) == 0, np.diff(state) == 0
+    rises = np.diff(seq)
+
+    def named(where: Bools) -> Ints:
+        user_bits = below[0] - below[1]
+        number = distinct(of_cursor[1:][where])
+        return ((number >> user_bits) << 32) | (number & ((1 << user_bits) - 1))
+
+    states = len(entry) - int(np.count_nonzero(same_state))
+    return Suspects(
+        same_version=len(entry) - states,
+        lower_version=states - (len(entry) - int(np.count_nonzero(same_cursor))),
+        forked=named(same_state & (rises != 0)),
+        back=named(same_cursor & (rises < 0)),
+    )
 
 
 def forks(name: Ints, value: Ints) -> Pairs:
@@ -38,30 +80,19 @@ def forks(name: Ints, value: Ints) -> Pairs:
 
 def regressions(cursor: Ints, version: Ints, value: Ints) -> Pairs:
     """For each (cursor, version), whether its lowest value is below the highest of any lower version, which
-    is `first`.  `cursor` is a small number."""
-    order = np.lexsort((value, version, cursor))
+    is `first`."""
+    number, values = numbered(cursor), distinct(value)
     state = numbered(cursor, version)
+    order = np.lexsort((value, state))
     starts, ends = _runs(state[order])
     lowest, highest = order[starts], order[ends]
-    own = cursor[lowest]
-    values = distinct(value)
+    own = number[lowest]
     so_far = np.maximum.accumulate((own << 32) | np.searchsorted(values, value[highest]))
     before = np.concatenate([[-1], so_far[:-1]])
     same = before >> 32 == own
     wrong = np.flatnonzero(same & (np.searchsorted(values, value[lowest]) < before & 0xFFFFFFFF))
     top = np.searchsorted(so_far, before[wrong])
     return Pairs(int(np.count_nonzero(same)), highest[top], lowest[wrong])
-
-
-def numbered(*columns: Ints) -> Ints:
-    """The same small number for rows that are the same in all columns; ascending by the columns."""
-    order = np.lexsort(columns[::-1])
-    new = np.zeros(max(0, len(order) - 1), np.bool_)
-    for column in columns:
-        new |= np.diff(column[order]) != 0
-    number = np.zeros(len(order), np.int64)
-    number[order[1:]] = np.cumsum(new)
-    return number
 
 
 def without_own(cursor: Ints, value: Ints, own_cursor: Ints, own_seq: Ints) -> Ints:

@@ -6,8 +6,10 @@ import random
 from collections import defaultdict
 
 import numpy as np
+import pytest
 
-from bench.checks.versions import forks, numbered, regressions, without_own
+from bench.checks.packing import numbered
+from bench.checks.versions import forks, regressions, suspects, without_own
 
 Seen = tuple[int, int, int]
 """cursor, version, value."""
@@ -36,14 +38,17 @@ def at_random(chance: random.Random, cursor: int) -> list[Seen]:
     return [(cursor, chance.randint(0, 3), chance.randint(0, 3)) for _ in range(chance.randint(0, 6))]
 
 
-def test_both_are_those_of_plain_loops() -> None:
+@pytest.mark.parametrize("width", [1, 1 << 50], ids=["fits", "too wide to pack"])
+def test_all_are_those_of_plain_loops(width: int) -> None:
     chance = random.Random(3)
-    parts = [at_random(chance, cursor) for cursor in range(10_000)]
-    rows = [row for part in parts for row in part]
+    parts = [at_random(chance, cursor << 32 | cursor % 7) for cursor in range(10_000)]
+    rows = [(cursor, version, value * width) for part in parts for cursor, version, value in part]
     cursor, version, value = columns(rows)
     split, back = forks(numbered(cursor, version), value), regressions(cursor, version, value)
-    assert {rows[i][:2] for i in split.first} == set().union(*map(plain_forks, parts))
-    assert {rows[i][:2] for i in back.second} == set().union(*map(plain_regressions, parts))
+    found = suspects(cursor, version, value)
+    wrong, lower = (set().union(*map(of, parts)) for of in (plain_forks, plain_regressions))
+    assert {rows[i][:2] for i in split.first} == wrong
+    assert {rows[i][:2] for i in back.second} == lower
     for first, second in zip(split.first, split.second, strict=True):
         assert rows[first][:2] == rows[second][:2]
         assert rows[first][2] < rows[second][2]
@@ -51,18 +56,26 @@ def test_both_are_those_of_plain_loops() -> None:
         assert rows[first][0] == rows[second][0]
         assert rows[first][1] < rows[second][1]
         assert rows[first][2] > rows[second][2]
-    assert split.eligible == len(rows) - len({row[:2] for row in rows})
+    assert found.same_version == split.eligible == len(rows) - len({row[:2] for row in rows})
+    assert found.lower_version == back.eligible
     assert back.eligible == len({row[:2] for row in rows}) - len({row[0] for row in rows})
+    if width == 1:
+        assert set(found.forked.tolist()) == {cursor for cursor, _ in wrong}
+        assert set(found.back.tolist()) == {cursor for cursor, _ in lower}
+    else:
+        assert found.forked.tolist() == found.back.tolist() == sorted({row[0] for row in rows})
 
 
 def test_nothing_contradicts_nothing() -> None:
     cursor, version, value = columns([])
     assert forks(numbered(cursor, version), value).eligible == 0
     assert regressions(cursor, version, value).eligible == 0
+    assert len(suspects(cursor, version, value).forked) == 0
 
 
-def test_rows_that_are_the_same_have_the_same_number() -> None:
-    number = numbered(np.array([5, 1, 5, 5]), np.array([2, 9, 2, 3]))
+@pytest.mark.parametrize("large", [2, 1 << 61])
+def test_rows_that_are_the_same_have_the_same_number(large: int) -> None:
+    number = numbered(np.array([5, 1, 5, 5]), np.array([large, 9, large, large + 1]))
     assert number.tolist() == [1, 0, 1, 2]
 
 
