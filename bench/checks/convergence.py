@@ -103,16 +103,19 @@ def _paths(evidence: Evidence, store: Cursors, cache: Cursors, api: Cursors, wri
         values[np.searchsorted(names, _names(path))] = path.value
     compared = (held != ABSENT) & ((cached != ABSENT) | (shown != ABSENT))
     explained = _explained(evidence, names, writes)
-    apart = (shown != ABSENT) & (shown != held) & (shown != cached)
+    behind = compared & (cached != ABSENT) & (cached < held)
+    ahead = compared & (cached > held) & (cached > explained)
+    apart = compared & (shown != ABSENT) & (shown != held) & (shown != cached)
+    apart &= ((shown < held) | (shown > explained)) & ~behind & ~ahead
     return _Paths(
         names,
         held,
         cached,
         shown,
         compared,
-        behind=compared & (cached != ABSENT) & (cached < held),
-        ahead=compared & (cached > held) & (cached > explained),
-        apart=compared & apart & ((shown < held) | (shown > explained)),
+        behind,
+        ahead,
+        apart,
     )
 
 
