@@ -182,6 +182,9 @@ WRONG: Final = {
     "read_your_writes_device": "reads that do not show the device's own write",
     "monotonic_reads_device": "reads that show less than the device saw before",
     "stale_at_end": "cursors stale when nothing was on its way",
+    "converged": "cursors for which store, cache and API differ then",
+    "sync_complete": "changes that a SYNC left out",
+    "device_state": "cursors that a device does not know in the end",
 }
 
 
