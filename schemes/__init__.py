@@ -102,7 +102,7 @@ SCHEMES: dict[str, Scheme] = {
                 "records sent to a throw-away topic before serving: a cold JVM is ten times slower",
             ),
         },
-        ("durable", "convergence", "complete_sync", "versions"),
+        ("durable", "convergence", "complete_sync"),
         consumer="schemes.queue.consumer:main",
         consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order", "topic"),
     ),

@@ -27,6 +27,7 @@ Ints = NDArray[np.int64]
 
 COMPLETE: Final = "complete_sync"
 SAME: Final = "versions"
+CONVERGED: Final = "convergence"
 """The names of what is promised."""
 
 
@@ -215,7 +216,7 @@ class _Case:
         if self.history.manifest.get("drained") is not True:
             unknown = unknown or "something was still on its way to the devices"
         wrong = len(behind) + len(verdict.ahead)
-        check = self._check("device_state", COMPLETE, len(due.device), wrong, findings)
+        check = self._check("device_state", CONVERGED, len(due.device), wrong, findings)
         silent = (verdict.knows < found.store) & (verdict.knows >= due.least)
         figures = {"behind_by_unanswered": int(np.count_nonzero(silent))}
         return replace(check, unknown=unknown, figures=figures), findings

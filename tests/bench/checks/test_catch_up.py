@@ -213,6 +213,22 @@ def test_more_to_come_and_a_reset_owe_nothing(folder: RunFolder) -> None:
     assert judge(history)[0][COMPLETE].violations == 0
 
 
+def test_a_session_that_starts_from_its_state_is_owed_nothing_of_before(folder: RunFolder) -> None:
+    """A device comes back, forgets where it was, and goes on from where STATE is."""
+    history = History(folder)
+    operations = history.operations
+    _, sync = owned(history, proven=True)
+    for item, owner in items(history):
+        if owner == sync:
+            forget(history, item)
+    change(operations, sync, argument=int(operations["value"][sync]), session=0xABCDEF)
+    assert judge(history)[0][COMPLETE].violations > 0
+    same = (operations["op"] == Op.STATE) & (operations["device"] == operations["device"][sync])
+    (state,) = np.flatnonzero(same & (operations["intended"] == operations["intended"][sync])).tolist()
+    change(operations, state, session=0xABCDEF)
+    assert judge(history)[0][COMPLETE].violations == 0
+
+
 # --- pages ------------------------------------------------------------------------------------------------
 
 
