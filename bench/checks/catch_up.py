@@ -227,12 +227,8 @@ class _Case:
         if table == OPERATION:
             return self.story.operation(row, "read", value)
         if table == ITEM:
-            return self.story.operation(self._owner(row), "read", value)
+            return self.story.operation(self.record.owner(row), "read", value)
         return self.story.push(row)
-
-    def _owner(self, item: int) -> int:
-        """The operation that an item belongs to."""
-        return int(np.flatnonzero(self.history.operations["op_id"] == self.history.items["op_id"][item])[0])
 
     def _check(self, name: str, promise: str, eligible: int, wrong: int, findings: list[Json]) -> Check:
         worst = findings[0] if findings else None

@@ -102,6 +102,10 @@ class Record:
         wanted = which[self._owner]
         return self._item[wanted], self._owner[wanted]
 
+    def owner(self, item: int) -> int:
+        """The operation that an item belongs to."""
+        return int(self._owner[np.searchsorted(self._item, item)])
+
     # --- SYNC -----------------------------------------------------------------------------------------------
 
     def synced(self) -> Synced:
@@ -244,23 +248,23 @@ class Record:
 
     def device_state(self) -> DeviceState:
         due, store = self._due()
-        return DeviceState(self._known(), due, store)
+        return DeviceState(self._known(distinct(due.cursor >> 32)), due, store)
 
-    def _known(self) -> Known:
+    def _known(self, conversations: Ints) -> Known:
+        """Of these conversations; most do not move in a run."""
         operations, items, pushes = self._history.operations, self._history.items, self._history.pushes
         rows = self._rows(Op.READ, Op.SEND)
         rows = rows[self._of_device[rows] & (operations["value"][rows] > 0)]
         index, owner = self._items(Op.STATE, Op.SYNC, Op.READ, of_device=True)
         push = np.flatnonzero(np.isin(pushes["kind"], (PushKind.READ, PushKind.MESSAGE)))
-        return Known(
-            np.concatenate(
-                [operations["device"][rows], operations["device"][owner], pushes["device"][push]]
-            ).astype(np.int64),
-            np.concatenate(
-                [_cursors(operations, rows, "user"), _cursors(items, index), _cursors(pushes, push)]
-            ),
-            np.concatenate([operations["value"][rows], items["value"][index], pushes["value"][push]]),
-        )
+        rows = rows[np.isin(operations["conversation"][rows], conversations)]
+        moved = np.isin(items["conversation"][index], conversations)
+        index, owner = index[moved], owner[moved]
+        push = push[np.isin(pushes["conversation"][push], conversations)]
+        device = (operations["device"][rows], operations["device"][owner], pushes["device"][push])
+        cursor = (_cursors(operations, rows, "user"), _cursors(items, index), _cursors(pushes, push))
+        value = (operations["value"][rows], items["value"][index], pushes["value"][push])
+        return Known(np.concatenate(device).astype(np.int64), np.concatenate(cursor), np.concatenate(value))
 
     def _due(self) -> tuple[Due, Ints]:
         """Cursors of the device's person and of direct peers, as the store had them after the drain."""

@@ -147,6 +147,8 @@ def _missed(operations: Operations, done: Ints, stale: Ints) -> Ints:
 def _missed_at_most(operations: Operations, stale: Ints) -> Ints:
     """How many different values above what each stale read showed were being written before it ended, or lie
     below one that was."""
+    if not len(stale):
+        return np.zeros(0, np.int64)
     writes = np.flatnonzero(operations.write)
     begun = Steps(operations.key[writes], operations.invoked[writes], operations.value[writes])
     key, value = operations.key[stale], operations.value[stale]

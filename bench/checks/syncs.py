@@ -33,6 +33,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 NOWHERE: Final = -1
+_SMALL: Final = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -141,14 +142,18 @@ def _covered(pages: Pages) -> Ints:
 
 
 class _Ids:
-    """Change ids as small numbers: their place among all that anybody was told of."""
+    """Change ids as numbers below 2**32, in their order: as they are, or where they are too large by their
+    place among all that anybody was told of."""
 
     def __init__(self, told: Told) -> None:
-        self._known = distinct(told.change_id)
+        small = int(told.change_id.max(initial=0)) < _SMALL
+        self._known = None if small else distinct(told.change_id)
 
     def of(self, change: Ints) -> Ints:
-        """How many known ids are below: its own place for one that is known."""
-        return np.searchsorted(self._known, change)
+        """Of those that nobody was told of only the order among the others is right."""
+        if self._known is not None:
+            return np.searchsorted(self._known, change)
+        return np.clip(change, NOWHERE, _SMALL) - NOWHERE
 
 
 def _holes(pages: Pages, told: Told, held: Ints, owed: Owed) -> Holes:

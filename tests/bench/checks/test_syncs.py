@@ -272,14 +272,22 @@ def _answered_before(first: Row, second: Row) -> bool:
     return first["device"] == second["device"] and first["received"] < second["sent"]
 
 
-def test_the_verdict_is_that_of_plain_loops() -> None:
+def moved(case: Case, by: int) -> Case:
+    """The same with larger change ids."""
+    pages = [page | {name: page[name] + by for name in ("since", "following")} for page in case.pages]
+    told = [row | {"change_id": row["change_id"] + by * (row["change_id"] >= 0)} for row in case.told]
+    return Case(pages, told, case.owed)
+
+
+@pytest.mark.parametrize("base", [0, 1 << 50])
+def test_the_verdict_is_that_of_plain_loops(base: int) -> None:
     """10,000 users in one history; the verdict on each is that on their rows alone."""
     chance = random.Random(5)
     whole = Case()
     expected: list[dict[str, Any]] = []
     users: list[tuple[int, int, int]] = []
     for user in range(10_000):
-        case = at_random(chance, user)
+        case = moved(at_random(chance, user), base)
         users.append((len(whole.pages), len(whole.told), len(whole.owed)))
         whole.told += [
             row | {"page": row["page"] + len(whole.pages) * (row["page"] != NOWHERE)} for row in case.told
