@@ -28,9 +28,8 @@ OPERATION: Final = 0
 ITEM: Final = 1
 PUSH: Final = 2
 """The tables that an entry may come from: its source is row << 2 | table."""
-
-
 _ANY: Final = 1 << 53
+"""Above all sequence numbers (schemes.protocol): what an unanswered SEND may have moved its cursor to."""
 
 
 @dataclass(frozen=True)
@@ -300,28 +299,31 @@ class Record:
         return membership.read_seq[order[np.minimum(place, len(order) - 1)]]
 
     def _stayed(self) -> tuple[Ints, Ints, Ints]:
-        """(device, person, when it first asked for its state) of devices whose last session was signed in
-        before the drain was over, and outlived it."""
+        """(device, person, when it last took its state from a STATE) of devices whose last session was signed
+        in before the drain was over, and outlived it, and that were never told to start again."""
         history, end = self._history, self._history.window.drain_end
         connections, operations = history.connections, history.operations
         stays = (connections["role"] == 0) & (connections["subscribed"] > 0)
         stays &= (connections["closed"] == 0) | (connections["closed"] > end)
         rows = self._rows(Op.SYNC)
-        whole = (operations["flags"][rows] & (MORE | RESET)) == 0
+        rows = rows[self._of_device[rows]]
+        whole = (operations["flags"][rows] & MORE) == 0
         caught_up = distinct(operations["session"][rows[whole & (operations["acknowledged"][rows] <= end)]])
-        kept = np.flatnonzero(stays & np.isin(connections["session"], caught_up))
-        device = connections["device"][kept].astype(np.int64)
+        reset = distinct(operations["device"][rows[(operations["flags"][rows] & RESET) > 0]])
+        stays &= np.isin(connections["session"], caught_up) & ~np.isin(connections["device"], reset)
+        device, user = (connections[name][stays].astype(np.int64) for name in ("device", "user"))
         states = self._rows(Op.STATE)
         states = states[self._of_device[states]]
-        began = np.full(int(max(device.max(initial=-1), operations["device"][states].max(initial=0))) + 1, 0)
-        order = np.argsort(-operations["sent"][states], kind="stable")
-        began[operations["device"][states[order]]] = operations["sent"][states[order]]
-        return device, connections["user"][kept].astype(np.int64), began[device]
+        devices = distinct(device)
+        first = _least(devices, operations["device"][states].astype(np.int64), operations["sent"][states])
+        again = rows[self._starts_from_state(rows)]
+        last = -_least(devices, operations["device"][again].astype(np.int64), -operations["sent"][again])
+        return device, user, np.maximum(first, last)[np.searchsorted(devices, device)]
 
     def _fair(self, device: Ints, person: Ints, began: Ints, cursor: Ints, conversation: Ints) -> Bools:
-        """Left out is what a device may know without the record: peers' cursors that moved before its first
-        STATE (it has them, the record does not), its own unanswered operations, and conversations that it
-        asked the HISTORY of."""
+        """Left out is what a device may know without the record: peers' cursors that moved before its STATE
+        (it has them, the record does not), its own unanswered operations, and conversations that it asked the
+        HISTORY of."""
         operations = self._history.operations
         first_moved = self._first_moved(cursor)
         own = cursor & 0xFFFFFFFF == person

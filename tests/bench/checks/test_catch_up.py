@@ -405,6 +405,10 @@ def test_a_device_that_was_never_told(tmp_path: Path) -> None:
     assert (finding["kind"], finding["device"], finding["store"]) == ("behind the store", device, least)
     assert finding["knows"] < least
     operations = history.operations
+    sync = np.flatnonzero((operations["op"] == Op.SYNC) & (operations["device"] == device))[0]
+    change(operations, int(sync), flags=RESET)
+    assert judge(history)[0][DEVICES].violations == 0  # it may have started again
+    change(operations, int(sync), flags=0)
     write = np.flatnonzero(
         np.isin(operations["op"], (Op.READ, Op.SEND)) & (operations["conversation"] == cursor >> 32)
         & (operations["user"] == cursor & 0xFFFFFFFF) & (operations["value"] >= least)
