@@ -123,9 +123,9 @@ class Door:
     def stats(self) -> dict[str, Any] | None:
         return self._ask("STATS", lambda control: control.ask("STATS").stats or {})
 
-    def dump_store(self) -> list[DumpRow] | None:
-        """Every member's cursors in the store."""
-        return self._ask("DUMP", lambda control: list(control.dump("store")))
+    def dump(self, source: str) -> list[DumpRow] | None:
+        """Every member's cursors in `store` or `cache`."""
+        return self._ask("DUMP", lambda control: list(control.dump(source)))
 
     def _ask(self, kind: str, question: Callable[[Control], T]) -> T | None:
         if self._control is None:

@@ -81,6 +81,11 @@ ERROR_CODES: Final = {name: code for code, name in enumerate(ERROR_NAMES)}
 NONE: Final = -1
 """A missing integer (no version, no change id, not planned)."""
 
+MORE: Final = 2
+"""Bit of a SYNC's `flags`: another page follows."""
+RESET: Final = 4
+"""Bit of a SYNC's `flags`: `reset_required`, the change log does not reach back that far."""
+
 OPERATIONS: Final = np.dtype(
     [
         ("op_id", "<i8"),  # worker << 40 | row number in this worker: a hole is visible
@@ -111,7 +116,7 @@ OPERATIONS: Final = np.dtype(
         ("outcome", "<u1"),
         ("error", "<u1"),  # index in ERROR_NAMES
         ("phase", "<u1"),
-        ("flags", "<u1"),  # bit 0: duplicate (SEND) / applied (READ, DELIVERED)
+        ("flags", "<u1"),  # bit 0: duplicate (SEND) / applied (READ, DELIVERED); SYNC: MORE, RESET
         ("_pad", "<u4"),
     ]
 )

@@ -2,8 +2,8 @@
 
 `results/<UTC time>-<scheme>-<scenario>-<short id>/` holds `manifest.json`, one Parquet file per table of
 `bench/record.py` and worker, what the run was made of (`conversations`, `members`, `devices`), what the store
-held at the end (`final_store`), how old events were when they were applied (`queue_ages`, where there is a
-queue), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
+and the cache held at the end (`final_store`, `final_cache`), how old events were when they were applied
+(`queue_ages`, where there is a queue), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
 `charts/` and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
 
 What the figures mean is said elsewhere: `bench/summary.py` computes them, `bench/report/` shows them.
@@ -68,7 +68,8 @@ FINAL_STORE: Final = np.dtype(
         ("last_seq", "<i8"),
     ]
 )
-"""What DUMP {source: store} answered after the drain."""
+"""What DUMP {source: store} answered after the drain; `final_cache` is the same of the cache, where the
+scheme has one: of what is cached, in no order, a member possibly twice."""
 QUEUE_AGES: Final = np.dtype([("t", "<i8"), ("above_us", "<i8"), ("within_us", "<i8"), ("applied", "<i8")])
 """What LAG told each second: until t (ns of CLOCK_MONOTONIC) so many events had been applied at ages from
 `above_us` up to `within_us`, counted from the start.  Classes that did not grow since the last sample are
@@ -78,6 +79,7 @@ ONCE: Final = {
     "members": MEMBERS,
     "devices": DEVICES,
     "final_store": FINAL_STORE,
+    "final_cache": FINAL_STORE,
     "queue_ages": QUEUE_AGES,
 }
 """Tables that a run writes once: `<table>.parquet`."""

@@ -283,9 +283,14 @@ class _Attempt:
     def _read_finally(self) -> None:
         self._enter("final")
         assert self._fleet is not None
-        stored = self._door().dump_store()
+        everybody = self._load.population
+        stored = self._door().dump("store")
         if stored is not None:
-            self._folder.write_once("final_store", _final_store(stored, self._load.population))
+            self._folder.write_once("final_store", _final_cursors(stored, everybody))
+        if "redis" in self._needs:  # before the final read, which fills it
+            self._folder.write_once(
+                "final_cache", _final_cursors(self._door().dump("cache") or [], everybody)
+            )
         self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
         answered, failed = self._fleet.final_read()
         self._facts.final = {
@@ -691,7 +696,7 @@ def _describe(live: Live) -> str:
     return " · ".join(parts)
 
 
-def _final_store(stored: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:
+def _final_cursors(held: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:
     """A server of somebody else's may hold more than the population: that is nobody's business here."""
     everyone = len(population.of_person_start) - 1
     rows = [
@@ -703,7 +708,7 @@ def _final_store(stored: list[DumpRow], population: people.Population) -> np.nda
             row.version,
             row.last_seq,
         )
-        for row in stored
+        for row in held
         if people.index_of(row.conversation_id) < population.conversations and 0 < row.user_id <= everyone
     ]
     return np.array(rows, FINAL_STORE)

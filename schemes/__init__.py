@@ -57,6 +57,7 @@ MODEL = Option(
 )
 
 PUSHED = ("ordered_pushes", "no_push_lost", "causal_receipts")
+SHOWN = ("accurate_unread", "total_unread", "complete_sync", "versions")
 
 SCHEMES: dict[str, Scheme] = {
     "memory": Scheme(
@@ -64,22 +65,14 @@ SCHEMES: dict[str, Scheme] = {
         frozenset(),
         "schemes.memory:build",
         {},
-        ("read_your_writes", "monotonic_reads", "convergence", *PUSHED, "accurate_unread", "total_unread"),
+        ("read_your_writes", "monotonic_reads", "convergence", *PUSHED, *SHOWN),
     ),
     "db": Scheme(
         "every change in MySQL, in a transaction, acknowledged after commit",
         frozenset({"mysql"}),
         "schemes.db:build",
         {"model": MODEL},
-        (
-            "durable",
-            "read_your_writes",
-            "monotonic_reads",
-            "convergence",
-            *PUSHED,
-            "accurate_unread",
-            "total_unread",
-        ),
+        ("durable", "read_your_writes", "monotonic_reads", "convergence", *PUSHED, *SHOWN),
     ),
     "redis": Scheme(
         "Redis in front of MySQL, cache-aside: commit, then delete the key; a miss fills it",
@@ -104,7 +97,7 @@ SCHEMES: dict[str, Scheme] = {
             "cache-ttl": Option((), "3600", "seconds that a filled key lives"),
         },
         # no causal_receipts: a group's message waits for its DEL, a READ of what MySQL already shows does not
-        ("durable", "ordered_pushes", "no_push_lost", "total_unread"),
+        ("durable", "ordered_pushes", "no_push_lost", "total_unread", "complete_sync", "versions"),
     ),
     "queue": Scheme(
         "commit, publish to Kafka; a separate consumer updates Redis and publishes the pushes",
@@ -130,7 +123,7 @@ SCHEMES: dict[str, Scheme] = {
         },
         # pushes: PUBLISH is heard by whoever listens just then, a message and its receipts are in different
         # partitions, and under queue_first the consumer gives change ids out of the order of the log
-        ("durable", "convergence", "total_unread"),
+        ("durable", "convergence", "total_unread", "complete_sync"),
         consumer="schemes.queue.consumer:main",
         consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order", "topic"),
     ),

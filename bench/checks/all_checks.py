@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from bench.checks import cursors, evidence, final_read, findings, pushes, unread
+from bench.checks import (
+    catch_up,
+    convergence,
+    cursors,
+    evidence,
+    final_read,
+    findings,
+    pushes,
+    unread,
+)  # fmt: skip
 from bench.checks.check import Judgement
 from bench.checks.story import Story
 from bench.metrics.history import History
@@ -10,8 +19,10 @@ from bench.metrics.history import History
 
 def judge(history: History, unknown: str) -> Judgement:
     """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
-    story = Story(history)
-    judged = final_read.judge(evidence.collect(history, unknown), evidence.promises(history), story)
-    for check in (cursors, pushes, unread):
+    story, promises = Story(history), evidence.promises(history)
+    found = evidence.collect(history, unknown)
+    judged = final_read.judge(found, promises, story)
+    judged += convergence.judge(found, evidence.cached(history), promises, story)
+    for check in (cursors, catch_up, pushes, unread):
         judged += check.judge(history, unknown)
     return findings.finish(judged, history.membership)

@@ -7,7 +7,7 @@ upper bound says what n can exclude.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -26,7 +26,8 @@ class Check:
 
     `promise` is the scheme's word for what is checked, `promised` whether this run's scheme gave it: a
     failure of what nobody promised is a measurement.  `unknown`: why the check could not see everything.
-    `episodes`: how many causes the violations have (bench/checks/episodes.py); None: each has its own."""
+    `episodes`: how many causes the violations have (bench/checks/episodes.py); None: each has its own.
+    `figures`: what else was measured on the way, by name."""
 
     name: str
     promise: str
@@ -36,6 +37,7 @@ class Check:
     worst: Json | None = None
     unknown: str = ""
     episodes: int | None = None
+    figures: Json = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -55,6 +57,7 @@ class Check:
             "verdict": self.verdict,
             "worst": self.worst,
             "unknown_because": self.unknown or None,
+            "figures": self.figures,
         }
 
 

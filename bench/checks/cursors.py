@@ -6,7 +6,7 @@ each connection and each device; across the devices of a person it would take re
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -26,6 +26,7 @@ Ints = NDArray[np.int64]
 
 SCOPES: Final = ("session", "device", "person")
 WHOSE: Final = {"session": "the same connection", "device": "the same device", "person": "the same person"}
+STALE_OVER_S: Final = (0.0, 0.01, 0.1, 1.0, 10.0)
 
 
 def judge(history: History, unknown: str) -> Judgement:
@@ -70,15 +71,19 @@ class _Case:
             np.concatenate([verdict.witness, nothing - 1]),
             np.concatenate([verdict.age, nothing]),
         )
-        missed = np.concatenate([verdict.missed, nothing])
         judged = np.flatnonzero(~self.observed.operations.write)
 
         def tell(i: int) -> Json:
             if wrong.kind[i] != "stale":
                 return self._never(wrong.kind[i], int(wrong.read[i]))
-            return self._stale(wrong, i, "") | {"missed": int(missed[i])}
+            missed = {
+                "missed": int(verdict.missed[i]),
+                "missed_at_most": int(verdict.missed_at_most[i]),
+            }
+            return self._stale(wrong, i, "") | missed
 
-        return self._result("linearizable", "linearizable", judged, wrong, tell)
+        check, findings = self._result("linearizable", "linearizable", judged, wrong, tell)
+        return replace(check, figures=severity(verdict)), findings
 
     def session(
         self,
@@ -169,3 +174,26 @@ class _Case:
         if row == SEED:
             return self.story.seed(value)
         return self.story.operation(row, "write" if self.observed.operations.write[i] else "read", value)
+
+
+def severity(verdict: register.Verdict) -> Json:
+    """How wrong it is, besides how often: Gamma of the cursors that were read, and reads by their age."""
+    gamma = verdict.gamma[verdict.read]
+    above = gamma[gamma > 0]
+    return {
+        "cursors_read": len(gamma),
+        "gamma_above_0": len(above),
+        "gamma_s": {
+            "p50": _seconds(np.quantile(above, 0.5, method="inverted_cdf")) if len(above) else None,
+            "max": _seconds(gamma.max(initial=0)),
+        },
+        "stale_reads_older_than_s": {
+            f"{limit:g}": int(np.count_nonzero(verdict.age > limit * 1e9)) for limit in STALE_OVER_S
+        },
+        "missed_max": int(verdict.missed.max(initial=0)),
+        "missed_at_most_max": int(verdict.missed_at_most.max(initial=0)),
+    }
+
+
+def _seconds(ns: np.generic | int) -> float:
+    return round(int(ns) / 1e9, 6)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checks.convergence import Cached
 from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Messages, Promises, Writes
 from bench.metrics.history import History, items_of, marks
 from bench.record import Op, Outcome, Phase
@@ -51,6 +52,19 @@ def collect(history: History, unknown: str) -> Evidence:
         shown_by=shown_by,
         unknown=_not_whole(history, unknown, len(read)),
         drained=history.manifest.get("drained") is True,
+    )
+
+
+def cached(history: History) -> Cached:
+    """What the cache held after the drain; nothing where the scheme has none."""
+    cache = history.folder.table("final_cache")
+    conversation, user, read, delivered = (
+        cache[name].astype(np.int64) for name in ("conversation", "user", "read_seq", "delivered_seq")
+    )
+    return Cached(
+        Cursors(conversation, user, read),
+        Cursors(conversation, user, np.maximum(read, delivered)),
+        missing="redis" in (history.run.get("services") or {}) and not history.folder.has("final_cache"),
     )
 
 

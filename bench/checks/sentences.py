@@ -99,12 +99,13 @@ def stale_at_end(read: Json, held: Json, asked: Sequence[Json], age_s: float | N
 
 
 def _pushed(push: Json) -> str:
-    """MESSAGE 7, READ up to 7 at version 3."""
+    """MESSAGE 7, READ up to 7 at version 3 as change 12."""
     kind = str(push["op"]).removeprefix("push ")
     if kind == "MESSAGE":
         return f"MESSAGE {push['value']}"
     version = "" if push["version"] is None else f" at version {push['version']}"
-    return f"{kind} up to {push['value']}{version}"
+    change = "" if push["change_id"] is None else f" as change {push['change_id']}"
+    return f"{kind} up to {push['value']}{version}{change}"
 
 
 def _told(push: Json) -> str:
@@ -148,6 +149,65 @@ def unread(read: Json, low: int, high: int, kind: str) -> str:
 def total(read: Json, added: int) -> str:
     return capital(
         f"{reader(read)} says {read['value']} unread in total, and its own items add up to {added}."
+    )
+
+
+def apart(cursor: str, store: int, cache: int | None, api: int | None, age_s: float | None) -> str:
+    """`cursor`: read or delivered."""
+    others = [f"{name} {value}" for name, value in (("the cache holds", cache), ("the API shows", api))
+              if value is not None]  # fmt: skip
+    since = f"; more than the lowest had been acknowledged for {span(age_s)}" if age_s is not None else ""
+    return f"Of this {cursor} cursor the store holds {store}, {', '.join(others)}{since}."
+
+
+def _page(sync: Json, since: int, following: int) -> str:
+    return f"the SYNC of {sync['user_id']} on session {sync['session']:#x} from {since} to {following}"
+
+
+def hole(sync: Json, since: int, following: int, witness: Json, *, heard_s: float | None) -> str:
+    """`witness`: what shows that there was such a change; `heard_s`: how long after the page the device heard
+    of it, None if it never did."""
+    change = f"change {witness['change_id']}" if witness.get("change_id") else "a change"
+    after = "never was" if heard_s is None else f"was {span(heard_s)} later"
+    return capital(
+        f"{_page(sync, since, following)} leaves out {change} that {was_told(witness)}: its device will not "
+        f"ask for it again, and {after} told of it."
+    )
+
+
+def was_told(record: Json) -> str:
+    if record["part"] == "push":
+        return f"{_told(record)} had been pushed"
+    if record["part"] == "write":
+        return f"the {operation(record)} up to {record['value']} had made and been acknowledged for"
+    return f"a {operation(record)} of {record['user_id']} lists"
+
+
+def gap_of_ids(sync: Json, since: int, following: int) -> str:
+    return capital(
+        f"{_page(sync, since, following)} has fewer changes than ids, and nobody ever saw the others."
+    )
+
+
+def page(sync: Json, since: int, following: int, fault: str) -> str:
+    return capital(f"{_page(sync, since, following)}: {fault}.")
+
+
+def told_apart(what: str, kind: str, first: Json, second: Json) -> str:
+    """`what`: version 7, change 12."""
+    return f"{what} came as {_seen(first)} and as {_seen(second)}: {kind}."
+
+
+def _seen(record: Json) -> str:
+    if record["part"] == "push":
+        return f"{_pushed(record)} to {_told(record)}"
+    return f"{record['value']} in {reader(record)}"
+
+
+def device_knows(device: int, knows: int, store: int) -> str:
+    return (
+        f"Device {device} was told of {knows} at most, by all STATEs, SYNCs and pushes that came to it, and "
+        f"after the drain the store holds {store}."
     )
 
 

@@ -20,7 +20,7 @@ from bench.load.engine import Answer, Engine
 from bench.load.pacing import now_ns
 from bench.load.replies import Incoming, Item
 from bench.population import NOBODY, Population, index_of, user_id
-from bench.record import NONE, Op, Outcome, PushKind
+from bench.record import MORE, NONE, RESET, Op, Outcome, PushKind
 from schemes.protocol import (
     PATH,
     Delivered,
@@ -318,11 +318,11 @@ class Device:
     def _signed_in_state(self, reply: Incoming, change_id: int) -> None:
         for item in reply.conversations:
             self._start_from(item)
+        if self._change_id < 0:  # as of the first page: what changes between two pages comes by SYNC
+            self._change_id = change_id
         if not reply.done and reply.cursor is not None:
             self._engine.request(self, Op.STATE, State(limit=SIGN_IN_PAGE, cursor=reply.cursor))
             return
-        if self._change_id < 0:
-            self._change_id = change_id
         self.sync()
 
     def _start_from(self, item: Item) -> None:
@@ -342,7 +342,7 @@ class Device:
             reply.next_change_id,
             NONE,
             len(reply.changes),
-            0,
+            MORE * (not reply.done) | RESET * reply.reset_required,
             reply.t,
         )
         for index, change in enumerate(reply.changes):

@@ -287,6 +287,10 @@ WRONG: Final = {
     "stale_at_end": "cursors stale when nothing was on its way",
 }
 WRONG_IF_FOUND: Final = {
+    "sync_complete": "changes that a SYNC left out",
+    "versions": "versions that mean two things",
+    "device_state": "cursors that a device does not know at the end",
+    "converged": "cursors on which store, cache and API differ",
     "push_gaps": "pushes that never came",
     "push_duplicates": "pushes that came twice",
     "push_order": "pushes that came after a later one",
@@ -296,6 +300,7 @@ WRONG_IF_FOUND: Final = {
     "unread_at_end": "unread numbers wrong when nothing was on its way",
     "total_unread": "totals that are not the sum",
 }
+"""Shown where something was found: the screen is small, and every check is in `summary.json`."""
 
 
 def what_was_busy(summary: Json) -> Table:

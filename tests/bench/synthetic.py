@@ -34,6 +34,7 @@ from bench.record import (
     PushKind,
 )
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, QUEUE_AGES, TOOL, RunFolder
+from schemes import SCHEMES
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -101,11 +102,13 @@ class Knobs:
     never_applied: int = 0
     """Events that are behind after the drain."""
     lost_acknowledged: int = 0
-    """Cursors that the store holds one lower than acknowledged."""
+    """Cursors that the store holds as they were before they moved last."""
     phantom: int = 0
     """Cursors that the store holds higher than anyone asked."""
     stale_at_end: int = 0
-    """Cursors that the API shows one lower than the store."""
+    """Cursors that the API shows as they were before they moved last."""
+    stale_in_cache: int = 0
+    """Cursors that the cache holds as they were before, and the API shows so (redis, queue)."""
     hole: int = 0
     """Rows missing in the middle of the first worker's record."""
     closed_devices: int = 0
@@ -175,9 +178,12 @@ class World:
         ]
         self.cursor = {(c, user): h for c, h in enumerate(self.history) for user in self.members[c]}
         self.start = dict(self.cursor)
+        self.before = dict(self.cursor)
         self.delivered = dict(self.cursor)
         self.version: dict[tuple[int, int], int] = defaultdict(int)
-        self.change: dict[int, int] = defaultdict(int)
+        self.log: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        """By person: conversation, whose cursor, value, version of each change."""
+        self.synced: dict[int, int] = defaultdict(int)
         self.seen: dict[tuple[int, int], int] = {}
 
     def _connect(self) -> None:
@@ -318,6 +324,11 @@ class World:
     def alive(self, device: int, t: int) -> bool:
         return t < self.closes[device]
 
+    def _move(self, conversation: int, user: int, seq: int) -> None:
+        self.before[conversation, user] = self.cursor[conversation, user]
+        self.cursor[conversation, user] = seq
+        self.version[conversation, user] += 1
+
     def send(self, conversation: int, device: int, t: int) -> None:
         sender = self.device_user[device]
         if not self.alive(device, t):
@@ -327,8 +338,7 @@ class World:
         self.senders[conversation].append(sender)
         seq = len(self.senders[conversation])
         row = self.operation(Op.SEND, device, t, self.knobs.send_us, conversation=conversation, value=seq)
-        self.cursor[conversation, sender] = seq
-        self.version[conversation, sender] += 1
+        self._move(conversation, sender, seq)
         for person in self.members[conversation]:
             for told in self.devices_of[person]:
                 if told != device:
@@ -403,20 +413,24 @@ class World:
 
     def _advance(self, row: dict[str, Any], device: int, before: int, up_to: int) -> None:
         conversation, user = row["conversation"], row["user"]
-        self.cursor[conversation, user] = up_to
-        self.version[conversation, user] += 1
-        self.change[user] += 1
+        self._move(conversation, user, up_to)
+        change = (conversation, user, up_to, self.version[conversation, user])
+        self.log[user].append(change)
         last = len(self.senders[conversation])
         row.update(value=up_to, version=self.version[conversation, user], flags=1, unread=last - up_to)
         own = [other for other in self.devices_of[user] if other != device]
         if self.direct[conversation]:
             others = {person for person in self.members[conversation] if person != user}
+            for peer in others:
+                self.log[peer].append(change)
         else:
             others = set(self.senders[conversation][before:up_to]) - {user}
         for told in own:
-            self._update(row, told, "own_device", self.change[user])
-        for told in (d for person in sorted(others) for d in self.devices_of[person]):
-            self._update(row, told, "receipt", NONE)
+            self._update(row, told, "own_device", len(self.log[user]))
+        for person in sorted(others):
+            change_id = len(self.log[person]) if self.direct[conversation] else NONE
+            for told in self.devices_of[person]:
+                self._update(row, told, "receipt", change_id)
 
     def _update(self, row: dict[str, Any], device: int, which: str, change_id: int) -> None:
         lag = self.draw(which, self.knobs.receipt_us) + int(self.knobs.lag_shift_us) * US
@@ -429,6 +443,7 @@ class World:
                 PushKind.READ, device, received, value=row["value"], version=row["version"],
                 change_id=change_id, conversation=row["conversation"], actor=row["user"],
                 unread=row["unread"] if which == "own_device" else NONE,
+                at_ms=row["sent"] // MS,
             )  # fmt: skip
         self.told[which].append(Told(row["op_id"], (received - row["sent"]) / US, arrived))
 
@@ -436,9 +451,26 @@ class World:
         if not self.alive(device, t):
             return
         user = self.device_user[device]
-        row = self.operation(Op.STATE, device, t, self.knobs.state_us, value=self.change[user])
+        last, since = len(self.log[user]), self.synced[device]
+        row = self.operation(Op.STATE, device, t, self.knobs.state_us, value=last)
         self._state(row, user, [c for c, members in enumerate(self.members) if user in members][:20], {})
-        self.operation(Op.SYNC, device, t, self.knobs.state_us, argument=0, value=self.change[user])
+        row = self.operation(Op.SYNC, device, t, self.knobs.state_us, argument=since, value=last)
+        row["items"] = last - since
+        for index, (conversation, actor, value, version) in enumerate(self.log[user][since:]):
+            self.items.append(
+                {
+                    "op_id": row["op_id"],
+                    "value": value,
+                    "version": version,
+                    "change_id": since + index + 1,
+                    "last_seq": NONE,
+                    "conversation": conversation,
+                    "actor": actor,
+                    "unread": NONE,
+                    "index": index,
+                }
+            )
+        self.synced[device] = last
 
     def _state(
         self, row: dict[str, Any], user: int, conversations: list[int], shown: dict[tuple[int, int], int]
@@ -449,13 +481,15 @@ class World:
             heads = [len(self.senders[c]) for c in conversations]
             row["unread"] = sum(head - cursor for head, cursor in zip(heads, cursors, strict=True))
         for index, conversation in enumerate(conversations):
-            value = shown.get((conversation, user), self.cursor[conversation, user])
+            true = self.cursor[conversation, user]
+            value = shown.get((conversation, user), true)
+            version = self.version[conversation, user] + (value > true) - (value < true)
             last = len(self.senders[conversation])
             self.items.append(
                 {
                     "op_id": row["op_id"],
                     "value": value,
-                    "version": self.version[conversation, user],
+                    "version": version,
                     "change_id": NONE,
                     "last_seq": last,
                     "conversation": conversation,
@@ -491,7 +525,7 @@ class World:
         up_to = self.cursor[conversation, person] + 1
         self.senders[conversation].append(person + 1)
         self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
-        self.cursor[conversation, person + 1] = up_to
+        self._move(conversation, person + 1, up_to)
         return self._probe(
             Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
         )
@@ -523,8 +557,7 @@ class World:
             at += 5 * MS
 
     def _advance_probe(self, mark: dict[str, Any]) -> None:
-        self.cursor[mark["conversation"], mark["user"]] = mark["argument"]
-        self.version[mark["conversation"], mark["user"]] += 1
+        self._move(mark["conversation"], mark["user"], mark["argument"])
 
     def _probe(self, op: Op, person: int, t: int, conversation: int, **values: Any) -> dict[str, Any]:
         return self.operation(
@@ -539,12 +572,17 @@ class World:
         ]
         bad = iter(picked)
         for _ in range(self.knobs.lost_acknowledged):
-            self.store[next(bad)] -= 1
+            self._undo(self.store, next(bad))
         for _ in range(self.knobs.phantom):
             self.store[next(bad)] += 7
         shown = dict(self.store)
         for _ in range(self.knobs.stale_at_end):
-            shown[next(bad)] -= 1
+            self._undo(shown, next(bad))
+        self.cache = dict(self.store) if self.knobs.scheme in ("redis", "queue") else {}
+        for _ in range(self.knobs.stale_in_cache):
+            stale = next(bad)
+            self._undo(self.cache, stale)
+            self._undo(shown, stale)
         for person in range(self.knobs.people):
             mine = [c for c, members in enumerate(self.members) if person in members]
             row = self.operation(
@@ -552,6 +590,10 @@ class World:
                 phase=Phase.FINAL,
             )  # fmt: skip
             self._state(row, person, mine, shown)
+
+    def _undo(self, cursors: dict[tuple[int, int], int], which: tuple[int, int]) -> None:
+        """One cursor as it was before it moved last."""
+        cursors[which] = self.before[which]
 
 
 def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any) -> tuple[RunFolder, World]:
@@ -633,23 +675,25 @@ def _write_tables(folder: RunFolder, world: World) -> None:
     folder.write_once(
         "devices", rows(DEVICES, ({"device": d, "user": u} for d, u in enumerate(world.device_user)))
     )
-    folder.write_once(
-        "final_store",
-        rows(
-            FINAL_STORE,
-            (
-                {
-                    "conversation": c,
-                    "user": u,
-                    "read_seq": seq,
-                    "delivered_seq": max(seq, world.delivered[c, u]),
-                    "version": world.version[c, u],
-                    "last_seq": len(world.senders[c]),
-                }
-                for (c, u), seq in world.store.items()
+    held = {"final_store": world.store} | ({"final_cache": world.cache} if world.cache else {})
+    for name, cursors in held.items():
+        folder.write_once(
+            name,
+            rows(
+                FINAL_STORE,
+                (
+                    {
+                        "conversation": c,
+                        "user": u,
+                        "read_seq": seq,
+                        "delivered_seq": max(world.store[c, u], world.delivered[c, u]),
+                        "version": world.version[c, u],
+                        "last_seq": len(world.senders[c]),
+                    }
+                    for (c, u), seq in cursors.items()
+                ),
             ),
-        ),
-    )
+        )
 
 
 STORES = {
@@ -710,15 +754,9 @@ def _queue_ages(world: World) -> np.ndarray[Any, Any]:
 
 def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
     knobs = world.knobs
-    pushed = ["ordered_pushes", "no_push_lost"]
-    shown = ["read_your_writes", "monotonic_reads", "convergence", "causal_receipts"]
-    shown += ["accurate_unread"] if knobs.visible_us == 0 else []
-    promises = {
-        "memory": [*shown, *pushed, "total_unread"],
-        "db": ["durable", *shown, *pushed, "total_unread"],
-        "redis": ["durable", *pushed, "total_unread"],
-        "queue": ["durable", "convergence", "total_unread"],
-    }
+    promises = [
+        name for name in SCHEMES[knobs.scheme].promises if name != "accurate_unread" or knobs.visible_us == 0
+    ]
     ack = "volatile" if knobs.scheme == "memory" else "durable"
     return {
         "tool": TOOL,
@@ -747,7 +785,7 @@ def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
                 if name != "consumer"
             },
             "options": {},
-            "promises": promises[knobs.scheme],
+            "promises": list(promises),
             "ack": {"send": ack, "read": ack},
             "receipt_members": 200,
             "workers": knobs.workers,

@@ -34,7 +34,7 @@ class Broken(Partial):
 def test_without_a_door_nothing_is_known_and_it_says_why() -> None:
     door = Door(None, why_not="no secret")
     door.freeze_gc()
-    assert (door.drain(1.0), door.stats(), door.dump_store()) == (None, None, None)
+    assert (door.drain(1.0), door.stats(), door.dump("store")) == (None, None, None)
     assert door.missing == dict.fromkeys(("FREEZE_GC", "DRAIN", "STATS", "DUMP"), "no secret")
 
 
@@ -43,7 +43,7 @@ def test_what_a_lenient_door_does_not_offer_is_missing_and_the_rest_is_asked() -
     door.freeze_gc()
     assert door.stats() is None
     assert door.drain(1.0) == {"pushes": 2}
-    assert [row.conversation_id for row in door.dump_store() or ()] == ["d1"]
+    assert [row.conversation_id for row in door.dump("store") or ()] == ["d1"]
     assert door.missing == dict.fromkeys(("FREEZE_GC", "STATS"), "the server does not offer it")
 
 

@@ -61,8 +61,8 @@ def test_what_is_written_is_what_is_computed(tmp_path: Path) -> None:
     assert kinds.count("stale_at_end") == 2
     assert kinds.count("unread_at_end") == 2
     assert set(kinds) == {
-        "stale_at_end", "linearizable", "read_your_writes_person", "monotonic_reads_person", "unread",
-        "unread_at_end",
+        "stale_at_end", "converged", "linearizable", "read_your_writes_person", "monotonic_reads_person",
+        "unread", "unread_at_end",
     }  # probes see what they wrote a moment later  # fmt: skip
     assert json.dumps(figures, allow_nan=False)
 

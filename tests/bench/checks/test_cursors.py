@@ -33,6 +33,9 @@ def test_a_clean_run_is_accused_of_nothing(folder: RunFolder) -> None:
         assert (check.violations, check.verdict, check.worst) == (0, "pass", None)
         assert check.eligible > 100
     promised = {name for name, check in checks.items() if check.promised}
+    figures = checks["linearizable"].figures
+    assert figures["cursors_read"] > 100
+    assert (figures["gamma_above_0"], figures["gamma_s"]) == (0, {"p50": None, "max": 0.0})
     assert promised == {
         "read_your_writes_session", "read_your_writes_device",
         "monotonic_reads_session", "monotonic_reads_device",
@@ -71,6 +74,13 @@ def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None
     assert written["op_id"] == history.operations["op_id"][read]
     assert shown["value"] == written["value"] - 1
     assert written["acknowledged_s"] < shown["sent_s"]
+    told = next(finding for finding in judgement.findings if finding["check"] == "linearizable")
+    figures = checks["linearizable"].figures
+    assert (figures["gamma_above_0"], figures["gamma_s"]["max"]) == (1, told["age_s"])
+    assert figures["stale_reads_older_than_s"] == {
+        limit: int(told["age_s"] > float(limit)) for limit in ("0", "0.01", "0.1", "1", "10")
+    }
+    assert told["missed"] == figures["missed_max"] == 1 <= told["missed_at_most"]
 
 
 def test_an_unanswered_read_accuses_nobody(folder: RunFolder) -> None:
