@@ -1,5 +1,5 @@
-"""`--publish outbox`: the events of a change are written by the change's own transaction, and a relay publishes
-them.  So a server that dies after COMMIT leaves them in MySQL, for its successor or for another server.
+"""`--publish outbox`: the events of a change are written by the change's own transaction, and a relay
+publishes them.  So a server that dies after COMMIT leaves them in MySQL, for its successor or another server.
 
 Acknowledged after COMMIT: the change is in MySQL, its events are in the outbox.  The broker may be away."""
 

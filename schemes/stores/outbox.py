@@ -54,11 +54,12 @@ class Waiting(NamedTuple):
 
 
 async def add(session: Session, events: Sequence[tuple[bytes, bytes]], at_ms: int) -> None:
-    """Puts events, each a key and its bytes, in this order into the transaction under way."""
+    """Puts events, each a key and its text, both UTF-8, in this order into the transaction under way."""
     if not events:
         return
     created_at = stamp(at_ms)
-    args = [part for key, payload in events for part in (key, payload, created_at)]
+    # as text: aiomysql 0.3 cannot send bytes, for it imports a function that PyMySQL 1.2 has taken away
+    args = [part for key, payload in events for part in (key.decode(), payload.decode(), created_at)]
     await session.write(_ADD.format(rows=", ".join(["(%s, %s, %s)"] * len(events))), args)
 
 
