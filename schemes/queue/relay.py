@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 500
 POLL_S: Final = 0.05
 CLAIM_S: Final = 0.5
+LOOK_S: Final = 0.2
 AGAIN_S: Final = 0.2
 """How long it waits after MySQL or the broker failed."""
 CLOSE_S: Final = 2.0
@@ -138,7 +139,7 @@ class Relay:
 
     async def _move(self, rows: Sequence[Row]) -> None:
         """All together; one by one where the broker refused one of them."""
-        error = await self._log.put([(row.key, row.payload) for row in rows]).answered()
+        error = await self._publish(rows)
         if error is not None and len(rows) > 1:
             for row in rows:
                 await self._move([row])
@@ -154,6 +155,19 @@ class Relay:
             raise BrokerSaysNo(repr(error))
         await self._outbox.delete(rows)
         self._waiting = Waiting(max(0, self._waiting.rows - len(rows)), self._waiting.since_ms)
+
+    async def _publish(self, rows: Sequence[Row]) -> BaseException | None:
+        """The broker's answer, however long it takes.  Meanwhile what waits is looked at: it shows that the
+        broker is away, and MySQL does not hang up on a claim that says nothing."""
+        handover = self._log.put([(row.key, row.payload) for row in rows])
+        answer = asyncio.create_task(handover.answered())
+        try:
+            while not (await asyncio.wait({answer}, timeout=LOOK_S))[0]:
+                with contextlib.suppress(StoreError):  # `delete` will meet it too
+                    await self._look()
+        finally:
+            answer.cancel()
+        return answer.result()
 
     async def _look(self) -> None:
         self._waiting = await self._outbox.look()
