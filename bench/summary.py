@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench import guards
-from bench.checks import cursors, evidence, final_read
+from bench.checks import all_checks
 from bench.expressions import parse
 from bench.metrics import flow, lags, load, operations, resources
 from bench.metrics.history import History
@@ -48,9 +48,7 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     record = load.holes(history)
     told = lags.collect(history)
     used, done = resources.summarise_resources(history), operations.summarise_all(history)
-    kept = final_read.judge(evidence.collect(history, record["missing"]), evidence.promises(history))
-    behaved = cursors.judge(history, record["missing"])
-    checks = [*kept.checks, *behaved.checks]
+    judged = all_checks.judge(history, record["missing"])
     summary: Json = {
         "schema_version": SCHEMA_VERSION,
         **{name: manifest.get(name) for name in ("tool_version", "run_id", "command", "started_at")},
@@ -60,7 +58,7 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "load": load.summarise_load(history),
         "operations": done,
         "lag": lags.summarise(told, visible(history), str(history.run.get("scheme"))),
-        "consistency": {"checks": [check.to_dict() for check in checks]},
+        "consistency": {"checks": [check.to_dict() for check in judged.checks]},
         "generator": _generator(history, used),
         "resources": used,
         "stores": resources.store_work(used, done, resources.states_read(history)),
@@ -74,7 +72,7 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     seen = guards.look(summary)
     summary["guards"] = [guard.__dict__ for guard in seen]
     summary["verdict"] = guards.verdict(summary, seen, conditions)
-    return summary, [*kept.findings, *behaved.findings]
+    return summary, judged.findings
 
 
 def _generator(history: History, used: Json) -> Json:

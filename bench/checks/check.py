@@ -55,6 +55,17 @@ class Check:
         }
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What some checks say of one run, and what they found for `findings.jsonl`."""
+
+    checks: list[Check]
+    findings: list[Json]
+
+    def __add__(self, other: Judgement) -> Judgement:
+        return Judgement(self.checks + other.checks, self.findings + other.findings)
+
+
 def upper_bound_95(violations: int, eligible: int) -> float | None:
     """One-sided 95 % upper bound of the rate: Poisson, exact (Garwood, Biometrika 28, 1936); 3/n for none.
 

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks import register, sessions
-from bench.checks.check import FINDINGS_MAX, Check
-from bench.checks.final_read import Judgement
+from bench.checks.check import FINDINGS_MAX, Check, Judgement
 from bench.checks.observed import SEED, Observed, collect
+from bench.checks.story import Story
 from bench.metrics.history import History
-from bench.record import Op
 from bench.results import Json
 
 Ints = NDArray[np.int64]
@@ -28,7 +27,7 @@ SCOPES: Final = ("session", "device", "person")
 def judge(history: History, missing_rows: int) -> Judgement:
     """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
     unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
-    case = _Case(history, collect(history), unknown, set(history.run.get("promises") or ()))
+    case = _Case(Story(history), collect(history), unknown, set(history.run.get("promises") or ()))
     results = [case.real_time()]
     for scope in SCOPES:
         results.append(case.session("read_your_writes", scope, sessions.read_your_writes))
@@ -40,7 +39,7 @@ def judge(history: History, missing_rows: int) -> Judgement:
 
 @dataclass(frozen=True)
 class _Case:
-    history: History
+    story: Story
     observed: Observed
     unknown: str
     promises: set[str]
@@ -99,20 +98,7 @@ class _Case:
         }
 
     def _record(self, i: int) -> Json:
-        """One operation, with times in s since the run began."""
-        operations, row = self.observed.operations, int(self.observed.row[i])
-        at: Json = {"value": int(operations.value[i]), "writes": bool(operations.write[i])}
+        row, value = int(self.observed.row[i]), int(self.observed.operations.value[i])
         if row == SEED:
-            return {"op_id": None, "op": "seed", **at}
-        record = self.history.operations
-        return {
-            "op_id": int(record["op_id"][row]),
-            "op": Op(int(record["op"][row])).name,
-            **at,
-            "session": int(record["session"][row]),
-            "device": int(record["device"][row]),
-            "sent_s": round(int(operations.invoked[i]) / 1e9, 6),
-            "acknowledged_s": round(int(operations.responded[i]) / 1e9, 6)
-            if operations.responded[i] != register.NEVER
-            else None,
-        }
+            return self.story.seed(value)
+        return self.story.operation(row, "write" if self.observed.operations.write[i] else "read", value)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.checks.check import FINDINGS_MAX, Check
+from bench.checks.check import FINDINGS_MAX, Check, Judgement
 from bench.metrics.ragged import distinct
 from bench.results import Json
 
@@ -100,12 +100,6 @@ class Promises:
     durable: bool
     convergence: bool
     read_ack: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    checks: list[Check]
-    findings: list[Json]
 
 
 @dataclass(frozen=True)

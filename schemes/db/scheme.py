@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import UNSET
 
+from schemes import failpoints
 from schemes.db.locks import KeyedLocks
 from schemes.ports import (
     Caller,
@@ -58,6 +59,8 @@ class Database:
         """Called after COMMIT and before the in-process locks go: tells the changes in the order of commits.
 
         An awaitable that it returns is awaited after the locks went and before the acknowledgement."""
+        if failpoints.on and await failpoints.hit("before_push"):
+            return None
         self.publish(changes)
         return None
 
@@ -145,6 +148,8 @@ class Database:
         await self._lock(locks, trace)
         try:
             outcome = await work(changes)
+            if failpoints.on:
+                await failpoints.hit("after_db_commit")
             rest = await self.committed(changes, trace) if _told(changes) else None
         finally:
             self._locks.release(locks)
@@ -186,7 +191,10 @@ class Database:
         return StatePage([wire_state(state) for state in found], total, change_id, more)
 
     async def sync(self, user: int, since: SyncFrom, limit: int, messages: bool, trace: Trace) -> SyncPage:
-        return await self.store.sync(user, since, limit, messages, trace)
+        page = await self.store.sync(user, since, limit, messages, trace)
+        if failpoints.on:
+            await failpoints.hit("sync_after_query_before_reply")
+        return page
 
     async def history(
         self, user: int, conversation: str, from_seq: int, limit: int, trace: Trace

@@ -13,6 +13,8 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Refused, Trace, clock_ns
 from schemes.queue.events import (
     CursorMoved,
@@ -82,6 +84,8 @@ class Applier:
             pairs: Sequence[Pair] = [
                 pair for record in records if (pair := await self._decoded(record)) is not None
             ]
+            if failpoints.on:
+                pairs = await _not_dropped(pairs)
             batch = Batch(self._redis.prefix, self._topic)
             if self._store is not None:
                 pairs = await self._write_mysql(batch, pairs, self._store)
@@ -91,6 +95,9 @@ class Applier:
         except Stopped:
             return False
         self._count(records, len(batch), done)
+        if failpoints.on:
+            askers = [_asker_of(event) for _, event in pairs]
+            await failpoints.hit_each("consumer_after_apply_before_commit", askers, failing=RuntimeError)
         return True
 
     async def assigned(self, positions: Mapping[int, int]) -> None:
@@ -261,3 +268,23 @@ def _add_applied(batch: Batch, pairs: Iterable[Pair]) -> None:
     for record, event in pairs:
         if isinstance(event, CursorMoved | MessageSent):
             batch.add(event, record.partition, record.offset)
+
+
+async def _not_dropped(pairs: Sequence[Pair]) -> list[Pair]:
+    askers = [_asker_of(event) for _, event in pairs]
+    left_out = await failpoints.hit_each("consumer_after_poll", askers, failing=RuntimeError)
+    return [pair for i, pair in enumerate(pairs) if i not in left_out]
+
+
+def _asker_of(event: Event) -> Asker:
+    """Whose change the event tells, as failpoints know it: no operation id goes through the log."""
+    match event:
+        case ReadQueued():
+            return Asker(event.user, "", tuple(item.conversation for item in event.value))
+        case CursorMoved():
+            conversation, _, user = event.key.removeprefix("rs:").rpartition(":")
+            return Asker(int(user), "", (conversation,))
+        case MessageSent():
+            return Asker(event.value.sender, "", (event.key.removeprefix("head:"),))
+        case _:
+            return Asker()

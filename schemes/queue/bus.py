@@ -4,9 +4,12 @@ sessions are its own.  Every server of a topic hears everything."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import msgspec
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Publisher, clock_ns
 from schemes.queue.events import BusMessage, decode_bus, push_of
 from schemes.stores.redis import RedisStore
@@ -48,16 +51,26 @@ class Bus:
     def stats(self) -> dict[str, int]:
         return {**self._counts, "bus_broken": self._subscription.broken}
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> Awaitable[None] | None:
         message = decode_bus(data)
         if not message.tell:
             arrived = self._flushes.get(message.at_ns)
             if arrived is not None and not arrived.done():
                 arrived.set_result(None)
-            return
+            return None
         self._note(clock_ns() - message.at_ns, len(message.tell))
+        if failpoints.on:
+            return self._publish_slowly(message)
         for told in message.tell:
             self._publisher.publish(push_of(told))
+        return None
+
+    async def _publish_slowly(self, message: BusMessage) -> None:
+        """Past a failpoint, push by push.  The bus doesn't know who caused a push, only where."""
+        for told in message.tell:
+            left_out = await failpoints.hit_each("before_push", [Asker(conversations=(told.conversation,))])
+            if not left_out:
+                self._publisher.publish(push_of(told))
 
     def _note(self, hop_ns: int, pushes: int) -> None:
         counts = self._counts

@@ -18,9 +18,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import uvloop
 
+from schemes import failpoints
 from schemes.ports import Refused
 from schemes.protocol import Limits
 from schemes.queue import health
@@ -93,6 +95,9 @@ class Consumer:
         if options.health_port is not None:
             server = await health.serve(self.status, options.health_port)
             leaving.callback(server.close)
+        if options.failpoints is not None:
+            failpoints.switch_on(failpoints.CONSUMER)
+            await leaving.enter_async_context(failpoints.serve(options.failpoints))
         leaving.push_async_callback(self._dead_letters.close)
         await create_topic(options.kafka_bootstrap, options.topic, options.partitions)
         await self._reader.start()
@@ -171,6 +176,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fetch-min-bytes", type=int, default=1)
     parser.add_argument("--fetch-max-wait-ms", type=int, default=500)
     parser.add_argument("--health-port", type=int, help="answer /healthz, /readyz, /metrics, /status there")
+    parser.add_argument(
+        "--failpoints",
+        type=Path,
+        metavar="SOCKET",
+        help="for tests: take FAILPOINT frames there, one per line",
+    )
     for name in SERVERS_OWN:
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     return parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv))

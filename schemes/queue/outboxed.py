@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from schemes import failpoints
 from schemes.db.scheme import Note
 from schemes.ports import Trace
 from schemes.queue import events
@@ -42,6 +43,8 @@ class Outboxed(Queue):
         return write
 
     async def committed(self, changes: Changes, trace: Trace) -> Awaitable[None] | None:
+        if failpoints.on and await failpoints.hit("after_commit_before_produce"):
+            return None
         self._relay.wake()
         return None
 

@@ -16,7 +16,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Refused
+from schemes.protocol import user_number
 from schemes.stores.driver import StoreError
 from schemes.stores.kafka import TOO_LARGE, EventLog
 from schemes.stores.outbox import Outbox, Row, Waiting
@@ -153,6 +156,8 @@ class Relay:
             self._counts["outbox_too_large"] += 1
         else:
             raise BrokerSaysNo(repr(error))
+        if failpoints.on:
+            await failpoints.hit_each("relay_after_produce_before_mark", [_asker_of(row) for row in rows])
         await self._outbox.delete(rows)
         self._waiting = Waiting(max(0, self._waiting.rows - len(rows)), self._waiting.since_ms)
 
@@ -171,6 +176,14 @@ class Relay:
 
     async def _look(self) -> None:
         self._waiting = await self._outbox.look()
+
+
+def _asker_of(row: Row) -> Asker:
+    """Whose log, or which conversation's head, the event is of; no operation id goes through the outbox."""
+    key = row.key.decode()
+    if key.startswith("head:"):
+        return Asker(conversations=(key.removeprefix("head:"),))
+    return Asker(user_number(key))
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

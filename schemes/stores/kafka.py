@@ -36,6 +36,8 @@ from aiokafka.errors import (
     TopicAlreadyExistsError,
 )
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Refused
 
 log = logging.getLogger(__name__)
@@ -165,9 +167,12 @@ class Handover:
 
 
 class _Item:
-    __slots__ = ("handover", "key", "partition", "value")
+    __slots__ = ("asker", "handover", "key", "partition", "value")
 
-    def __init__(self, key: bytes, value: bytes, partition: int, handover: Handover) -> None:
+    def __init__(
+        self, key: bytes, value: bytes, partition: int, handover: Handover, asker: Asker | None
+    ) -> None:
+        self.asker = asker
         self.key = key
         self.value = value
         self.partition = partition
@@ -281,7 +286,8 @@ class EventLog:
 
     def _enqueue(self, events: Sequence[tuple[bytes, bytes, int]]) -> Handover:
         handover = Handover(len(events), asyncio.get_running_loop().time() + self._ack_deadline_s)
-        self._queue += [_Item(key, value, partition, handover) for key, value, partition in events]
+        asker = failpoints.asker() if failpoints.on else None
+        self._queue += [_Item(key, value, partition, handover, asker) for key, value, partition in events]
         self._outstanding += len(events)
         self._wake.set()
         return handover
@@ -299,6 +305,9 @@ class EventLog:
     async def _append(self, item: _Item) -> None:
         """Until the producer has the event: what raises here was certainly not written, so trying again
         neither doubles it nor moves it behind its successors."""
+        if item.asker is not None and await failpoints.hit_each("after_ack_before_produce", [item.asker]):
+            self._settled(item, None)
+            return
         while True:
             try:
                 future = await self._producer.send(

@@ -48,6 +48,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+from schemes import failpoints
 from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
 from schemes.protocol import DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Advanced, Conversation, Reached, Sent
@@ -507,6 +508,8 @@ class MySQL:
                 result = await work(session, ahead)
                 if also is not None:
                     await also(session, result)
+                if failpoints.on:
+                    await failpoints.hit("in_txn_before_commit")
                 committing = True
                 await session.write("COMMIT")
             except ConnectionLost:
