@@ -62,7 +62,7 @@ POINTS: Final[dict[str, Point]] = {
 """`after_ack_before_produce` is where the log's pump gives an event to the producer: after the
 acknowledgement where a server doesn't wait for the broker, before it where it does."""
 
-ARMING: Final = ("pause", "sleep", "crash", "error", "drop")
+ARMING: Final = ("note", "pause", "sleep", "crash", "error", "drop")
 ASKING: Final = ("release", "wait", "hits", "clear")
 
 

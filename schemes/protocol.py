@@ -567,9 +567,10 @@ class ControlRequest(Struct, omit_defaults=True):
 
     FAILPOINT {name, action, user, conversation, op_id} where the server was started with `--failpoints`.
     What is left out fits everybody; `op_id` is a READ's op_id, a SEND's client_msg_id, else a request's id.
-    pause | sleep {ms} | crash | error | drop, {count}: what the next `count` who come to the point will meet.
-    release: whoever pauses there goes on.  wait {count, timeout_ms}: answered at that many hits, or when the
-    time is over.  hits: asks.  clear: forgets all.  Each is answered with the hits so far."""
+    note | pause | sleep {ms} | crash | error | drop, {count}: what the next `count` who come to the point
+    will meet; `note` keeps the hit, and that is all.  release: whoever pauses there goes on.
+    wait {count, timeout_ms}: answered at that many hits, or when the time is over.  hits: asks.
+    clear: forgets all.  Each is answered with the hits so far."""
 
     type: str
     id: str = ""

@@ -91,6 +91,12 @@ async def test_who_pauses_waits_for_release(switched_on: None) -> None:
     await asyncio.wait_for(met("after_db_commit", ANN), 1)
 
 
+async def test_a_note_only_keeps_the_hit(switched_on: None) -> None:
+    await tell("before_push", "note", count=0)
+    assert not await met("before_push", ANN)
+    assert [hit.action for hit in await tell("before_push", "hits")] == ["note"]
+
+
 async def test_waiting_for_a_hit_that_does_not_come_ends(switched_on: None) -> None:
     await tell("after_db_commit", "pause", user="u1")
     assert await tell("after_db_commit", "wait", timeout_ms=10) == []
@@ -143,7 +149,7 @@ async def test_each_hit_is_a_line_in_the_log(switched_on: None, caplog: pytest.L
     ("name", "action", "more", "says"),
     [
         ("befor_push", "pause", {}, "no failpoint 'befor_push'; known: in_txn_before_commit"),
-        ("before_push", "explode", {}, "action is one of pause, sleep"),
+        ("before_push", "explode", {}, "action is one of note, pause, sleep"),
         ("after_db_commit", "drop", {}, "nothing to drop"),
         ("consumer_after_poll", "pause", {}, "is in the consumer, not here"),
         ("before_push", "sleep", {}, "sleep wants ms above 0, got 0"),

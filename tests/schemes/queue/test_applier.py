@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec import Raw
 
+from schemes import failpoints
 from schemes.ports import Trace
+from schemes.protocol import ControlRequest
 from schemes.queue import applier as module
 from schemes.queue.applier import Applier, Marks
-from schemes.queue.events import MARKER, CursorMoved, CursorValue, Marked, ReadQueued, encode
+from schemes.queue.events import (
+    MARKER,
+    CursorMoved,
+    CursorValue,
+    HeadValue,
+    Marked,
+    MessageSent,
+    ReadQueued,
+    encode,
+)
 from schemes.queue.health import Status
 from schemes.read_state import Conversation
 from schemes.stores.kafka import KafkaUnavailable
@@ -131,3 +142,33 @@ def test_a_mark_is_found_again_by_what_it_said_or_was_cut_to() -> None:
     direct = Conversation("d", "direct", (1, 2))
     assert [marks.source(1, direct, seq).device for seq in (5, 7, 6)] == ["phone", "tablet", "phone"]
     assert marks.source(1, direct, 7).offset == 4
+
+
+# --- failpoints
+
+
+@pytest.fixture
+def switched_on() -> Iterator[None]:
+    failpoints.switch_on(failpoints.CONSUMER)
+    yield
+    failpoints.switch_off()
+
+
+async def test_a_dropped_record_is_passed_by_and_the_others_are_applied(switched_on: None) -> None:
+    sent = encode(MessageSent(key="head:g", value=HeadValue(3, 1, 2), tell=Raw(b"[]")))
+    queued = encode(ReadQueued(key="u3", value=[Marked("g", 1)], user=3, at=1, origin="", device=""))
+    applier, redis, _, _ = make()
+    for name in ("consumer_after_poll", "consumer_after_apply_before_commit"):
+        await failpoints.answer(ControlRequest("FAILPOINT", name=name, action="note", count=0, user="u3"))
+    drop = ControlRequest("FAILPOINT", name="consumer_after_poll", action="drop", conversation="d")
+    await failpoints.answer(drop)
+    assert await applier.apply([record(i, value) for i, value in enumerate((sent, MOVED, queued))])
+    ((keys, _),) = redis.calls
+    assert "head:g" in keys
+    assert "rs:d:1" not in keys
+    hits = (await failpoints.answer(ControlRequest("FAILPOINT", action="hits"))).hits or []
+    assert [(hit.name, hit.action, hit.user, hit.conversation) for hit in hits] == [
+        ("consumer_after_poll", "drop", "u1", "d"),
+        ("consumer_after_poll", "note", "u3", "g"),
+        ("consumer_after_apply_before_commit", "note", "u3", "g"),
+    ]
