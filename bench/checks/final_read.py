@@ -185,7 +185,7 @@ def _within(kept: _Kept, writes: Writes, held: Cursors) -> tuple[Check, list[Jso
 
 
 def _witness(writes: Writes, rows: Ints) -> Json:
-    """The acknowledged operation that reached furthest."""
+    """The operation that reached furthest of these."""
     if not len(rows):
         return {"operation": None}
     last = rows[np.argmax(writes.value[rows])]
@@ -221,7 +221,8 @@ def _messages(kept: _Kept, messages: Messages) -> tuple[Check, list[Json]]:
 
 def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
     """Cursors that a fresh connection shows other than the store holds them, if nothing explains it that was
-    answered after the store was read, or never.  Before the drain was complete, anything explains more."""
+    answered after the store was read, or never.  Before the drain was complete, anything explains more.  The
+    operation that a finding names is the one that brought the store to where it is, answered or not."""
     shown, store, writes = evidence.shown, evidence.store_read, evidence.reads
     keys = _Keys(store, shown, writes)
     held, later = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
@@ -232,6 +233,9 @@ def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
     ahead = (shown.value > truth) & (shown.value > later[keys.of(shown)]) & evidence.drained
     wrong = np.flatnonzero((truth >= 0) & ((shown.value < truth) | ahead))
     ages = _ages_s(evidence, wrong)
+    of_shown, of_write = keys.of(shown), keys.of(writes)
+    known = (writes.operation != NO_OPERATION) & (writes.value <= np.maximum(held, 0)[of_write])
+    concerned = np.flatnonzero(known & np.isin(of_write, of_shown[wrong]))
     wrong = wrong[np.argsort([-(ages[int(i)] or 0.0) for i in wrong], kind="stable")]
 
     def tell(i: int) -> Json:
@@ -243,7 +247,7 @@ def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
             "shown": int(shown.value[i]),
             "store": int(truth[i]),
             "age_s": ages[i],
-        }
+        } | _witness(writes, concerned[of_write[concerned] == of_shown[i]])
 
     unknown = evidence.unknown or ("" if len(shown.value) else "the API was not read at the end")
     if not evidence.drained:
