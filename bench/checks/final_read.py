@@ -222,7 +222,7 @@ def _messages(kept: _Kept, messages: Messages) -> tuple[Check, list[Json]]:
 def _stale(evidence: Evidence, promises: Promises) -> tuple[Check, list[Json]]:
     """Cursors that a fresh connection shows other than the store holds them, if nothing explains it that was
     answered after the store was read, or never.  Before the drain was complete, anything explains more.  The
-    operation that a finding names is the one that brought the store to where it is, answered or not."""
+    operation that a finding names reached furthest without going beyond the store, answered or not."""
     shown, store, writes = evidence.shown, evidence.store_read, evidence.reads
     keys = _Keys(store, shown, writes)
     held, later = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)

@@ -198,7 +198,16 @@ def test_stale_at_the_end_with_its_proven_age() -> None:
     finding = judgement.findings[0]
     assert (finding["kind"], finding["shown"], finding["store"]) == ("stale", 5, 7)
     assert finding["age_s"] == 7.0  # shown at 9 s; 6 was acknowledged at 2 s
+    assert finding["operation"] == {"op_id": 2, "value": 7, "acknowledged_ns": 4 * S}
     assert not one(judge(history, replace(KEPT, convergence=False)), STALE).promised
+
+
+def test_what_is_missing_at_the_end_may_be_what_nobody_was_told_of() -> None:
+    judgement = judge(case((6, 2 * S, True), (7, 0, True), (9, 0, True), store=7, shown=6), KEPT)
+    (finding,) = judgement.findings
+    assert (finding["kind"], finding["age_s"]) == ("stale", None)
+    assert finding["operation"] == {"op_id": 2, "value": 7, "acknowledged_ns": 0}
+    assert judge(case(store=3, shown=2), KEPT).findings[0]["operation"] is None
 
 
 def test_the_api_ahead_of_the_store_is_told_apart() -> None:
