@@ -93,8 +93,9 @@ class Process:
 
     async def end(self) -> None:
         """There is nothing to be kept."""
-        self._process.kill()
-        await asyncio.to_thread(self._process.join)
+        if self._process.pid is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
 
     def _said(self) -> str:
         return self._log.read_text()[-500:] if self._log.exists() else ""
@@ -200,7 +201,6 @@ class QueueCase(Case):
         self.processes: list[Process] = []
         self._folder = Path(tempfile.mkdtemp(prefix="anomaly-"))
         self._everywhere = Everywhere(self)
-        self._beside_read = 5
 
     @property
     def points(self) -> Points:
@@ -265,7 +265,7 @@ class QueueCase(Case):
         try:
             await super().stop()
         finally:
-            await asyncio.gather(*(consumer.end() for consumer in self.consumers))
+            await asyncio.gather(*(process.end() for process in self.processes))
             shutil.rmtree(self._folder)
 
     # --- what is waited for
@@ -323,14 +323,11 @@ class QueueCase(Case):
     # --- people
 
     async def talk_beside(self) -> None:
-        """As elsewhere, but nobody looks before it has arrived; and Dan reads one message at a time."""
+        """As elsewhere, but nobody looks before it has arrived."""
         if not self.row.beside:
             return
         dan, eve = await self.device(DAN), await self.device(EVE)
-        last = (await eve.send("beside"))["seq"]
-        for seq in range(self._beside_read + 1, last + 1):
-            await dan.read("beside", seq)
-        self._beside_read = last
+        await dan.read("beside", (await eve.send("beside"))["seq"])
         await self.settle()
         for device in (dan, eve):
             await device.state("beside")
