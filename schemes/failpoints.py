@@ -240,6 +240,8 @@ async def answer(request: p.ControlRequest) -> p.ControlReply:
         raise Refused("UNSUPPORTED", "this process was started without --failpoints")
     name, action = request.name, request.action
     match = _match(request)
+    if action in (*ARMING, "release", "wait") and name not in POINTS:
+        raise Refused("BAD_REQUEST", f"no failpoint {name!r}; known: {', '.join(POINTS)}")
     if action in ARMING:
         _check(request)
         _registry.arm(name, _Rule(action, match, request.count or None, request.ms))
@@ -264,9 +266,7 @@ def _match(request: p.ControlRequest) -> Match:
 
 
 def _check(request: p.ControlRequest) -> None:
-    point = POINTS.get(request.name)
-    if point is None:
-        raise Refused("BAD_REQUEST", f"no failpoint {request.name!r}; known: {', '.join(POINTS)}")
+    point = POINTS[request.name]
     if point.process != _registry.process:
         raise Refused("BAD_REQUEST", f"{request.name} is in the {point.process}, not here: tell it there")
     if request.action == "drop" and not point.dropped:

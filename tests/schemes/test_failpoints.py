@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bench.control import Control, ControlError
 from schemes import failpoints
 from schemes import protocol as p
 from schemes.__main__ import main
 from schemes.failpoints import CONSUMER, POINTS, Asker, hit, hit_each
 from schemes.ports import Refused
+from tests.bench.load.servers import SECRET, memory_server
 from tests.contract.arms import Arm
 from tests.contract.world import World
 
@@ -149,6 +151,8 @@ async def test_each_hit_is_a_line_in_the_log(switched_on: None, caplog: pytest.L
     ("name", "action", "more", "says"),
     [
         ("befor_push", "pause", {}, "no failpoint 'befor_push'; known: in_txn_before_commit"),
+        ("befor_push", "wait", {}, "no failpoint 'befor_push'"),
+        ("befor_push", "release", {}, "no failpoint 'befor_push'"),
         ("before_push", "explode", {}, "action is one of note, pause, sleep"),
         ("after_db_commit", "drop", {}, "nothing to drop"),
         ("consumer_after_poll", "pause", {}, "is in the consumer, not here"),
@@ -187,6 +191,18 @@ async def test_the_control_door_takes_the_frame() -> None:
     finally:
         failpoints.switch_off()
         await world.stop()
+
+
+def test_a_server_has_them_if_it_was_started_so() -> None:
+    with memory_server("--control", "--failpoints") as server:
+        door = Control(f"{server.url}{p.CONTROL_PATH}", SECRET)
+        assert door.ask("FAILPOINT", name="before_push", action="pause").hits == []
+        door.close()
+    with memory_server("--control") as server:
+        door = Control(f"{server.url}{p.CONTROL_PATH}", SECRET)
+        with pytest.raises(ControlError, match="UNSUPPORTED: this process was started without --failpoints"):
+            door.ask("FAILPOINT", name="before_push", action="pause")
+        door.close()
 
 
 def test_failpoints_need_the_control_door() -> None:
