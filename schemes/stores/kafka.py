@@ -480,9 +480,10 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Records in the log that are not applied yet, as of the last fetch.  Local: `end_offsets` would wait
         up to half a second behind the consumer's own long poll."""
         total = 0
-        for partition, following in self._next.items():
-            high = self._consumer.highwater(TopicPartition(self.topic, partition))
-            total += max(0, (high or 0) - following)
+        for where in self._consumer.assignment():  # in a rebalance `_next` still has those that are gone
+            following = self._next.get(where.partition)
+            if following is not None:
+                total += max(0, (self._consumer.highwater(where) or 0) - following)
         return total
 
     def uncommitted(self) -> int:

@@ -82,8 +82,9 @@ class Points:
             raise NotRun(f"{len(hits)} of {count} came to {name} within {REACHED_MS} ms")
         return hits
 
-    async def release(self, name: str) -> None:
-        await self._tell(name=name, action="release")
+    async def release(self, name: str, **match: Any) -> None:
+        """Lets everybody go who waits there, or those of this rule."""
+        await self._tell(name=name, action="release", **match)
 
     async def hits(self, name: str = "") -> list[p.FailpointHit]:
         return await self._tell(name=name, action="hits")

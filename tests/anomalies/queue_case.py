@@ -274,12 +274,11 @@ class QueueCase(Case):
         if not self.variant.stuck:
             await super().settle()
 
-    async def committed(self) -> None:
-        """Until the consumers have committed what they have applied: a successor gets none of it again."""
-        await self.settle()
+    async def committed(self, *consumers: Consumer) -> None:
+        """Until these, or all, have committed what they have applied: a successor gets none of it again."""
 
         async def all_committed() -> bool:
-            for consumer in self.consumers:
+            for consumer in consumers or self.consumers:
                 status = await consumer.status()
                 moved = {k: v for k, v in status["positions"].items() if v}
                 if moved.items() - status["committed"].items():
