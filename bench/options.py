@@ -165,6 +165,8 @@ def _arm(scheme: str, given: Mapping[str, str]) -> Arm:
     if unknown := [name for name in given if name not in known]:
         offered = ", ".join(f"--{name}" for name in known) or "no options of its own"
         raise BadOptions(f"--{unknown[0]} is no option of the {scheme} scheme, which has {offered}.")
+    if conflict := SCHEMES[scheme].conflict(given):
+        raise BadOptions(conflict)
     return Arm(scheme, {name: given.get(name, about.default) for name, about in known.items()})
 
 

@@ -27,6 +27,14 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """Values of a scheme's options that make no scheme together, and why."""
+
+    values: Mapping[str, str]
+    why: str
+
+
+@dataclass(frozen=True)
 class Scheme:
     """A way of keeping read/unread state.  `build` and `consumer` are `module:function`, imported on use.
 
@@ -41,6 +49,16 @@ class Scheme:
     consumer: str | None = None
     consumer_options: tuple[str, ...] = ()
     """Which of the server's options, and of the services' addresses, the consumer is given too."""
+    conflicts: tuple[Conflict, ...] = ()
+
+    def conflict(self, options: Mapping[str, str]) -> str | None:
+        """What is wrong with these options together; what is not given has its default."""
+        defaults = {name: about.default for name, about in self.options.items()}
+        for conflict in self.conflicts:
+            if conflict.values.items() <= {**defaults, **options}.items():
+                named = " with ".join(f"--{name} {value}" for name, value in conflict.values.items())
+                return f"{named} makes no scheme: {conflict.why}"
+        return None
 
     def promised(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
         """What may be relied on with these options; those that are not named have their defaults."""
@@ -111,6 +129,16 @@ SCHEMES: dict[str, Scheme] = {
                 "acknowledged after COMMIT and the broker (the article's), or when the broker has it",
                 {"queue_first": "an acknowledged READ is in the broker, not yet in MySQL"},
             ),
+            "publish": Option(
+                ("direct", "outbox"),
+                "direct",
+                "who gives the events of a change to the broker: the request, after COMMIT (the article's),"
+                " or a relay, from a table that the change's own transaction wrote them to",
+                {
+                    "direct": "a server that dies between COMMIT and the broker leaves Redis behind MySQL",
+                    "outbox": "acknowledged after COMMIT; what is committed reaches Redis, whoever dies",
+                },
+            ),
             "queue-tick": Option(
                 ("0", "2"), "0", "milliseconds that the server collects events before it sends them"
             ),
@@ -126,5 +154,12 @@ SCHEMES: dict[str, Scheme] = {
         ("durable", "convergence", "total_unread", "complete_sync"),
         consumer="schemes.queue.consumer:main",
         consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order", "topic"),
+        conflicts=(
+            Conflict(
+                {"queue-order": "queue_first", "publish": "outbox"},
+                "an outbox is written in the transaction of a change, and queue_first acknowledges before"
+                " there is one. Leave out one of the two.",
+            ),
+        ),
     ),
 }

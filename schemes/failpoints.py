@@ -55,6 +55,7 @@ POINTS: Final[dict[str, Point]] = {
     "after_commit_before_produce": Point(SERVER, "the events, which are acknowledged all the same"),
     "after_ack_before_produce": Point(SERVER, "the event, which counts as produced"),
     "after_produce_before_ack": Point(SERVER),
+    "relay_after_produce_before_mark": Point(SERVER),
     "consumer_after_poll": Point(CONSUMER, "the record, which is passed by and committed"),
     "consumer_after_apply_before_commit": Point(CONSUMER),
 }

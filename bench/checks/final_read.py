@@ -316,7 +316,7 @@ def _stale(evidence: Evidence, promises: Promises, story: Told) -> tuple[Check, 
     truth = held[keys.of(shown)]
     ahead = (shown.value > truth) & (shown.value > later[keys.of(shown)]) & evidence.drained
     wrong = np.flatnonzero((truth >= 0) & ((shown.value < truth) | ahead))
-    missed = _missed(evidence, wrong)
+    missed = _missed(evidence, wrong, truth)
     ages = {i: _age_s(evidence, i, missed[i]) for i in missed}
     wrong = wrong[np.argsort([-(ages[int(i)] or 0.0) for i in wrong], kind="stable")]
 
@@ -344,24 +344,29 @@ def _stale(evidence: Evidence, promises: Promises, story: Told) -> tuple[Check, 
     return _result(kept, int(np.count_nonzero(truth >= 0)), wrong, tell)
 
 
-def _missed(evidence: Evidence, wrong: Ints) -> dict[int, int | None]:
-    """For each of these entries of `shown`, the write above it that was acknowledged first; None if none ever
-    was."""
+def _missed(evidence: Evidence, wrong: Ints, truth: Ints) -> dict[int, int | None]:
+    """For each of these entries of `shown`, the write above it that was acknowledged first; if none ever was,
+    the unanswered one that reached furthest of those that the store can have; None if there is none."""
     shown, writes = evidence.shown, evidence.reads
     keys = _Keys(shown, writes)
     of_shown, of_write = keys.of(shown), keys.of(writes)
-    told = (writes.acknowledged > 0) & (writes.operation != NO_OPERATION)
-    rows = np.flatnonzero(told & np.isin(of_write, of_shown[wrong]))
+    named = writes.operation != NO_OPERATION
+    rows = np.flatnonzero(named & np.isin(of_write, of_shown[wrong]))
     first: dict[int, int | None] = {}
     for i in wrong.tolist():
         mine = rows[(of_write[rows] == of_shown[i]) & (writes.value[rows] > shown.value[i])]
-        first[i] = int(mine[np.argmin(writes.acknowledged[mine])]) if len(mine) else None
+        told = mine[writes.acknowledged[mine] > 0]
+        held = mine[writes.value[mine] <= truth[i]]
+        if len(told):
+            first[i] = int(told[np.argmin(writes.acknowledged[told])])
+        else:
+            first[i] = int(held[np.argmax(writes.value[held])]) if len(held) else None
     return first
 
 
 def _age_s(evidence: Evidence, i: int, missed: int | None) -> float | None:
     """How long `missed` had been acknowledged when entry i was shown."""
-    if missed is None:
+    if missed is None or not evidence.reads.acknowledged[missed]:
         return None
     since = int(evidence.reads.acknowledged[missed])
     return round(max(0, int(evidence.shown_at[i]) - since) / 1e9, 6)

@@ -29,11 +29,12 @@ from schemes.ports import (
 )
 from schemes.protocol import ConversationState, DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Changes, Conversation, MessageIds, pushes_of
-from schemes.stores.mysql import OPERATION_S, MySQL
-from schemes.stores.rows import Draft, Marking, MemberState
+from schemes.stores.mysql import OPERATION_S, Also, MySQL
+from schemes.stores.rows import Draft, Marking, MemberState, Stored
 from schemes.stores.times import now_ms
 
 T = TypeVar("T")
+Note = Callable[[Changes, T], None]
 
 CLIENT_MSG_ID_BYTES: Final = 36
 
@@ -63,6 +64,10 @@ class Database:
         self.publish(changes)
         return None
 
+    def also(self, changes: Changes, note: Note[T]) -> Also[T] | None:
+        """What the transaction of these changes writes besides; `note` puts its result among them."""
+        return None
+
     def publish(self, changes: Changes) -> None:
         """Hands every push of the changes to the hub."""
         for push in pushes_of(changes, self.receipt_members):
@@ -80,10 +85,8 @@ class Database:
         async def work(changes: Changes) -> SendOutcome:
             at = now_ms()
             draft = Draft(self._ids.next(at), caller.user, client_msg_id, body, at)
-            stored = await self.store.send(where, draft, trace)
-            if not stored.duplicate:
-                changes.sent = stored.sent
-                changes.advanced += [stored.advanced] if stored.advanced else []
+            stored = await self.store.send(where, draft, trace, self.also(changes, _note_sent))
+            _note_sent(changes, stored)
             sent = stored.sent
             return SendOutcome(sent.message_id, sent.seq, sent.sent_time, stored.duplicate)
 
@@ -93,8 +96,9 @@ class Database:
         wanted = await self.resolve(caller.user, items, trace)
 
         async def work(changes: Changes) -> list[ReadOutcome]:
-            markings = await self.store.read(caller.user, wanted, now_ms(), trace)
-            changes.advanced += [marking.advanced for marking in markings if marking.advanced]
+            also = self.also(changes, _note_marked)
+            markings = await self.store.read(caller.user, wanted, now_ms(), trace, also)
+            _note_marked(changes, markings)
             by_id = {marking.conversation_id: marking for marking in markings}
             return [_read_outcome(by_id[item.conversation]) for item in items]
 
@@ -107,8 +111,9 @@ class Database:
         wanted = await self.resolve(caller.user, items, trace)
 
         async def work(changes: Changes) -> list[DeliveredOutcome]:
-            markings = await self.store.deliver(caller.user, wanted, now_ms(), trace)
-            changes.reached += [marking.reached for marking in markings if marking.reached]
+            also = self.also(changes, _note_marked)
+            markings = await self.store.deliver(caller.user, wanted, now_ms(), trace, also)
+            _note_marked(changes, markings)
             by_id = {marking.conversation_id: marking for marking in markings}
             return [_delivered_outcome(by_id[item.conversation]) for item in items]
 
@@ -245,6 +250,17 @@ def _owners(user: int, conversations: Iterable[Conversation]) -> list[int]:
         if peer is not None:
             owners.add(peer)
     return sorted(owners)
+
+
+def _note_sent(changes: Changes, stored: Stored) -> None:
+    if not stored.duplicate:
+        changes.sent = stored.sent
+        changes.advanced += [stored.advanced] if stored.advanced else []
+
+
+def _note_marked(changes: Changes, markings: Sequence[Marking]) -> None:
+    changes.advanced += [marking.advanced for marking in markings if marking.advanced]
+    changes.reached += [marking.reached for marking in markings if marking.reached]
 
 
 def _told(changes: Changes) -> bool:

@@ -1,8 +1,8 @@
 """What the consumer does with a batch of records: decode, (`queue_first`: write MySQL,) apply to Redis.
 
 It returns when all of the batch is in its place.  While a store is away the same batch is tried again, so
-that nothing overtakes.  A record that cannot be read goes to the dead letters and never blocks its
-partition."""
+that nothing overtakes.  A record that cannot be read, or that the script breaks off at, goes to the dead
+letters and never blocks its partition."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from schemes.queue.events import (
 )
 from schemes.queue.health import Status
 from schemes.queue.recovery import Lost, Recovery
-from schemes.queue.script import APPLY, Batch, channel_of, offsets_key
+from schemes.queue.script import ALWAYS, APPLY, Batch, channel_of, offsets_key
 from schemes.read_state import Conversation
 from schemes.stores.kafka import KafkaUnavailable, Record
 from schemes.stores.mysql import MySQL
-from schemes.stores.redis import RedisStore, RedisUnavailable
+from schemes.stores.redis import RedisStore, RedisUnavailable, ScriptFailed
 from schemes.stores.rows import QueuedMark
 from schemes.stores.times import now_ms
 
@@ -94,7 +94,11 @@ class Applier:
                 pairs = await self._write_mysql(batch, pairs, self._store)
             _add_applied(batch, pairs)
             ends = {record.partition: record.offset + 1 for record in records}
-            done = await self._to_redis(batch, ends)
+            try:
+                done = await self._to_redis(batch, ends)
+            except ScriptFailed as why:
+                log.warning("the batch is applied one by one: %s", why)
+                done = await self._one_by_one(batch, records, ends)
         except Stopped:
             return False
         self._count(records, len(batch), done)
@@ -118,10 +122,30 @@ class Applier:
             return record, decode(record.value)
         except Poison as why:
             reason = str(why)
-        log.warning("partition %d offset %d is no event: %s", record.partition, record.offset, reason)
+        await self._give_up(record, reason)
+        return None
+
+    async def _give_up(self, record: Record, reason: str) -> None:
+        log.error("partition %d offset %d is a dead letter: %s", record.partition, record.offset, reason)
         await self._until_done(lambda: self._dead_letters.put(record, reason))
         self._status.dead_letters += 1
-        return None
+
+    async def _one_by_one(self, batch: Batch, records: Sequence[Record], ends: Mapping[int, int]) -> int:
+        """Something in the batch will never be applied: gives that up, and how many were applied."""
+        found = {(record.partition, record.offset): record for record in records}
+        done = 0
+        for partition, offset, one in batch.singles():
+            try:
+                # this offset is not passed before what was read there is in its place, or given up
+                done += await self._to_redis(one, {partition: offset} if offset != ALWAYS else {})
+            except ScriptFailed as why:
+                record = found.pop((partition, offset), None)
+                if record is not None:
+                    await self._give_up(record, str(why))
+                else:
+                    log.error("what MySQL has for %s cannot be applied: %s", one.keys[1], why)
+        await self._to_redis(Batch(self._redis.prefix, self._topic), ends)
+        return done
 
     async def _to_redis(self, batch: Batch, ends: Mapping[int, int]) -> int:
         began = clock_ns()

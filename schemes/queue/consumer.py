@@ -38,7 +38,7 @@ from schemes.stores.times import now_ms
 log = logging.getLogger(__name__)
 
 CANNOT_START = 3
-SERVERS_OWN = ("queue-tick", "redis-exclusive", "warm-up")
+SERVERS_OWN = ("publish", "queue-tick", "redis-exclusive", "warm-up")
 """Options of a server that mean nothing here."""
 HEARTBEAT_S = 0.25
 HEARTBEAT_LIFE_MS = 2000

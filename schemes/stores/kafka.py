@@ -66,6 +66,9 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "fetch_max_wait_ms": 500,
 }
 
+TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
+"""What no second attempt will change."""
+
 Keyed: TypeAlias = tuple[bytes, bytes]
 """An event for the log: the key that its order belongs to, and its bytes."""
 
@@ -150,6 +153,13 @@ class Handover:
             raise Refused("UNAVAILABLE", f"the broker did not take the event: {self._error}")
         if self._left:
             raise Refused("UNAVAILABLE", "the broker did not acknowledge the event in time")
+
+    async def answered(self) -> BaseException | None:
+        """Waits, without a deadline, until each event has its answer; the first that was no success."""
+        while self._left:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._error
 
     def _expire(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -303,7 +313,7 @@ class EventLog:
                 future = await self._producer.send(
                     self.topic, item.value, key=item.key, partition=item.partition
                 )
-            except (MessageSizeTooLargeError, RecordTooLargeError) as why:
+            except TOO_LARGE as why:
                 self._settled(item, why)
                 return
             except KafkaTimeoutError:  # its buffer stayed full for request_timeout_ms: the broker is away
@@ -470,9 +480,10 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Records in the log that are not applied yet, as of the last fetch.  Local: `end_offsets` would wait
         up to half a second behind the consumer's own long poll."""
         total = 0
-        for partition, following in self._next.items():
-            high = self._consumer.highwater(TopicPartition(self.topic, partition))
-            total += max(0, (high or 0) - following)
+        for where in self._consumer.assignment():  # in a rebalance `_next` still has those that are gone
+            following = self._next.get(where.partition)
+            if following is not None:
+                total += max(0, (self._consumer.highwater(where) or 0) - following)
         return total
 
     def uncommitted(self) -> int:

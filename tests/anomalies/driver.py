@@ -37,11 +37,13 @@ from tests.contract.client import Client, Frame
 
 SECRET: Final = b"anomalies"
 REACHED_MS: Final = 4000
+SETTLE_MS: Final = 8000
 REDIS_DATABASE: Final = 14
 ANN, BOB, CYD, DAN, EVE = 1, 2, 3, 8, 9
 SEEDS: Final = (  # seq 1, 3, 5 are of the first, 2, 4, 6 of the second
     p.SeedConversation("d", "direct", [ANN, BOB], 6, [5, 6]),
     p.SeedConversation("e", "direct", [ANN, CYD], 6, [5, 6]),
+    p.SeedConversation("g", "group", [ANN, BOB, CYD], 6, [5, 6, 6]),
     p.SeedConversation("beside", "direct", [DAN, EVE], 6, [5, 6]),
 )
 """`beside` is nobody's business: what happens there must never be accused."""
@@ -80,8 +82,9 @@ class Points:
             raise NotRun(f"{len(hits)} of {count} came to {name} within {REACHED_MS} ms")
         return hits
 
-    async def release(self, name: str) -> None:
-        await self._tell(name=name, action="release")
+    async def release(self, name: str, **match: Any) -> None:
+        """Lets everybody go who waits there, or those of this rule."""
+        await self._tell(name=name, action="release", **match)
 
     async def hits(self, name: str = "") -> list[p.FailpointHit]:
         return await self._tell(name=name, action="hits")
@@ -267,6 +270,12 @@ class Case:
         for node in self.nodes:
             await node.stop()
 
+    async def settle(self) -> None:
+        """Until nothing is on its way any more.  Raises NotRun."""
+        left = (await self.nodes[0].control("DRAIN", timeout_ms=SETTLE_MS)).get("left")
+        if left:
+            raise NotRun(f"did not drain: {left}")
+
     def redis(self) -> RedisStore:
         """A client of one's own to the scheme's Redis, to be closed."""
         return RedisStore(self.options["redis-url"], exclusive=True)
@@ -322,9 +331,7 @@ class Case:
     async def finish(self, root: Path) -> RunFolder:
         """Drains, reads MySQL and, on fresh connections, the API, and gives the folder of it all."""
         await self.talk_beside()
-        left = (await self.nodes[0].control("DRAIN", timeout_ms=4000)).get("left")
-        if left:
-            raise NotRun(f"did not drain: {left}")
+        await self.settle()
         for device in self._devices:
             await device.close()
         self.record.drained = clock_ns()

@@ -9,17 +9,21 @@ import pytest
 from bench.services import Stack
 from tests.anomalies import judging
 from tests.anomalies.driver import Case
+from tests.anomalies.queue_case import QueueCase
 from tests.anomalies.rows import ALL
 from tests.anomalies.table import Outcome, Row, Variant
 
 pytestmark = pytest.mark.services
+
+CASES: dict[str, type[Case]] = {"queue": QueueCase}
+"""By scheme, where servers in this process are not enough."""
 
 
 async def run(row: Row, variant: Variant, stack: Stack, root: Path, *, broken: bool) -> str:
     """Empty if the variant shows what it should, else why not.  Raises whatever kept the row from being
     run."""
     with pytest.MonkeyPatch.context() as patch:
-        case = Case(row, variant, stack, patch)
+        case = CASES.get(row.scheme, Case)(row, variant, stack, patch)
         try:
             await case.start()
             await row.recipe(case)

@@ -147,7 +147,8 @@ def test_a_cache_that_was_not_read_is_unknown() -> None:
 def test_where_a_cursor_started_is_no_operation() -> None:
     seeded = Writes(ints([2]), ints([5]), ints([9]), ints([1]), ints([NO_OPERATION]))
     evidence = collecting.Evidence(
-        seeded, seeded, Messages(*(ints([]) for _ in range(4)), seeded), cursors({5: 9}), cursors({}), READ_AT,
+        seeded, seeded, Messages(*(ints([]) for _ in range(4)), seeded), cursors({5: 9}), cursors({}),
+        READ_AT,
         cursors({5: 3}), ints([READ_AT]), ints([1]), "", True,
     )  # fmt: skip
     (finding,) = judge(evidence, Cached(cursors({}), cursors({}), False), PROMISED, Bare()).findings

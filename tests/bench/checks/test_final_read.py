@@ -225,6 +225,17 @@ def test_stale_at_the_end_with_its_proven_age() -> None:
     assert not one(judge(history, replace(KEPT, convergence=False)), STALE).promised
 
 
+def test_what_is_missing_at_the_end_may_be_what_nobody_was_told_of() -> None:
+    judgement = judge(case((6, 2 * S, True), (7, 0, True), (9, 0, True), store=7, shown=6), KEPT)
+    (finding,) = judgement.findings
+    assert (finding["kind"], finding["age_s"]) == ("stale", None)
+    assert [(record["part"], record["op_id"]) for record in finding["records"]] == [
+        ("write", 2), ("held", None), ("read", 77)
+    ]  # fmt: skip
+    records = judge(case(store=3, shown=2), KEPT).findings[0]["records"]
+    assert [record["part"] for record in records] == ["held", "read"]
+
+
 def test_the_api_ahead_of_the_store_is_told_apart() -> None:
     judgement = judge(case(store=3, shown=4), KEPT)
     assert judgement.findings[0]["kind"] == "ahead of the store"

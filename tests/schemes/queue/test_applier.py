@@ -27,7 +27,7 @@ from schemes.queue.events import (
 from schemes.queue.health import Status
 from schemes.read_state import Conversation
 from schemes.stores.kafka import KafkaUnavailable
-from schemes.stores.redis import RedisStore, RedisUnavailable, Script
+from schemes.stores.redis import RedisStore, RedisUnavailable, Script, ScriptFailed
 
 MOVED = encode(CursorMoved(key="rs:d:1", value=CursorValue(5, 5, 1), tell=Raw(b"[]")))
 
@@ -39,9 +39,12 @@ class Redis(RedisStore):
         super().__init__("redis://nowhere")
         self.calls: list[tuple[Sequence[str], list[Any]]] = []
         self.away_times = 0
+        self.breaks_at = ""
 
     async def script(self, trace: Trace | None, script: Script, keys: Sequence[str], args: Any) -> Any:
         self.calls.append((list(keys), list(args)))
+        if self.breaks_at in keys:
+            raise ScriptFailed(f"at {self.breaks_at}")
         if len(self.calls) <= self.away_times:
             raise RedisUnavailable("away")
         return (len(keys) - 1) // 2
@@ -92,6 +95,22 @@ async def test_poison_goes_to_the_dead_letters_and_the_offset_passes_it() -> Non
     assert "JSON" in box.letters[0][1]
     assert redis.calls[0][1][2:5] == [1, 2, 9]
     assert (status.dead_letters, status.retries) == (1, 2)
+
+
+async def test_what_the_script_breaks_off_at_is_a_dead_letter_and_the_rest_is_applied() -> None:
+    applier, redis, box, status = make()
+    redis.breaks_at = "rs:bad:1"
+    bad = encode(CursorMoved(key="rs:bad:1", value=CursorValue(5, 5, 1), tell=Raw(b"[]")))
+    assert await applier.apply([record(7, MOVED), record(8, bad), record(9, MOVED)])
+    assert box.letters == [(8, "at rs:bad:1")]
+    whole, *singles, last = redis.calls
+    assert len(whole[0]) == 7
+    assert [(keys[1], args[2:5]) for keys, args in singles] == [
+        ("rs:d:1", [1, 2, 7]), ("rs:bad:1", [1, 2, 8]), ("rs:d:1", [1, 2, 9]),
+    ]  # fmt: skip
+    assert [args[5:] for _, args in singles] == [whole[1][5:14], whole[1][14:23], whole[1][23:]]
+    assert (last[0], last[1][2:]) == (["applied:t"], [1, 2, 10])
+    assert (status.applied, status.dead_letters, status.retries) == (2, 1, 0)
 
 
 async def test_while_redis_is_away_the_same_batch_is_tried_again() -> None:

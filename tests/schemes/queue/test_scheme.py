@@ -253,6 +253,17 @@ async def test_a_broken_subscription_is_told_and_comes_back(make: Make) -> None:
     assert world.pushes.change_ids(ANN) == [1]
 
 
+async def test_what_cannot_be_read_on_the_bus_is_told_and_the_next_is_heard(make: Make) -> None:
+    world = await make()
+    await world.scheme._redis.command(None, "PUBLISH", world.scheme._bus._channel, b'{"at_ns":1,"tell":[x]}')
+    await until_lost(world.pushes, 1)
+    assert "pushes could not be read" in world.pushes.lost_reasons[0]
+    await world.read(ANN, "d", 6)
+    await world.settle()
+    assert world.pushes.change_ids(ANN) == [1]
+    assert world.scheme.stats()["bus_poison"] == 1
+
+
 async def until_lost(pushes: Pushes, times: int) -> None:
     give_up = time.monotonic() + 5
     while len(pushes.lost_reasons) < times:
