@@ -26,6 +26,7 @@ from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
+from bench.load.shares import ProbeUsers, choose_probe_users
 from bench.options import Arm, RunOptions
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
 from bench.services import ServicesError, Stack, bring_up, mariadb
@@ -77,6 +78,7 @@ class Load:
 
     population: people.Population
     plan: planning.Plan
+    probe_users: ProbeUsers
 
     @classmethod
     def of(cls, options: RunOptions) -> Load:
@@ -97,7 +99,8 @@ class Load:
             measure_s=options.duration_s,
             reads_per_mark=options.reads_per_mark,
         )
-        return cls(population, planning.make(population, wanted))
+        plan = planning.make(population, wanted)
+        return cls(population, plan, choose_probe_users(population, plan))
 
 
 @dataclass
@@ -372,6 +375,7 @@ class _Attempt:
             nonce=self._secret[:6],
             secret=self._secret if options.auth == "hmac" else None,
             workers=options.workers,
+            probe_devices=self._load.probe_users.devices,
             delivered_window_s=options.delivered_window_s,
             web_port=WEB_PORT if options.web else None,
         )
@@ -385,7 +389,7 @@ class _Attempt:
     def _components(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         if self._fleet is not None:
-            found["generator"] = [pid for pids in self._fleet.pids().values() for pid in pids]
+            found |= cores.parts_of_generator(self._fleet.pids())
         if self._processes is not None:
             found |= self._processes.pids()
         return found | {name: list(service.pids) for name, service in self._stack.services.items()}
@@ -509,6 +513,11 @@ class _Attempt:
                 "ack": {"send": ack, "read": "queued" if queued else ack},
                 "receipt_members": schemes.protocol.Limits().receipt_members,
                 "workers": options.workers,
+                "probe_users": {
+                    "users": len(load.probe_users.devices),
+                    "worker": options.workers,
+                    "planned_share": round(load.probe_users.planned_share, 6),
+                },
                 "history": {"direct": options.history[0], "group": options.history[1]},
                 "cache": options.cache if "redis" in scheme.needs else None,
                 "attention_factor": load.plan.options.attention_factor,
