@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from bench import guards
 from bench.checks import cursors, evidence, final_read
 from bench.expressions import parse
-from bench.metrics import flow, lags, load, operations, resources
+from bench.metrics import flow, headline, lags, load, operations, probe_users, resources
 from bench.metrics.history import History
 from bench.metrics.visible import visible
 from bench.results import Json, RunFolder, write_text
@@ -51,6 +51,8 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     kept = final_read.judge(evidence.collect(history, record["missing"]), evidence.promises(history))
     behaved = cursors.judge(history, record["missing"])
     checks = [*kept.checks, *behaved.checks]
+    generator, probes = _generator(history, used), probe_users.summarise_probe_users(history)
+    lag = lags.summarise(told, visible(history), str(history.run.get("scheme")))
     summary: Json = {
         "schema_version": SCHEMA_VERSION,
         **{name: manifest.get(name) for name in ("tool_version", "run_id", "command", "started_at")},
@@ -58,10 +60,11 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "verdict": {},
         "run": history.run,
         "load": load.summarise_load(history),
-        "operations": done,
-        "lag": lags.summarise(told, visible(history), str(history.run.get("scheme"))),
+        "operations": _with_floors(done, generator, probes),
+        "lag": _with_floors(lag, generator, probes),
         "consistency": {"checks": [check.to_dict() for check in checks]},
-        "generator": _generator(history, used),
+        "generator": generator,
+        "probe_users": probes,
         "resources": used,
         "stores": resources.store_work(used, done, resources.states_read(history)),
         "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
@@ -85,7 +88,7 @@ def _generator(history: History, used: Json) -> Json:
     cores, rss = figures.get("cpu_cores_mean"), figures.get("rss_bytes_max")
     return {
         **lag,
-        "resolution_floor_us": _floor_us(lag["send_lag_us"], said),
+        "resolution_floor_us": load.floor_us(lag["send_lag_us"], int(said.get("receive_error_us") or 0)),
         "cpu_cores": cores,
         "cpu_cores_by_worker": resources.by_worker(history),
         "cpu_us_per_operation": round(cores * history.window.seconds * 1e6 / sent, 2)
@@ -98,10 +101,15 @@ def _generator(history: History, used: Json) -> Json:
     }
 
 
-def _floor_us(send_lag: Json, said: Mapping[str, Any]) -> int | None:
-    """f: what the instrument itself adds at p99.  Below 100 samples the largest send lag stands for it."""
-    late = send_lag["p99"] if send_lag["p99"] is not None else send_lag["max"]
-    return None if late is None else late + int(said.get("receive_error_us") or 0)
+def _with_floors(figures: Json, generator: Json, probes: Json | None) -> Json:
+    """Adds to each entry the resolution of those who gave its headline."""
+    floor = generator["resolution_floor_us"]
+    of_probes = (probes or {}).get("resolution_floor_us")
+    best = floor if of_probes is None else of_probes
+    return {
+        name: entry | {"resolution_floor_us": best if entry["from"] == headline.PROBES else floor}
+        for name, entry in figures.items()
+    }
 
 
 def _bytes_per_user(history: History, rss: int | None) -> int | None:

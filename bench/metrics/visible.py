@@ -29,6 +29,8 @@ class Visible:
     right: NDArray[np.float64]
     flapped: int
     """Probes whose value was seen, was gone again, and came back."""
+    by_probes: bool = False
+    """The probe users' process took its times."""
 
     def intervals(self) -> Intervals:
         """In µs."""
@@ -53,6 +55,7 @@ def visible(history: History) -> Visible:
     mine = np.flatnonzero(probe >= 0)
     probe, poll, index = probe[mine], poll[mine], index[mine]
     return _intervals(
+        history.probe_worker is not None,
         probes,
         probe,
         operations["sent"][poll],
@@ -69,7 +72,9 @@ def _probe_of(probes: Marks, conversation: Ints, actor: Ints, sent: Ints) -> Int
     return last_before(of, probes.acknowledged, asked, sent + 1)
 
 
-def _intervals(probes: Marks, probe: Ints, sent: Ints, answered: Ints, shows: Bools) -> Visible:
+def _intervals(
+    by_probes: bool, probes: Marks, probe: Ints, sent: Ints, answered: Ints, shows: Bools
+) -> Visible:
     n = len(probes.row)
     never = np.iinfo(np.int64).max
     last_absent = np.zeros(n, np.int64)
@@ -83,4 +88,4 @@ def _intervals(probes: Marks, probe: Ints, sent: Ints, answered: Ints, shows: Bo
     left = np.maximum(0, last_absent - probes.acknowledged).astype(np.float64)
     right = np.where(settled_at == never, np.inf, (settled_at - probes.acknowledged).astype(np.float64))
     flapped = (first_present < never) & (first_present < last_absent)
-    return Visible(left[polled], right[polled], int(np.count_nonzero(flapped)))
+    return Visible(left[polled], right[polled], int(np.count_nonzero(flapped)), by_probes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.compare import FLOORS
+from bench.metrics.headline import ENOUGH, GAP_SHARE, GAP_US, PROBES
 from bench.metrics.operations import STAGES
 from bench.report import figures
 from bench.report.document import Table
@@ -16,6 +17,8 @@ from bench.results import Json
 LAG_NAMES: Final = (*LAGS, "durable", "cache", "queue")
 TOLERATED: Final = 0.01
 BESIDE: Final = {"generator": "generator (not under test)", "machine": "machine (everything)"}
+APART: Final = "!"
+"""Marks a cross-check that is not what the headline says."""
 RARELY: Final = "*"
 """Marks a percentile with fewer than ten samples beyond it."""
 
@@ -44,26 +47,51 @@ def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
 
 
 def how_fast(summary: Json) -> Table:
-    floor = summary["generator"]["resolution_floor_us"]
     rows = []
     for name, figure in summary["operations"].items():
-        latency, service = figure["latency_us"], figure["service_us"]
+        latency, service, floor = figure["latency_us"], figure["service_us"], figure["resolution_floor_us"]
         errors = ", ".join(f"{n:,} {code}" for code, n in figure["errors"].items())
         rows.append(
             (
                 name,
-                figures.count(figure["count"]),
+                samples(figure["from"], latency),
                 *(quantile(latency, level, floor) for level in ("p50", "p99", "p999", "max")),
                 quantile(service, "p99", floor),
+                cross_check(figure["cross_check"], "latency_us"),
                 errors or "0",
             )
         )
     return Table(
         "How fast (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "errors"),
+        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "p99 of others", "errors"),
         tuple(rows),
         f"Response from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few; "
-        "≥ unanswered ones took at least that long.",
+        f"≥ unanswered ones took at least that long.{_whose(summary)}",
+    )
+
+
+def samples(source: str | None, q: Mapping[str, Any]) -> str:
+    """How many samples a headline has, and whose they are."""
+    return f"{figures.count(q['n'])}{' probes' if source == PROBES else ''}"
+
+
+def cross_check(other: Mapping[str, Any] | None, name: str) -> str:
+    """The p99 of those who did not give the headline."""
+    if other is None:
+        return MISSING
+    return f"{other['from']} {quantile(other[name], 'p99')}{APART if other['p99_apart'] else ''}"
+
+
+def _whose(summary: Json) -> str:
+    """Who the probe users are, if there are any."""
+    probes = summary["probe_users"]
+    if not probes:
+        return ""
+    return (
+        f" Of {figures.count(probes['users'])} probe users (a process of their own, kernel receive stamps, "
+        f"{figures.percent(probes['load_share'], 2)} of the load) where they have {ENOUGH:,} samples, else of "
+        f"all; beside it the p99 of the load users, or the probes'. {APART} further off than "
+        f"{GAP_US // 1000} ms and {GAP_SHARE:.0%}."
     )
 
 
@@ -115,7 +143,7 @@ def _pushes(load: Json) -> str:
 
 
 def how_far_behind(summary: Json) -> Table:
-    lag, floor = summary["lag"], summary["generator"]["resolution_floor_us"]
+    lag = summary["lag"]
     rows: list[tuple[str, ...]] = []
     absent: dict[str, list[str]] = {}
     for name in LAG_NAMES:
@@ -125,19 +153,20 @@ def how_far_behind(summary: Json) -> Table:
         if not entry["available"]:
             absent.setdefault(figures.unavailable(entry["why_not"]), []).append(name)
             continue
-        q = entry["quantiles"]
+        q, floor = entry["quantiles"], entry["resolution_floor_us"]
         rows.append(
             (
                 _lag_title(name),
-                figures.count(entry["count"]),
+                samples(entry["from"], q),
                 *(quantile(q, level, floor) for level in ("p50", "p99", "p999", "max")),
+                cross_check(entry["cross_check"], "quantiles"),
                 figures.count(entry["undelivered"]),
                 figures.count(entry["censored"]),
             )
         )
     return Table(
         "How far behind (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "undelivered", "censored"),
+        ("", "n", "p50", "p99", "p99.9", "max", "p99 of others", "undelivered", "censored"),
         tuple(rows),
         "; ".join(f"{', '.join(names)} {why}" for why, names in absent.items()),
     )
