@@ -141,10 +141,12 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
             yield f"{name}.{field}", "", operation[field], None
         yield from _quantiles(f"{name}.latency", operation["latency_us"])
         yield from _quantiles(f"{name}.service", operation["service_us"])
+        yield from _others(f"{name}.latency", operation["cross_check"], "latency_us")
     for name, lag in summary["lag"].items():
         if lag["available"]:
             yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
             yield from _quantiles(f"lag.{name}", lag["quantiles"])
+            yield from _others(f"lag.{name}", lag["cross_check"], "quantiles")
     for check in summary["consistency"]["checks"]:
         yield f"violations.{check['name']}", "", check["violations"], check["eligible"]
     yield from _quantiles("generator.send_lag", summary["generator"]["send_lag_us"])
@@ -152,6 +154,11 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
         yield f"{name}.cpu_cores_mean", "cores", used["cpu_cores_mean"], None
         yield f"{name}.cpu_s_per_1000_messages", "s", used["cpu_s_per_1000_messages"], None
         yield f"{name}.rss_bytes_max", "bytes", used["rss_bytes_max"], None
+
+
+def _others(name: str, cross_check: Json | None, of: str) -> Iterator[tuple[str, str, Any, int]]:
+    if cross_check is not None:
+        yield from _quantiles(f"{name}.of_{cross_check['from']}", cross_check[of])
 
 
 def _quantiles(name: str, figures: Json) -> Iterator[tuple[str, str, Any, int]]:

@@ -201,14 +201,15 @@ def _table(content: Json) -> Table:
 def _pair(content: Json, title: str, path: str) -> tuple[str, ...]:
     """p50 | p99: values of `figures`, marks of the middle block's Q."""
     name = path.replace("operations.", "").replace(".latency_us", "").replace(".quantiles", "")
-    floor, cells = content["resolution_floor_us"], []
+    floors = {level: _row(content, f"{name}.{level}").get("resolution_floor_us") for level in LEVELS}
+    cells = []
     for arm in content["arms"]:
         q: Any = arm["summary"]
         for step in path.split("."):
             q = (q or {}).get(step)
         values = {level: _row(content, f"{name}.{level}")["values"].get(arm["label"]) for level in LEVELS}
         shown: Mapping[str, Any] = {**(q or {}), **values}
-        cells.append(" | ".join(tables.quantile(shown, level, floor) for level in LEVELS))
+        cells.append(" | ".join(tables.quantile(shown, level, floors[level]) for level in LEVELS))
     return (title, *cells)
 
 

@@ -89,9 +89,9 @@ def _whose(summary: Json) -> str:
         return ""
     return (
         f" Of {figures.count(probes['users'])} probe users (a process of their own, kernel receive stamps, "
-        f"{figures.percent(probes['load_share'], 2)} of the load) where they have {ENOUGH:,} samples, else of "
-        f"all; beside it the p99 of the load users, or the probes'. {APART} further off than "
-        f"{GAP_US // 1000} ms and {GAP_SHARE:.0%}."
+        f"{figures.percent(probes['load_share'], 2)} of the load) where they have {ENOUGH:,} samples, else "
+        f"of all; others: the load users, or the probe users. {APART} more than {GAP_US // 1000} ms and "
+        f"{GAP_SHARE:.0%} apart."
     )
 
 
@@ -160,7 +160,7 @@ def how_far_behind(summary: Json) -> Table:
                 samples(entry["from"], q),
                 *(quantile(q, level, floor) for level in ("p50", "p99", "p999", "max")),
                 cross_check(entry["cross_check"], "quantiles"),
-                figures.count(entry["undelivered"]),
+                f"{figures.count(entry['undelivered'])} of {figures.count(entry['eligible'])}",
                 figures.count(entry["censored"]),
             )
         )
