@@ -14,8 +14,10 @@ from typing import Final
 GENERATOR: Final = "generator"
 """Load workers, probe users and Locust's master; sampled in parts, `generator/0` and so on."""
 STRICT_FROM: Final = 4
+PROBE_USERS: Final = f"{GENERATOR}/probe_users"
 REAL_TIME_PRIORITY: Final = 1
-"""Of SCHED_RR: before all that is not real-time, behind all that is.  Needs root or CAP_SYS_NICE."""
+"""Of SCHED_RR: before all that is not real-time, behind all that is; probe users, whose times count most and
+who do little, go before load users.  Needs root or CAP_SYS_NICE."""
 
 
 def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
@@ -29,6 +31,7 @@ def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
     if cores >= STRICT_FROM:
         return f"generator: core 0 · under test: {cores - 1} of {cores} cores"
     first = _schedule(_generator_pids(components), os.SCHED_RR, REAL_TIME_PRIORITY)
+    _schedule(components.get(PROBE_USERS, ()), os.SCHED_RR, REAL_TIME_PRIORITY + 1)
     return f"generator: core 0{', first in line' if first else ''} · under test: all {cores} cores"
 
 

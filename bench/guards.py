@@ -212,21 +212,22 @@ def _generator_cpu(summary: Json) -> Guard:
 
 
 def _probe_users(summary: Json) -> Guard:
-    probes = summary["probe_users"] or {}
-    used = probes.get("cpu_cores")
-    told = "there were no probe users: they are a tenth of at least ten users"
-    if probes:
-        busy = "its CPU was not sampled" if used is None else f"it used {used:.0%} of a core"
-        told = (
-            f"{probes['users']} probe users in a process of their own, {_share(probes)} of the load: {busy}"
-        )
+    probes = summary["probe_users"]
+    if not probes:
+        told = "there were no probe users: they are a tenth of the users, if there are ten"
+        return Guard("probe_users", OK, None, PROBES_BUSY, told, "")
+    used = probes["cpu_cores"]
+    unstamped = bool(probes["operations"]) and not probes["stamps"]["clean"]
+    busy = "its CPU was not sampled" if used is None else f"it used {used:.0%} of a core"
     return Guard(
-        "probe_users_idle",
-        _by(False, float(used or 0) > PROBES_BUSY),
+        "probe_users",
+        _by(False, unstamped or float(used or 0) > PROBES_BUSY),
         used,
         PROBES_BUSY,
-        told,
-        "Times of a busy process are late, its kernel stamps apart: lower --rate, or give it a quieter core.",
+        f"{probes['users']} probe users in a process of their own, {_share(probes)} of the load: {busy}"
+        + (", and the kernel stamped none of its replies" if unstamped else ""),
+        "A busy process is late to send, and without the kernel's stamps late to notice: lower --rate, or quiet "
+        "the machine.",
     )
 
 

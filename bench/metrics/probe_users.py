@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 
+from bench.cores import PROBE_USERS
 from bench.metrics import load, resources
 from bench.metrics.history import History
 from bench.metrics.quantiles import summarise
 from bench.record import Op, Rx
 from bench.results import Json
 
-COMPONENT: Final = "generator/probe_users"
 STAMP_ERROR_US: Final = 5
 """A kernel's stamp is known this well on CLOCK_MONOTONIC (`bench/load/stamps.py`)."""
 CLEAN_SHARE: Final = 0.99
@@ -40,7 +40,7 @@ def summarise_probe_users(history: History) -> Json | None:
         "planned_share": said["planned_share"],
         "load_share": round(int(np.count_nonzero(users & own)) / everybody, 6) if everybody else None,
         "operations": int(np.count_nonzero(own)),
-        "cpu_cores": resources.cores_of(history, COMPONENT),
+        "cpu_cores": resources.cores_of(history, PROBE_USERS),
         "send_lag_us": lag,
         "stamps": {rx.name.lower(): int(stamps[rx]) for rx in Rx},
         "user_space_late_us": summarise(late),
