@@ -226,8 +226,8 @@ def _probe_users(summary: Json) -> Guard:
         PROBES_BUSY,
         f"{probes['users']} probe users in a process of their own, {_share(probes)} of the load: {busy}"
         + (", and the kernel stamped none of its replies" if unstamped else ""),
-        "A busy process is late to send, and without the kernel's stamps late to notice: lower --rate, or quiet "
-        "the machine.",
+        "A busy process is late to send, and without the kernel's stamps late to notice: lower --rate, or "
+        "quiet the machine.",
     )
 
 

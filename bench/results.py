@@ -13,7 +13,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     tool, tool_version, run_id, command, started_at (ISO 8601, UTC)
     ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
-                    ack: {send, read}, receipt_members, ...
+                    ack: {send, read}, receipt_members, probe_users: {users, worker: number of their process,
+                    planned_share}, ...
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}
     window          {start, measure, measure_end, drain_end}: ns of CLOCK_MONOTONIC
     deaths          [{component, at_s: seconds since window.start, phase, message: names victim and second}]

@@ -11,6 +11,7 @@ import pytest
 from bench.metrics import headline
 from bench.metrics.history import History
 from bench.metrics.operations import timed, timed_best
+from bench.metrics.probe_users import summarise_probe_users
 from bench.metrics.quantiles import bounds, summarise
 from bench.record import Op
 from bench.results import Json, RunFolder
@@ -128,8 +129,8 @@ def test_the_resolution_is_that_of_whoever_gave_the_headline(tmp_path: Path) -> 
 
 
 def test_replies_without_a_stamp_of_their_own_cost_resolution(tmp_path: Path) -> None:
-    _, figures = made(tmp_path, coalesced=0.05)
-    probes = figures["probe_users"]
+    probes = summarise_probe_users(History(build(tmp_path, probe_every=2, coalesced=0.05)[0]))
+    assert probes is not None
     assert probes["stamps"]["coalesced"] > 0
     assert probes["stamps"]["none"] == 0
     assert probes["user_space_late_us"]["p50"] == pytest.approx(350, abs=2)
@@ -137,11 +138,12 @@ def test_replies_without_a_stamp_of_their_own_cost_resolution(tmp_path: Path) ->
 
 
 def test_a_kernel_without_stamps_is_said(tmp_path: Path) -> None:
-    _, figures = made(tmp_path, coalesced=1.0)
-    probes = figures["probe_users"]
+    figures = summarize(build(tmp_path, probe_every=2, coalesced=1.0)[0])
+    probes, visible = figures["probe_users"], figures["lag"]["visible"]
     assert probes["stamps"]["clean"] == 0
     assert probes["receive_error_us"] is probes["resolution_floor_us"] is None
-    assert figures["operations"]["SEND"]["resolution_floor_us"] == figures["generator"]["resolution_floor_us"]
+    assert visible["from"] == "probes"
+    assert visible["resolution_floor_us"] == figures["generator"]["resolution_floor_us"]
 
 
 # --- chance -----------------------------------------------------------------------------------------------
