@@ -242,7 +242,7 @@ def _cross_check(summary: Json) -> Guard:
     checked = {
         name: entry
         for name, entry in (summary["operations"] | lags).items()
-        if entry["cross_check"] is not None and entry["cross_check"]["p99_apart"] is not None
+        if (entry.get("cross_check") or {}).get("p99_apart") is not None
     }
     apart = {name: entry for name, entry in checked.items() if entry["cross_check"]["p99_apart"]}
     gaps = [abs(entry["cross_check"]["p99_gap_us"]) for entry in checked.values()]

@@ -107,7 +107,7 @@ def _with_floors(figures: Json, generator: Json, probes: Json | None) -> Json:
     of_probes = (probes or {}).get("resolution_floor_us")
     best = floor if of_probes is None else of_probes
     return {
-        name: entry | {"resolution_floor_us": best if entry["from"] == headline.PROBES else floor}
+        name: entry | {"resolution_floor_us": best if entry.get("from") == headline.PROBES else floor}
         for name, entry in figures.items()
     }
 
@@ -146,7 +146,7 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
         if lag["available"]:
             yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
             yield from _quantiles(f"lag.{name}", lag["quantiles"])
-            yield from _others(f"lag.{name}", lag["cross_check"], "quantiles")
+            yield from _others(f"lag.{name}", lag.get("cross_check"), "quantiles")
     for check in summary["consistency"]["checks"]:
         yield f"violations.{check['name']}", "", check["violations"], check["eligible"]
     yield from _quantiles("generator.send_lag", summary["generator"]["send_lag_us"])

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import locust  # isort: skip  # first: it patches the process
 
+import logging
+
 from bench.load.worker import Worker, main
 
 
@@ -16,6 +18,7 @@ class ProbeUsers(Worker):
     """Spawns its users with a runner of its own."""
 
     def _do_spawn(self, users: int) -> None:
+        logging.getLogger("locust.runners").setLevel(logging.ERROR)  # it would warn of what the next lines do
         self._runner = self._environment.create_local_runner()
         self._runner.start(users, spawn_rate=users)  # all at once: the engine paces its handshakes itself
 

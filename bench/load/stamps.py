@@ -11,6 +11,7 @@ import _socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,7 +96,8 @@ class StampedEngine(Engine):
 
     def _socket(self, family: int, kind: int, protocol: int) -> Any:
         socket = super()._socket(family, kind, protocol)
-        socket.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        with suppress(OSError):  # a kernel that has none: the record says so of every row
+            socket.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         return socket
 
     def _ready(self, connection: Connection) -> None:

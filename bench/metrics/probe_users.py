@@ -51,7 +51,7 @@ def summarise_probe_users(history: History) -> Json | None:
 
 def _receive_error_us(clean: int, replies: int, late_p99: int | None) -> int | None:
     """p99 of how wrong the time of a reply is.  What has no stamp of its own is as late as those that have
-    one would have been without; None where the kernel gave none."""
+    one would have been without; None where too few have one to say so."""
     if not clean:
         return None
     return STAMP_ERROR_US if clean >= CLEAN_SHARE * replies else late_p99

@@ -138,21 +138,24 @@ def _gauges(all_series: Series, parts: list[str]) -> dict[str, int]:
 def by_worker(history: History) -> list[float]:
     """CPU, in cores, of each load worker over the measured window.  Sampled as one, all workers are taken to
     be equally busy."""
-    parts = sorted(component for component, _ in _of_generator(history, "cpu_s"))
-    found = [cores_of(history, part) for part in parts if part.partition("/")[2].isdecimal()]
-    used = [cores for cores in found if cores is not None]
-    whole = cores_of(history, "generator")
+    if history.window.seconds <= 0:
+        return []
+    used = {part: _mean(cpu_s, history.window) for part, cpu_s in _of_generator(history, "cpu_s")}
     workers = int(history.run.get("workers") or 1)
-    return used if whole is None else [round(whole / workers, 4)] * workers
+    if "generator" in used:
+        return [round(used["generator"] / workers, 4)] * workers
+    return [cores for part, cores in used.items() if part.partition("/")[2].isdecimal()]
 
 
 def cores_of(history: History, part: str) -> float | None:
     """CPU, in cores, of one sampled part over the measured window; None if it was not sampled."""
-    window, sampled = history.window, series(history).get((part, "cpu_s"))
-    if window.seconds <= 0 or sampled is None:
-        return None
+    sampled = series(history).get((part, "cpu_s"))
+    return _mean(sampled, history.window) if sampled is not None and history.window.seconds > 0 else None
+
+
+def _mean(cpu_s: tuple[Floats, Floats], window: Window) -> float:
     start, end = window.measure / 1e9, window.measure_end / 1e9
-    return round(_between(*growth(*sampled), start, end) / window.seconds, 4)
+    return round(_between(*growth(*cpu_s), start, end) / window.seconds, 4)
 
 
 def rss_before_connecting(history: History) -> int | None:

@@ -157,9 +157,9 @@ def how_far_behind(summary: Json) -> Table:
         rows.append(
             (
                 _lag_title(name),
-                samples(entry["from"], q),
+                samples(entry.get("from"), q),
                 *(quantile(q, level, floor) for level in ("p50", "p99", "p999", "max")),
-                cross_check(entry["cross_check"], "quantiles"),
+                cross_check(entry.get("cross_check"), "quantiles"),
                 f"{figures.count(entry['undelivered'])} of {figures.count(entry['eligible'])}",
                 figures.count(entry["censored"]),
             )
