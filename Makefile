@@ -7,14 +7,15 @@ BIN := .venv/bin
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python bench test fast lint speed clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations clean
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
 	@echo "make bench    set up, then: bench run $(ARGS)      (ARGS=\"…\" for another run)"
-	@echo "make test     set up, then everything that checks this project, with real services"
+	@echo "make test     set up (and Node.js), then everything that checks this project, with real services"
 	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
 	@echo "make speed    how fast the harness itself is; wants a quiet machine"
+	@echo "make proof-mutations   thousands of mutants of a clean record against the checks; docs/evidence/mutations.md"
 	@echo "make clean    remove .venv and caches (results stay)"
 
 setup:
@@ -23,10 +24,13 @@ setup:
 setup-python:
 	@tools/setup.sh python
 
+setup-test:
+	@tools/setup.sh test
+
 bench: setup
 	@$(FILES); $(BIN)/bench run $(ARGS)
 
-test: setup lint
+test: setup-test lint
 	@$(FILES); $(BIN)/pytest -m "not speed"
 
 fast: setup-python lint
@@ -38,6 +42,11 @@ lint: setup-python
 
 speed: setup
 	@$(FILES); $(BIN)/pytest -m speed
+
+proof-mutations: setup-python
+	@mkdir -p docs/evidence
+	@$(BIN)/python -m bench.selftest.scores > docs/evidence/mutations.md.new
+	@mv docs/evidence/mutations.md.new docs/evidence/mutations.md
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -150,6 +150,10 @@ def _undelivered(run: Run) -> float | None:
     return float(sum(told)) if told else None
 
 
+def _badge(cause: str) -> Callable[[Run], float | None]:
+    return lambda run: _quantiles(run, "badge", "error_s_per_user_hour").get(cause)
+
+
 def _wrong(name: str) -> Callable[[Run], float | None]:
     """Violations of a check; None where it could not see everything."""
 
@@ -187,7 +191,8 @@ def _processes(run: Run) -> float | None:
 
 
 def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], float | None]:
-    """How much the component's own counters grew per acknowledged SEND; 0 where it is not used."""
+    """How much the component's own counters grew per acknowledged SEND; 0 where it is not used, None behind a
+    server of somebody else's."""
 
     def of(run: Run) -> float | None:
         messages = _quantiles(run, "operations", "SEND").get("ok")
@@ -195,7 +200,7 @@ def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], flo
         if not messages:
             return None
         if used is None:
-            return 0.0
+            return None if run.summary["run"].get("url") else 0.0
         grown = used.get("counters") or {}
         known = [grown[name] for name in counters if name in grown]
         return sum(known) / messages if known else None
@@ -226,8 +231,13 @@ FIGURES: Final = (
             _bounded(level, "lag", name, "quantiles"),
             _floor("lag", name),
         )
-        for name in ("receipt", "own_device", "visible", "message")
+        for name in ("receipt", "own_device", "visible", "message", "durable", "cache", "queue")
         for level in ("p50", "p99")
+    ),
+    Figure("queue_events_behind", "count", lambda run: _quantiles(run, "lag", "queue", "events").get("max")),
+    *(
+        Figure(f"badge_error_s_per_user_hour.{cause}", "s", _badge(cause))
+        for cause in ("total", "late", "lost", "resurrected")
     ),
     Figure("pushes_undelivered", "count", _undelivered),
     Figure("stale_reads", "count", _wrong("linearizable")),

@@ -27,7 +27,7 @@ def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
     everything = set(range(cores))
     under_test = everything - {0} if cores >= STRICT_FROM else everything
     for component, pids in components.items():
-        _bind(pids, {0} if _is_generator(component) else under_test)
+        _bind(pids, {0} if is_generator(component) else under_test)
     if cores >= STRICT_FROM:
         return f"generator: core 0 · under test: {cores - 1} of {cores} cores"
     first = _schedule(_generator_pids(components), os.SCHED_RR, REAL_TIME_PRIORITY)
@@ -49,12 +49,13 @@ def parts_of_generator(pids: Mapping[str, Sequence[int]]) -> dict[str, list[int]
     return {f"{GENERATOR}/{part}": of for part, of in parts.items() if of}
 
 
-def _is_generator(component: str) -> bool:
+def is_generator(component: str) -> bool:
+    """Whether it is one of its parts."""
     return component.partition("/")[0] == GENERATOR
 
 
 def _generator_pids(components: Mapping[str, Sequence[int]]) -> list[int]:
-    return [pid for component, pids in components.items() if _is_generator(component) for pid in pids]
+    return [pid for component, pids in components.items() if is_generator(component) for pid in pids]
 
 
 def _bind(pids: Sequence[int], cores: set[int]) -> None:

@@ -154,13 +154,13 @@ def _outcomes(summary: Json) -> Guard:
 
 
 def _record(summary: Json) -> Guard:
-    missing, twice = summary["record"]["missing"], summary["record"]["twice"]
+    record = summary["record"]
     return Guard(
         "record_complete",
-        _by(bool(missing or twice)),
-        missing + twice,
+        _by(bool(record["problem_count"])),
+        record["problem_count"],
         0,
-        f"{missing} rows of the record are missing, {twice} are there twice",
+        "; ".join(record["problems"]) or "every row is there once, and possible",
         "Part of what happened is unknown, so that no check can pass. Was the disk or /dev/shm full?",
     )
 
@@ -299,16 +299,25 @@ def _internal_errors(summary: Json) -> Guard:
 
 def _drained(summary: Json) -> Guard:
     drained = summary["drained"]
+    told = {
+        None: f"whether anything was on its way is not known{_why_not(summary, 'DRAIN')}",
+        False: "something was still on its way when the drain ended",
+        True: "nothing was on its way",
+    }
     return Guard(
         "drained",
         WARN if drained is False else OK,
         None if drained is None else float(drained),
         1,
-        "something was still on its way when the drain ended"
-        if drained is False
-        else "nothing was on its way",
+        told[drained],
         "What counts as undelivered may only have been late: the load is above what the scheme can carry.",
     )
+
+
+def _why_not(summary: Json, request: str) -> str:
+    """Why the control door could not be asked; empty where it could."""
+    why = (summary.get("not_available") or {}).get(request)
+    return f" ({request}: {why})" if why else ""
 
 
 def _final_read(summary: Json) -> Guard:
@@ -317,13 +326,14 @@ def _final_read(summary: Json) -> Guard:
     unknown = [c for c in checks if c["promised"] and c["verdict"] == "unknown"]
     told = [f"{c['name']}: {c['violations']} of {c['eligible']}" for c in bad]
     told += [f"{c['name']}: {c['unknown_because']}" for c in unknown]
+    source = "the API shows" if _why_not(summary, "DUMP") else "the store holds"
     return Guard(
         "final_read",
         WARN if bad or unknown else OK,
         sum(c["violations"] for c in bad),
         0,
-        "; ".join(told) or "the store holds what was acknowledged",
-        "findings.jsonl has each case, with the operation that shows it.",
+        "; ".join(told) or f"{source} what was acknowledged",
+        "bench explain RUN tells each case, with the operations that show it.",
     )
 
 
@@ -406,11 +416,12 @@ def _timing(guards: Sequence[Guard], thresholds: Sequence[Json]) -> str:
 
 
 def _correctness(summary: Json) -> str:
+    """UNKNOWN also where nothing was promised: then nothing could have been broken."""
     verdicts = {check["verdict"] for check in summary["consistency"]["checks"] if check["promised"]}
     if "fail" in verdicts:
         return "FAIL"
     unread = all(check["unknown_because"] for check in summary["consistency"]["checks"])
-    return "UNKNOWN" if "unknown" in verdicts or unread else "PASS"
+    return "UNKNOWN" if "unknown" in verdicts or unread or not verdicts else "PASS"
 
 
 def exit_code(ended: Json, timing: str, correctness: str, threshold_failed: bool) -> int:

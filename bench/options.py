@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from schemes import SCHEMES
+from schemes.protocol import CONTROL_PATH, PATH
 
 ALL = "all"
 CONTROL = "memory"
 USERS_MAX = 100_000
 RATE_MAX = 100_000.0
 DURATION_MAX_S = 24 * 3600.0
+
+
+FOREIGN = "url"
+"""What the results call a server that somebody else runs, unless `--label` names it."""
+PROMISES = ("convergence", "read_your_writes", "monotonic_reads", "linearizable")
+"""What may be said of a foreign server; `durable` it says itself, in WELCOME."""
+OF_OUR_OWN = (
+    "scheme", "cache", "mysql_driver", "services", "mysql_url", "redis_url", "kafka_bootstrap", "port",
+    "auth",
+)  # fmt: skip
+"""Options of a server that the harness starts, by parameter name: they say nothing about one that runs."""
+OF_A_TARGET = ("token_secret", "control_secret", "server_pid", "promise", "write_population")
 
 
 class BadOptions(Exception):
@@ -44,9 +59,43 @@ class Places:
     allow_wipe: bool = False
 
 
+_URL: Final = re.compile(r"(ws://(?:\[[0-9a-fA-F:.]+\]|[^/:?#@\s]+)(?::(\d{1,5}))?)(/[^?#\s]*)?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server that runs already, and that the harness neither starts nor stops.
+
+    `token_secret` None: it looks at no tokens.  `control_secret` None: its `/control` is left alone.  `pids`
+    are its processes on this machine, if it is known which."""
+
+    url: str
+    token_secret: str | None = None
+    control_secret: str | None = None
+    pids: tuple[int, ...] = ()
+    promises: tuple[str, ...] = ("convergence",)
+
+    @property
+    def control_url(self) -> str:
+        """The control door is at the same host and port."""
+        found = _URL.fullmatch(self.url)
+        assert found is not None, self.url
+        return f"{found[1]}{CONTROL_PATH}"
+
+
+def target_url(text: str) -> str:
+    """A WebSocket address with its path.  Raises BadOptions."""
+    found = _URL.fullmatch(text)
+    if found is None or not 0 < int(found[2] or 80) < 65536:
+        why = " TLS is not spoken here." if text.startswith("wss:") else ""
+        raise BadOptions(f"--url is ws://host:port{PATH}, got {text!r}.{why}")
+    return text if found[3] not in (None, "/") else f"{found[1]}{PATH}"
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 110 SEND/s."""
+    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 110 SEND/s.
+    With a `target`, `scheme` is only its name."""
 
     scheme: str
     scheme_options: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +122,7 @@ class RunOptions:
     label: str = ""
     out: Path = Path("results")
     places: Places = Places()
+    target: Target | None = None
     command: str = ""
 
 
@@ -86,7 +136,8 @@ class Arm:
     @property
     def name(self) -> str:
         """`db/cursor`: the scheme and what differs from its defaults."""
-        defaults = SCHEMES[self.scheme].options
+        known = SCHEMES.get(self.scheme)
+        defaults = known.options if known is not None else {}
         changed = [value for name, value in self.options.items() if value != defaults[name].default]
         return "/".join((self.scheme, *changed))
 
@@ -94,6 +145,8 @@ class Arm:
 def arms(options: RunOptions) -> list[Arm]:
     """The runs that one command makes.  `all`: the control, the three schemes on the chosen model, and `db`
     on the other model, so that what the model is worth is not credited to the place."""
+    if options.target is not None:
+        return [Arm(options.scheme, {})]
     if options.scheme != ALL:
         return [_arm(options.scheme, options.scheme_options)]
     models = SCHEMES["db"].options["model"]
@@ -112,7 +165,45 @@ def _arm(scheme: str, given: Mapping[str, str]) -> Arm:
     if unknown := [name for name in given if name not in known]:
         offered = ", ".join(f"--{name}" for name in known) or "no options of its own"
         raise BadOptions(f"--{unknown[0]} is no option of the {scheme} scheme, which has {offered}.")
+    if conflict := SCHEMES[scheme].conflict(given):
+        raise BadOptions(conflict)
     return Arm(scheme, {name: given.get(name, about.default) for name, about in known.items()})
+
+
+def check_target(said: Collection[str], label: str) -> None:
+    """Raises BadOptions for options that contradict each other.  `said`: the parameters that were given."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in said}
+    if "url" not in said:
+        if wrong := [flags[name] for name in OF_A_TARGET if name in said]:
+            raise BadOptions(
+                f"{wrong[0]} is about a server that runs already: name it with --url ws://host:port{PATH}."
+            )
+        if "scheme" not in said:
+            raise BadOptions(
+                f"Say what to measure: --scheme {'|'.join((*SCHEMES, ALL))}, or --url ws://host:port{PATH} "
+                "for a server that runs already."
+            )
+        return
+    ours = (*OF_OUR_OWN, *(name.replace("-", "_") for about in SCHEMES.values() for name in about.options))
+    if wrong := [flags[name] for name in ours if name in said]:
+        raise BadOptions(
+            f"--url measures a server as it runs, and {wrong[0]} is about one that bench starts: "
+            "leave one of the two out."
+        )
+    if label in (*SCHEMES, ALL) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}|", label):
+        raise BadOptions(
+            "With --url the --label is the name in the results: up to 40 letters, digits, '-', '_' and '.', "
+            f"and none of {', '.join((*SCHEMES, ALL))}; got {label!r}."
+        )
+
+
+def _check_repeat(target: Target, options: RunOptions) -> None:
+    if target.control_secret is None or not options.places.allow_wipe:
+        raise BadOptions(
+            f"--repeat {options.repeat} with --url: a run changes what the server holds, so that it must be "
+            "loaded anew for each. Give --control-secret and --allow-wipe if its /control can RESET and "
+            "SEED, or leave --repeat out."
+        )
 
 
 def check(options: RunOptions) -> None:
@@ -126,6 +217,8 @@ def check(options: RunOptions) -> None:
         )
     if options.rate_per_s is not None and options.intensity is not None:
         raise BadOptions("--rate and --intensity are two ways to say the same thing: give one.")
+    if options.target is not None and options.repeat > 1:
+        _check_repeat(options.target, options)
     for name, value in (("--rate", options.rate_per_s), ("--intensity", options.intensity)):
         if value is not None and not 0 < value <= RATE_MAX:
             raise BadOptions(f"{name} is above 0 and at most {RATE_MAX:g}, got {value:g}.")

@@ -16,6 +16,7 @@ name it, is its row in the sequence sends, reads, openings (STATE, SYNC), probes
 from __future__ import annotations
 
 import hashlib
+import heapq
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -54,9 +55,19 @@ HORIZON_MEDIANS: Final = 10
 """How long before 0 sends are drawn, in the longest median: 0.2 % of all attention is longer."""
 STRATA: Final = 16
 PROBE_SHARE: Final = 0.01
-"""Of all operations."""
+"""Of all operations, for each of the two kinds of probes."""
 OPERATIONS_PER_PROBE: Final = 4
 """SEND, READ and two STATE."""
+OPERATIONS_PER_LOOK: Final = 3
+"""SEND, READ and one STATE."""
+OFFSETS_US: Final = (
+    0, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000
+)  # fmt: skip
+"""How long after its acknowledgement a READ is looked for once: evenly often between each of these and the
+next."""
+LAST_OFFSET_US: Final = 6_000_000
+SETTLING_US: Final = 500_000
+"""Beside its offset, how long a look keeps its pair: SEND and READ."""
 
 SENDS: Final = np.dtype([("at", "<i8"), ("device", "<u4"), ("conversation", "<u4"), ("body", "<u4")])
 READS: Final = np.dtype(
@@ -72,7 +83,13 @@ READS: Final = np.dtype(
 )
 """Ordered by (send, device), so that a device finds its read of a message by bisection."""
 OPENINGS: Final = np.dtype([("at", "<i8"), ("device", "<u4"), ("_pad", "<u4")])
-PROBES: Final = np.dtype([("at", "<i8"), ("pair", "<u4"), ("_pad", "<u4")])
+PROBES: Final = np.dtype(
+    [
+        ("at", "<i8"),
+        ("pair", "<u4"),
+        ("offset_us", "<i4"),  # looked at once, so long after the acknowledgement; -1: until it shows
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -504,15 +521,42 @@ def _openings(
 
 
 def _probes(population: Population, plan: Plan, rng: np.random.Generator) -> Rows:
-    """As many as a hundredth of all operations allows, on the pairs in turn."""
+    """Of each kind as many as a hundredth of all operations allows.  The first half of the pairs, in turn, is
+    asked until the READ shows; the second half looks once."""
     pairs = population.options.probe_pairs
     operations = len(plan.sends) * (1 + 2 * causes(population, plan).read) + 2 * len(plan.openings)
-    rate = PROBE_SHARE * operations / OPERATIONS_PER_PROBE / plan.options.duration_s if pairs else 0.0
-    at = _arrivals(rate, 0, plan.options.duration_s, plan.options.warmup_s, rng)
+    rate = PROBE_SHARE * operations / plan.options.duration_s if pairs else 0.0
+    polled = (pairs + 1) // 2
+    at = _arrivals(rate / OPERATIONS_PER_PROBE, 0, plan.options.duration_s, plan.options.warmup_s, rng)
     probes = np.zeros(len(at), PROBES)
-    probes["at"] = at
-    probes["pair"] = np.arange(len(at)) % max(1, pairs)
-    return probes
+    probes["at"], probes["pair"], probes["offset_us"] = at, np.arange(len(at)) % max(1, polled), -1
+    looks = _looks(plan.options, rate / OPERATIONS_PER_LOOK, range(polled, pairs), rng)
+    both = np.concatenate([probes, looks])
+    return both[np.argsort(both["at"], kind="stable")]
+
+
+def _looks(options: PlanOptions, per_s: float, pairs: range, rng: np.random.Generator) -> Rows:
+    """Probes that look once.  A pair takes the next one when it has looked, so that no later READ shows in
+    an earlier one's place; what finds no free pair, or would look after the end, is left out, whatever its
+    offset would have shown."""
+    at = _arrivals(per_s if len(pairs) else 0.0, 0, options.duration_s, options.warmup_s, rng)
+    offset_us = offsets_us(_stratified(len(at), rng, len(OFFSETS_US)))
+    end = round(options.duration_s * SECOND)
+    free = [(0, pair) for pair in pairs]
+    kept = []
+    for start, offset in zip(at.tolist(), offset_us.tolist(), strict=True):
+        until = start + (offset + SETTLING_US) * 1000
+        if free[0][0] <= start and until < end:
+            kept.append((start, heapq.heapreplace(free, (until, free[0][1]))[1], offset))
+    return np.array(kept, PROBES)
+
+
+def offsets_us(uniform: Floats) -> Ints:
+    """Offsets for uniform draws: each interval of OFFSETS_US equally often, evenly within it."""
+    ends = np.array([*OFFSETS_US, LAST_OFFSET_US], np.float64)
+    place = uniform * len(OFFSETS_US)
+    offsets: Ints = np.interp(place, np.arange(len(ends)), ends).astype(np.int64)
+    return offsets
 
 
 def causes(population: Population, plan: Plan, delivered_window_s: float = DELIVERED_WINDOW_S) -> Causes:

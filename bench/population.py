@@ -37,7 +37,7 @@ DEVICES_PER_PERSON: Final = 1.5
 """60 % have one device, 30 % two, 10 % three."""
 TWO_DEVICES: Final = 0.3
 THREE_DEVICES: Final = 0.1
-PROBE_PAIRS: Final = 8
+PROBE_PAIRS: Final = 16
 SEED_FRAME_BYTES: Final = 1 << 20
 NOBODY: Final = 0xFFFFFFFF
 """No person, device or conversation, in an unsigned column."""

@@ -17,11 +17,11 @@ import numpy as np
 
 from schemes.protocol import ERRORS
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 class Op(IntEnum):
-    """What was asked.  CONNECT is TCP and the WebSocket handshake."""
+    """What was asked.  CONNECT is TCP and the WebSocket handshake; HELLO is AUTH where it was /control."""
 
     CONNECT = 0
     HELLO = 1
@@ -37,6 +37,12 @@ class Op(IntEnum):
     """A probe's own message, READ and STATE: on people and conversations of their own."""
     PROBE_READ = 11
     PROBE_STATE = 12
+    """Asked again and again until it shows what `argument` says."""
+    PROBE_DURABLE = 13
+    """What MySQL and Redis hold of a probe's cursor, asked through the control door."""
+    PROBE_CACHED = 14
+    PROBE_ONCE = 15
+    """A STATE that is asked once, a planned time after the acknowledgement of its READ, and not again."""
 
 
 class Outcome(IntEnum):
@@ -86,6 +92,11 @@ ERROR_CODES: Final = {name: code for code, name in enumerate(ERROR_NAMES)}
 NONE: Final = -1
 """A missing integer (no version, no change id, not planned)."""
 
+MORE: Final = 2
+"""Bit of a SYNC's `flags`: another page follows."""
+RESET: Final = 4
+"""Bit of a SYNC's `flags`: `reset_required`, the change log does not reach back that far."""
+
 OPERATIONS: Final = np.dtype(
     [
         ("op_id", "<i8"),  # worker << 40 | row number in this worker: a hole is visible
@@ -93,15 +104,17 @@ OPERATIONS: Final = np.dtype(
         ("intended", "<i8"),  # when the schedule wanted it; latency counts from here
         ("sent", "<i8"),  # just before the send call
         ("acknowledged", "<i8"),  # when the reply came (`rx` says by whose clock); 0 if none did
-        ("argument", "<i8"),  # READ, DELIVERED: up_to_seq of the first item; SYNC: since; HISTORY: from_seq
-        ("value", "<i8"),  # READ: read_seq; SEND: seq; STATE, SYNC, HELLO: change_id; else NONE
-        ("version", "<i8"),  # of the first item; NONE
+        ("argument", "<i8"),  # READ, DELIVERED: up_to_seq of the first item; SYNC: since; HISTORY: from_seq;
+        # PROBE_STATE, _ONCE, _DURABLE, _CACHED: the seq of the READ that is waited for
+        ("value", "<i8"),  # READ: read_seq; SEND: seq; STATE, SYNC, HELLO: change_id; PROBE_DURABLE, _CACHED:
+        # read_seq held, NONE if there is no entry; else NONE
+        ("version", "<i8"),  # of the first item; HELLO: epoch; NONE
         ("change_id", "<i8"),  # NONE
         ("session", "<u4"),  # one WebSocket incarnation: worker << 24 | number
         ("user", "<u4"),  # person
         ("device", "<u4"),
         ("conversation", "<u4"),  # of the first item; 0xFFFFFFFF if none
-        ("unread", "<i4"),  # as answered; NONE
+        ("unread", "<i4"),  # as answered, of the first item; STATE: total_unread; NONE
         ("dependency_us", "<u4"),  # READ, DELIVERED: how long it waited for its MESSAGE to arrive
         ("server_us", "<u4"),  # the server's own stage times (protocol.StageTimes)
         ("wait_us", "<u4"),
@@ -114,7 +127,7 @@ OPERATIONS: Final = np.dtype(
         ("outcome", "<u1"),
         ("error", "<u1"),  # index in ERROR_NAMES
         ("phase", "<u1"),
-        ("flags", "<u1"),  # bit 0: duplicate (SEND) / applied (READ, DELIVERED)
+        ("flags", "<u1"),  # bit 0: duplicate (SEND) / applied (READ, DELIVERED); SYNC: MORE, RESET
         ("rx", "<u1"),
         ("_pad", "<u1"),
         ("rx_late_us", "<u2"),  # how long after the kernel's stamp it was read; 65535: that or longer
@@ -147,10 +160,12 @@ PUSHES: Final = np.dtype(
         ("device", "<u4"),
         ("conversation", "<u4"),
         ("actor", "<u4"),  # MESSAGE: sender; UPDATE: whose cursor moved
+        ("unread", "<i4"),  # UPDATE read/ to the reader's own devices: as told; NONE
         ("kind", "<u1"),
         ("phase", "<u1"),
         ("rx", "<u1"),
         ("_pad", "<u1"),
+        ("_pad_of_row", "<u4"),
     ]
 )
 CONNECTIONS: Final = np.dtype(

@@ -2,7 +2,8 @@
 
 `results/<UTC time>-<scheme>-<scenario>-<short id>/` holds `manifest.json`, one Parquet file per table of
 `bench/record.py` and worker, what the run was made of (`conversations`, `members`, `devices`), what the store
-held at the end (`final_store`), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
+and the cache held at the end (`final_store`, `final_cache`), how old events were when they were applied
+(`queue_ages`, where there is a queue), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
 `charts/` and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
 
 What the figures mean is said elsewhere: `bench/summary.py` computes them, `bench/report/` shows them.
@@ -14,12 +15,15 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
                     ack: {send, read}, receipt_members, probe_users: {users, worker: number of their process,
-                    planned_share}, ...
+                    planned_share}, ...; url, server, caps of one that ran already
+    rows            {"operations-0": rows that the run wrote into that file, ...}
+    clock           {began, ended}: ns of CLOCK_MONOTONIC, around all that was recorded
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}
     window          {start, measure, measure_end, drain_end}: ns of CLOCK_MONOTONIC
     deaths          [{component, at_s: seconds since window.start, phase, message: names victim and second}]
     drained         true if DRAIN said that nothing was on its way, false if something was left
-    final           {asked: connections of the final read that were tried, answered}
+    final           {asked: connections of the final read that were tried, answered, held_against: store|api}
+    not_available   {request of the control door: why it could not be asked}
     fail_if         [expression]
     generator       {gc_pauses, ceiling_per_s}
     plan_sha256, machine, settings, ...: for the reader
@@ -44,7 +48,7 @@ from numpy.typing import NDArray
 
 from bench.record import TABLES, TIMESERIES
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 TOOL: Final = "readstate-bench"
 ROOT: Final = Path("results")
 LATEST: Final = "latest"
@@ -65,12 +69,19 @@ FINAL_STORE: Final = np.dtype(
         ("last_seq", "<i8"),
     ]
 )
-"""What DUMP {source: store} answered after the drain."""
+"""What DUMP {source: store} answered after the drain; `final_cache` is the same of the cache, where the
+scheme has one: of what is cached, in no order, a member possibly twice."""
+QUEUE_AGES: Final = np.dtype([("t", "<i8"), ("above_us", "<i8"), ("within_us", "<i8"), ("applied", "<i8")])
+"""What LAG told each second: until t (ns of CLOCK_MONOTONIC) so many events had been applied at ages from
+`above_us` up to `within_us`, counted from the start.  Classes that did not grow since the last sample are
+left out."""
 ONCE: Final = {
     "conversations": CONVERSATIONS,
     "members": MEMBERS,
     "devices": DEVICES,
     "final_store": FINAL_STORE,
+    "final_cache": FINAL_STORE,
+    "queue_ages": QUEUE_AGES,
 }
 """Tables that a run writes once: `<table>.parquet`."""
 
@@ -91,7 +102,8 @@ class Table(Mapping[str, Array]):
         self._files = files
         self._dtypes = {column: dtype[column] for column in dtype.names or () if not column.startswith("_")}
         self._columns: dict[str, Array] = {}
-        self.rows = sum(int(_parquet(file).metadata.num_rows) for file in files)
+        self._rows = [int(_parquet(file).metadata.num_rows) for file in files]
+        self.rows = sum(self._rows)
 
     def __getitem__(self, column: str) -> Array:
         if column not in self._dtypes:
@@ -111,6 +123,20 @@ class Table(Mapping[str, Array]):
         if column not in self._dtypes or len(values) != self.rows:
             raise ValueError(f"table {self.name}: {len(values)} values for {self.rows} rows of {column!r}")
         self._columns[column] = values.astype(self._dtypes[column], copy=False)
+
+    def shards(self) -> Iterator[tuple[str, int, int]]:
+        """(file name, its first row, the row after its last) for each file of the table."""
+        first = 0
+        for file, rows in zip(self._files, self._rows, strict=True):
+            yield file.name, first, first + rows
+            first += rows
+
+    def place(self, row: int) -> tuple[str, int]:
+        """(file name, row in that file) of a row of the merged table."""
+        for file, first, after in self.shards():
+            if first <= row < after:
+                return file, row - first
+        raise IndexError(f"table {self.name} has {self.rows} rows, asked for row {row}")
 
     def forget(self) -> None:
         """Gives the memory of the columns read so far back."""
@@ -232,6 +258,11 @@ class RunFolder:
             return Table(name, self._shards(name), TABLES[name])
         path = self.path / f"{name}.parquet"
         return Table(name, [path] if path.exists() else [], ONCE[name])
+
+    def shard_rows(self, shard: str) -> int | None:
+        """How many rows `<table>-<worker>.parquet` has; None where it is not there."""
+        path = self.path / f"{shard}.parquet"
+        return int(_parquet(path).metadata.num_rows) if path.exists() else None
 
     def has(self, name: str) -> bool:
         """Whether any of the table was written."""

@@ -24,16 +24,20 @@ import schemes
 from bench import cores, machine, record, results, sampler
 from bench import plan as planning
 from bench import population as people
-from bench.control import Control, ControlError
+from bench.control import Control, ControlError, Door, NotOffered
+from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
 from bench.load.shares import ProbeUsers, choose_probe_users
-from bench.options import Arm, RunOptions
+from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
 from bench.services import ServicesError, Stack, bring_up, mariadb
 from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
+from bench.services.queue_lag import QueueLag
+from bench.services.running import RunningServer
 from bench.services.server import SchemeProcesses
 from schemes import SCHEMES
+from schemes.protocol import DumpRow
 
 SCHEMA_SQL: Final = Path(schemes.__file__).parent / "stores" / "schema.sql"
 SCENARIOS: Final = Path(schemes.__file__).parent.parent / "scenarios"
@@ -42,8 +46,11 @@ MEMORY: Final = Path("/dev/shm")
 WEB_PORT: Final = 8089
 POLL_S: Final = 0.25
 DRAIN_S: Final = 30.0
+SETTLE_S: Final = 3.0
+"""Where DRAIN cannot be asked, what is on its way is given this long."""
 HEAD_START_NS: Final = 500_000_000
 """Between the command to begin and the first planned operation."""
+NO_CONTROL_SECRET: Final = "no --control-secret was given"
 WARM_UP_RECORDS: Final = "30000"
 """Records through a cold broker before anything counts (its first seconds cost five times the CPU)."""
 
@@ -60,6 +67,8 @@ class Progress:
 
 Say = Callable[[str], None]
 Show = Callable[[Progress], None]
+Through = Callable[[str], str]
+"""The address of the server -> the address that the load is sent to."""
 
 
 class Ended(Exception):
@@ -110,11 +119,16 @@ class _Facts:
     window: dict[str, int] = field(default_factory=dict)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     drained: bool | None = None
-    final: dict[str, int] = field(default_factory=dict)
+    final: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    clock: dict[str, int] = field(default_factory=dict)
     services: dict[str, Any] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
+    welcome: dict[str, Any] = field(default_factory=dict)
+    """What a server that runs already says of itself; empty for our own."""
+    not_available: dict[str, str] = field(default_factory=dict)
     pinned: str = "nobody is bound to a core"
 
 
@@ -122,14 +136,18 @@ class NotStored(Exception):
     """What was recorded could not be written; everything that was started has been stopped."""
 
 
-def run(arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show) -> RunFolder:
+def run(
+    arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show, through: Through | None = None
+) -> RunFolder:
     """Carries out one run and returns its folder, with the manifest and every recorded row in it.
 
-    Raises nothing that a run can meet: how it ended stands in the manifest."""
+    `through` puts something between load and server.  Raises nothing that a run can meet: how it ended stands
+    in the manifest."""
     folder = RunFolder.create(
         options.out, scheme=arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
     )
     attempt = _Attempt(arm, load, options, folder, say, show)
+    attempt.through = through
     folder.write_manifest(attempt.manifest({"how": "running", "phase": "setup", "message": ""}))
     ended = {"how": "finished", "phase": "final", "message": ""}
     try:
@@ -164,7 +182,7 @@ class _Attempt:
         self._folder = folder
         self._say = say
         self._show = show
-        self._facts = _Facts()
+        self._facts = _Facts(clock={"began": time.monotonic_ns()})
         self._secret = secrets.token_urlsafe(24)
         self._began = time.monotonic()
         self._phase_began = self._began
@@ -172,11 +190,14 @@ class _Attempt:
         self._fleet: Fleet | None = None
         self._sampler: sampler.Sampler | None = None
         self._stack: Stack
-        self._processes: SchemeProcesses | None = None
+        self._needs = SCHEMES[arm.scheme].needs if options.target is None else frozenset[str]()
+        self._server: SchemeProcesses | RunningServer | None = None
         self._memory = MEMORY / f"readstate-{folder.run_id}"
         self._started_at = datetime.now(UTC).isoformat()
-        self._door: Control | None = None
+        self._opened: Door | None = None
+        self._queue_lag: QueueLag | None = None
         self.phase = "setup"
+        self.through: Through | None = None
 
     # --- the story ------------------------------------------------------------------------------------------
 
@@ -193,15 +214,19 @@ class _Attempt:
     def _set_up(self) -> None:
         self._stack = self._start_services()
         self._facts.services = {name: service.to_dict() for name, service in self._stack.services.items()}
+        if self._options.target is not None:
+            self._server = self._find_server(self._options.target)
+            return
         if not self._is_restored():
             self._seed_and_keep()
-        self._processes = self._start_scheme(for_measuring=True)
-        self._facts.commands = self._processes.commands
+        self._server = self._start_scheme(for_measuring=True)
+        self._facts.commands = self._server.commands
 
     def _connect(self) -> None:
         self._enter("connect")
-        assert self._processes is not None
-        config = self._load_config(self._processes.url)
+        assert self._server is not None
+        url = self._server.url if self.through is None else self.through(self._server.url)
+        config = self._load_config(url)
         fleet = self._fleet = Fleet(config, self._folder.logs, self._say)
         self._start_sampling()
         fleet.start()
@@ -213,7 +238,7 @@ class _Attempt:
         assert fleet is not None
         self._freeze_gc(fleet)
         if options.pin == "auto":
-            self._facts.pinned = cores.arrange(self._components(), machine.cores())
+            self._facts.pinned = self._arrange_cores()
         start = time.monotonic_ns() + HEAD_START_NS
         measure = start + round(options.warmup_s * 1e9)
         end = measure + round(options.duration_s * 1e9)
@@ -223,20 +248,21 @@ class _Attempt:
         self._wait(lambda _: time.monotonic_ns() >= measure, total_s=options.warmup_s)
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
-        self._facts.server = self._control().ask("STATS").stats or {}
+        self._facts.server = self._door().stats() or {}
+        self._facts.server.pop("lag_ages", None)  # has a table of its own
 
     def _freeze_gc(self, fleet: Fleet) -> None:
         """Collects and freezes garbage collection in every process, outside the measured window.  What is
         left of the start is waited for first: it shows that a consumer is there."""
-        assert self._processes is not None
-        left = self._control().drain(DRAIN_S)
+        left = self._door().drain(DRAIN_S)
         if left:
             raise ServicesError(
                 f"The {self._arm.scheme} scheme is not at rest {DRAIN_S:.0f} s after everybody connected: "
                 f"{left} are left. See the logs of server and consumer in {self._folder.logs}."
             )
-        self._control().ask("FREEZE_GC")
-        self._processes.signal("consumer", signal.SIGUSR1)
+        self._door().freeze_gc()
+        if isinstance(self._server, SchemeProcesses):
+            self._server.signal("consumer", signal.SIGUSR1)
         fleet.freeze_gc()
 
     def _drain(self) -> None:
@@ -244,28 +270,43 @@ class _Attempt:
         fleet = self._fleet
         assert fleet is not None
         self._wait(lambda live: live.finished, total_s=None)
-        left = self._control().drain(DRAIN_S)
-        self._facts.drained = not left
+        left = self._door().drain(DRAIN_S)
+        if left is None:
+            settled = time.monotonic() + SETTLE_S
+            self._wait(lambda _: time.monotonic() >= settled, total_s=None)
+        else:
+            self._facts.drained = not left
         if left:
             self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
         self._facts.window["drain_end"] = time.monotonic_ns()
         self._check_alive()
         fleet.poll(POLL_S)
-        cores.release(self._components(), machine.cores())
+        cores.release(self._ours(), machine.cores())
 
     def _read_finally(self) -> None:
         self._enter("final")
         assert self._fleet is not None
-        self._folder.write_once("final_store", _final_store(self._control()))
+        everybody = self._load.population
+        stored = self._door().dump("store")
+        if stored is not None:
+            self._folder.write_once("final_store", _final_cursors(stored, everybody))
+        if "redis" in self._needs:  # before the final read, which fills it
+            self._folder.write_once(
+                "final_cache", _final_cursors(self._door().dump("cache") or [], everybody)
+            )
         self._show(Progress(self.phase, 0.0, None, "reading everybody's state on fresh connections"))
         answered, failed = self._fleet.final_read()
-        self._facts.final = {"asked": answered + failed, "answered": answered}
+        self._facts.final = {
+            "asked": answered + failed,
+            "answered": answered,
+            "held_against": "api" if stored is None else "store",
+        }
         self._check_alive()
 
     # --- set-up ---------------------------------------------------------------------------------------------
 
     def _start_services(self) -> Stack:
-        needs, places = SCHEMES[self._arm.scheme].needs, self._options.places
+        needs, places = self._needs, self._options.places
         templates = self._templates() if needs else {}
         stack = bring_up(
             needs,
@@ -296,16 +337,15 @@ class _Attempt:
 
     def _fills_cache(self) -> bool:
         """`queue` answers from Redis, so it is always filled; `redis` only for `--cache warm`."""
-        needs = SCHEMES[self._arm.scheme].needs
-        return "kafka" in needs or ("redis" in needs and self._options.cache == "warm")
+        return "kafka" in self._needs or ("redis" in self._needs and self._options.cache == "warm")
 
     def _is_restored(self) -> bool:
         wanted = {"mysql"} | ({"redis"} if self._fills_cache() else set())
-        return bool(SCHEMES[self._arm.scheme].needs) and wanted <= self._stack.restored
+        return bool(self._needs) and wanted <= self._stack.restored
 
     def _seed_and_keep(self) -> None:
         """Loads the population through a server of its own; private services keep a copy for the next run."""
-        if not SCHEMES[self._arm.scheme].needs:
+        if not self._needs:
             return  # the control is seeded when it is there to stay
         with self._start_scheme(for_measuring=False) as processes:
             self._seed(Control(processes.control_url, self._secret))
@@ -344,9 +384,35 @@ class _Attempt:
         except BaseException:
             processes.stop()
             raise
-        if for_measuring and not SCHEMES[self._arm.scheme].needs:
+        if for_measuring and not self._needs:
             self._seed(Control(processes.control_url, self._secret))
         return processes
+
+    def _find_server(self, target: Target) -> RunningServer:
+        """A server that runs already: seeded if its door allows it, and held to have this population."""
+        server = RunningServer(target)
+        if target.control_secret is not None:
+            self._seed_running(Control(target.control_url, target.control_secret))
+        else:
+            self._facts.not_available["SEED"] = NO_CONTROL_SECRET
+        load = self._load
+        seeded = load.population.seed_conversations(load.plan.unread_at_start)
+        self._facts.welcome = server.look(load.population, seeded)
+        return server
+
+    def _seed_running(self, control: Control) -> None:
+        """Only what is empty, or may be wiped."""
+        try:
+            if self._options.places.allow_wipe or next(control.dump("store"), None) is None:
+                self._seed(control)
+            else:
+                why_not = "its store is not empty, and --allow-wipe was not given"
+                self._facts.not_available["SEED"] = why_not
+                self._say(f"the server is not seeded: {why_not}")
+        except NotOffered as why:
+            self._facts.not_available["SEED"] = f"the server does not offer it ({why})"
+        finally:
+            control.close()
 
     def _service_options(self) -> dict[str, str]:
         services = self._stack.services
@@ -373,35 +439,73 @@ class _Attempt:
             population=self._load.population.options,
             plan=self._load.plan.options,
             nonce=self._secret[:6],
-            secret=self._secret if options.auth == "hmac" else None,
+            secret=self._token_secret(),
             workers=options.workers,
             probe_devices=self._load.probe_users.devices,
             delivered_window_s=options.delivered_window_s,
             web_port=WEB_PORT if options.web else None,
+            door=self._door_of_probes(),
         )
+
+    def _door_of_probes(self) -> ProbeDoor | None:
+        """MySQL and Redis, as far as the scheme has them, are asked for what the probes read."""
+        questions = {"mysql": "DURABLE", "redis": "CACHED"}
+        asked = tuple(question for service, question in questions.items() if service in self._needs)
+        return ProbeDoor(self._secret, asked) if asked else None
+
+    def _token_secret(self) -> str | None:
+        if self._options.target is not None:
+            return self._options.target.token_secret
+        return self._secret if self._options.auth == "hmac" else None
 
     def _start_sampling(self) -> None:
         counters = Counters(self._stack.services)
         self._exit.callback(counters.close)
-        self._sampler = sampler.Sampler(self._components, counters.sample)
+        asked = [counters.sample]
+        if "kafka" in SCHEMES[self._arm.scheme].needs:
+            self._queue_lag = QueueLag(self._new_door)
+            self._exit.callback(self._queue_lag.close)
+            asked.append(self._queue_lag.sample)
+        self._sampler = sampler.Sampler(self._components, lambda: [one for ask in asked for one in ask()])
         self._sampler.start()
 
     def _components(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         if self._fleet is not None:
             found |= cores.parts_of_generator(self._fleet.pids())
-        if self._processes is not None:
-            found |= self._processes.pids()
+        if self._server is not None:
+            found |= self._server.pids()
         return found | {name: list(service.pids) for name, service in self._stack.services.items()}
+
+    def _ours(self) -> dict[str, list[int]]:
+        """What the harness started: it binds nobody else's processes to cores."""
+        ours = self._options.target is None
+        return {part: pids for part, pids in self._components().items() if ours or cores.is_generator(part)}
+
+    def _arrange_cores(self) -> str:
+        said = cores.arrange(self._ours(), machine.cores())
+        if self._options.target is None:
+            return said
+        return f"{said.split(' · ')[0]} · server: where it runs already"
 
     # --- while it goes on -----------------------------------------------------------------------------------
 
-    def _control(self) -> Control:
-        assert self._processes is not None
-        if self._door is None:
-            self._door = Control(self._processes.control_url, self._secret)
-            self._exit.callback(self._door.close)
-        return self._door
+    def _door(self) -> Door:
+        assert self._server is not None
+        if self._opened is None:
+            target = self._options.target
+            secret = self._secret if target is None else target.control_secret
+            self._opened = Door(
+                Control(self._server.control_url, secret) if secret is not None else None,
+                why_not=NO_CONTROL_SECRET,
+                lenient=target is not None,
+            )
+            self._exit.callback(self._opened.close)
+        return self._opened
+
+    def _new_door(self) -> Control:
+        assert self._server is not None
+        return Control(self._server.control_url, self._secret)
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
@@ -422,8 +526,8 @@ class _Attempt:
             time.sleep(POLL_S)
 
     def _check_alive(self) -> None:
-        assert self._processes is not None
-        for text in (*self._processes.alive(), *self._stack.alive()):
+        assert self._server is not None
+        for text in (*self._server.alive(), *self._stack.alive()):
             raise self._death(text.split(" ", 1)[0], text)
 
     def _death(self, component: str, text: str) -> Ended:
@@ -441,7 +545,7 @@ class _Attempt:
         """What really happened: a broken connection is often the death of whoever was at its other end."""
         if isinstance(why, WorkerLost):
             return self._death("worker", str(why))
-        if self._processes is not None:
+        if self._server is not None:
             with contextlib.suppress(ServicesError):
                 time.sleep(POLL_S)
                 try:
@@ -457,6 +561,7 @@ class _Attempt:
         """Stops everything, then writes what was recorded."""
         self._enter("stopped")
         files = self._fleet.stop() if self._fleet is not None else []
+        self._facts.clock["ended"] = time.monotonic_ns()
         samples = self._sampler.stop() if self._sampler is not None else []
         self._exit.close()
         try:
@@ -468,22 +573,23 @@ class _Attempt:
         for path in files:
             table, _, worker = path.stem.rpartition("-")
             rows = read_rows(path)
+            self._facts.rows[path.stem] = len(rows)
             self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
         if samples:
             self._folder.write_timeseries(samples)
+        if self._queue_lag is not None:
+            self._folder.write_once("queue_ages", self._queue_lag.ages())
         for name, rows in _made_of(self._load.population, self._load.plan).items():
             self._folder.write_once(name, rows)
 
     def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
         options, arm, load, facts = self._options, self._arm, self._load, self._facts
-        scheme, population = SCHEMES[arm.scheme], load.population
+        population, said = load.population, self._said_of_the_server()
         rate = load.plan.options.rate_per_s
         services = {
             name: {"engine": s["engine"], "version": s["version"], "how": s["how"], "settings": s["settings"]}
             for name, s in facts.services.items()
         }
-        queued = arm.options.get("queue-order") == "queue_first"
-        ack = "volatile" if not scheme.needs else "durable"
         return {
             "tool": results.TOOL,
             "tool_version": schemes.__version__,
@@ -496,7 +602,6 @@ class _Attempt:
             "run": {
                 "scheme": arm.scheme,
                 "arm": arm.name,
-                "model": arm.options.get("model"),
                 "variant": None,
                 "queue_order": arm.options.get("queue-order"),
                 "scenario": options.scenario,
@@ -506,12 +611,10 @@ class _Attempt:
                 "intensity": planning.intensity_of_rate(rate, population.connected),
                 "seed": options.seed,
                 "nodes": 1,
-                "mysql_driver": options.mysql_driver if "mysql" in scheme.needs else None,
+                "mysql_driver": options.mysql_driver if "mysql" in self._needs else None,
                 "services": services,
                 "options": dict(arm.options),
-                "promises": list(scheme.promises),
-                "ack": {"send": ack, "read": "queued" if queued else ack},
-                "receipt_members": schemes.protocol.Limits().receipt_members,
+                **said,
                 "workers": options.workers,
                 "probe_users": {
                     "users": len(load.probe_users.devices),
@@ -519,7 +622,7 @@ class _Attempt:
                     "planned_share": round(load.probe_users.planned_share, 6),
                 },
                 "history": {"direct": options.history[0], "group": options.history[1]},
-                "cache": options.cache if "redis" in scheme.needs else None,
+                "cache": options.cache if "redis" in self._needs else None,
                 "attention_factor": load.plan.options.attention_factor,
                 "pinned": facts.pinned,
             },
@@ -531,15 +634,49 @@ class _Attempt:
                 "delivered_window_s": options.delivered_window_s,
             },
             "window": facts.window,
+            "clock": facts.clock,
+            "rows": facts.rows,
             "deaths": facts.deaths,
             "drained": facts.drained,
             "final": facts.final,
             "fail_if": list(options.fail_if),
             "seconds": facts.seconds,
             "server": facts.server,
+            "not_available": facts.not_available | (self._opened.missing if self._opened is not None else {}),
             "commands": facts.commands,
             "machine": machine.describe(),
         }
+
+    def _said_of_the_server(self) -> dict[str, Any]:
+        """What it is and promises: a scheme by its descriptor, a server of somebody else's by its WELCOME."""
+        arm, target = self._arm, self._options.target
+        if target is not None:
+            return _said_in_welcome(self._facts.welcome, target)
+        queued = arm.options.get("queue-order") == "queue_first"
+        ack = "volatile" if not self._needs else "durable"
+        return {
+            "model": arm.options.get("model"),
+            "promises": list(SCHEMES[arm.scheme].promised(arm.options)),
+            "ack": {"send": ack, "read": "queued" if queued else ack},
+            "receipt_members": schemes.protocol.Limits().receipt_members,
+        }
+
+
+def _said_in_welcome(welcome: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """What it leaves out is not known, and the protocol's default where there is one."""
+    parts = (welcome.get(name) for name in ("server", "ack", "limits"))
+    server, ack, limits = (part if isinstance(part, dict) else {} for part in parts)
+    members, caps, model = limits.get("receipt_members"), welcome.get("caps"), server.get("model")
+    durable = ["durable"] if ack.get("send") == "durable" else []
+    return {
+        "url": target.url,
+        "server": {name: server.get(name) for name in ("name", "scheme", "version")},
+        "caps": caps if isinstance(caps, list) else None,
+        "model": model if model != "none" else None,
+        "promises": [*durable, *target.promises],
+        "ack": {name: ack[name] for name in ("send", "read") if isinstance(ack.get(name), str)},
+        "receipt_members": members if isinstance(members, int) else schemes.protocol.Limits().receipt_members,
+    }
 
 
 def _settled(operations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -568,7 +705,9 @@ def _describe(live: Live) -> str:
     return " · ".join(parts)
 
 
-def _final_store(control: Control) -> np.ndarray[Any, Any]:
+def _final_cursors(held: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:
+    """A server of somebody else's may hold more than the population: that is nobody's business here."""
+    everyone = len(population.of_person_start) - 1
     rows = [
         (
             people.index_of(row.conversation_id),
@@ -578,7 +717,8 @@ def _final_store(control: Control) -> np.ndarray[Any, Any]:
             row.version,
             row.last_seq,
         )
-        for row in control.dump("store")
+        for row in held
+        if people.index_of(row.conversation_id) < population.conversations and 0 < row.user_id <= everyone
     ]
     return np.array(rows, FINAL_STORE)
 

@@ -15,11 +15,24 @@ from typing import Any, Final
 import numpy as np
 
 from bench import guards
-from bench.checks import cursors, evidence, final_read
+from bench.checks import all_checks
+from bench.checks.findings import causes
 from bench.expressions import parse
-from bench.metrics import flow, headline, lags, load, operations, probe_users, resources
+from bench.metrics import (
+    badge,
+    flow,
+    headline,
+    lags,
+    load,
+    operations,
+    probe_users,
+    queue_lag,
+    resources,
+    t_visibility,
+    visible,
+    whole,
+)  # fmt: skip
 from bench.metrics.history import History
-from bench.metrics.visible import visible
 from bench.results import Json, RunFolder, write_text
 
 SCHEMA_VERSION: Final = 1
@@ -45,14 +58,12 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     history = History(folder)
     manifest, window = history.manifest, history.window
     conditions = [parse(text) for text in manifest.get("fail_if") or ()]
-    record = load.holes(history)
+    record = whole.look(history)
     told = lags.collect(history)
     used, done = resources.summarise_resources(history), operations.summarise_all(history)
-    kept = final_read.judge(evidence.collect(history, record["missing"]), evidence.promises(history))
-    behaved = cursors.judge(history, record["missing"])
-    checks = [*kept.checks, *behaved.checks]
+    judged = all_checks.judge(history, whole.why_not(record))
     generator, probes = _generator(history, used), probe_users.summarise_probe_users(history)
-    lag = lags.summarise(told, visible(history), str(history.run.get("scheme")))
+    lag = lags.summarise(told, visible.collect(history), queue_lag.collect(history))
     summary: Json = {
         "schema_version": SCHEMA_VERSION,
         **{name: manifest.get(name) for name in ("tool_version", "run_id", "command", "started_at")},
@@ -62,7 +73,12 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "load": load.summarise_load(history),
         "operations": _with_floors(done, generator, probes),
         "lag": _with_floors(lag, generator, probes),
-        "consistency": {"checks": [check.to_dict() for check in checks]},
+        "t_visibility": t_visibility.summarise(t_visibility.looks(history)),
+        "badge": badge.summarise(badge.badge(history)),
+        "consistency": {
+            "checks": [check.to_dict() for check in judged.checks],
+            "causes": len(causes(judged.findings)),
+        },
         "generator": generator,
         "probe_users": probes,
         "resources": used,
@@ -72,12 +88,13 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "ended": manifest.get("ended") or {"how": "finished", "phase": "", "message": ""},
         "deaths": manifest.get("deaths") or [],
         "drained": manifest.get("drained"),
+        "not_available": manifest.get("not_available") or {},
         "plan_sha256": manifest.get("plan_sha256"),
     }
     seen = guards.look(summary)
     summary["guards"] = [guard.__dict__ for guard in seen]
     summary["verdict"] = guards.verdict(summary, seen, conditions)
-    return summary, [*kept.findings, *behaved.findings]
+    return summary, judged.findings
 
 
 def _generator(history: History, used: Json) -> Json:
@@ -142,11 +159,7 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
         yield from _quantiles(f"{name}.latency", operation["latency_us"])
         yield from _quantiles(f"{name}.service", operation["service_us"])
         yield from _others(f"{name}.latency", operation["cross_check"], "latency_us")
-    for name, lag in summary["lag"].items():
-        if lag["available"]:
-            yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
-            yield from _quantiles(f"lag.{name}", lag["quantiles"])
-            yield from _others(f"lag.{name}", lag.get("cross_check"), "quantiles")
+    yield from _behind(summary)
     for check in summary["consistency"]["checks"]:
         yield f"violations.{check['name']}", "", check["violations"], check["eligible"]
     yield from _quantiles("generator.send_lag", summary["generator"]["send_lag_us"])
@@ -159,6 +172,20 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
 def _others(name: str, cross_check: Json | None, of: str) -> Iterator[tuple[str, str, Any, int]]:
     if cross_check is not None:
         yield from _quantiles(f"{name}.of_{cross_check['from']}", cross_check[of])
+
+
+def _behind(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
+    """Lags, t-visibility, badges."""
+    for name, lag in summary["lag"].items():
+        if lag["available"]:
+            yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
+            yield from _quantiles(f"lag.{name}", lag["quantiles"])
+            yield from _others(f"lag.{name}", lag.get("cross_check"), "quantiles")
+    for one in summary["t_visibility"]["bins"]:
+        yield f"t_visibility.{one['from_us']}", "share", one["share"], one["n"]
+    if summary["badge"]["available"]:
+        for cause, value in summary["badge"]["error_s_per_user_hour"].items():
+            yield f"badge.error_s_per_user_hour.{cause}", "s", value, None
 
 
 def _quantiles(name: str, figures: Json) -> Iterator[tuple[str, str, Any, int]]:

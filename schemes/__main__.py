@@ -17,7 +17,7 @@ from typing import Any
 import click
 import uvloop
 
-from schemes import SCHEMES, Scheme, protocol
+from schemes import SCHEMES, Scheme, failpoints, protocol
 from schemes.ports import Build, Refused
 from schemes.server.listener import Server
 from schemes.server.session import ServerConfig
@@ -93,6 +93,11 @@ def _command(name: str, scheme: Scheme) -> click.Command:
             ["--control"], is_flag=True, help=f"open {protocol.CONTROL_PATH}, which can wipe the stores"
         ),
         click.Option(
+            ["--failpoints"],
+            is_flag=True,
+            help=f"for tests: {protocol.CONTROL_PATH} can stop, delay, break and kill it at named places",
+        ),
+        click.Option(
             ["--secret"],
             envvar="READSTATE_SECRET",
             help="signs tokens, opens the control door; better given as READSTATE_SECRET; made up if absent",
@@ -122,6 +127,10 @@ def _command(name: str, scheme: Scheme) -> click.Command:
 def _callback(name: str) -> Callable[..., None]:
     def run(**values: Any) -> None:
         host, port, auth, control = (values.pop(key) for key in ("host", "port", "auth", "control"))
+        if values.pop("failpoints"):
+            if not control:
+                raise click.UsageError("--failpoints needs --control, the door through which they are set")
+            failpoints.switch_on()
         secret: str | None = values.pop("secret")
         if secret is None:
             secret = secrets.token_urlsafe(16)

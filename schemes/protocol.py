@@ -202,7 +202,11 @@ class AckMeaning(Struct):
 
 
 class Welcome(Struct, tag_field="type", tag="WELCOME", omit_defaults=True):
-    """The session is open."""
+    """The session is open.
+
+    `caps` names what this server offers beyond what every server must: `sync_time` (SYNC from a time),
+    `trace` (stage times), `control` (the harness's own door).  What else it lacks it answers with
+    UNSUPPORTED."""
 
     reply_to: str
     session_id: str
@@ -562,8 +566,17 @@ class ControlRequest(Struct, omit_defaults=True):
     RESET {} wipes.  SEED {conversations, done} loads; the last has done: true and is answered when all is in
     the store.  DRAIN {timeout_ms} answers when nothing is on its way any more, or says what is left.
     DUMP {source: store|cache, after, limit} pages through every member's cursors.
-    DURABLE / CACHED {user, conversation} what MySQL / Redis holds now.  LAG {} queue lag.  STATS {} counters
-    and stage sums.  FREEZE_GC {} collects and freezes garbage collection."""
+    DURABLE / CACHED {user, conversation} what MySQL / Redis holds now.  LAG {} queue lag, as stats
+    {lag_events, lag_ms: produced and not applied, age of the oldest; lag_ages: [[above µs, within µs, events
+    applied at such an age since the start]]}.  STATS {} counters and stage sums.  FREEZE_GC {} collects and
+    freezes garbage collection.
+
+    FAILPOINT {name, action, user, conversation, op_id} where the server was started with `--failpoints`.
+    What is left out fits everybody; `op_id` is a READ's op_id, a SEND's client_msg_id, else a request's id.
+    note | pause | sleep {ms} | crash | error | drop, {count}: what the next `count` who come to the point
+    will meet; `note` keeps the hit, and that is all.  release: whoever pauses there goes on.
+    wait {count, timeout_ms}: answered at that many hits, or when the time is over.  hits: asks.
+    clear: forgets all.  Each is answered with the hits so far."""
 
     type: str
     id: str = ""
@@ -578,6 +591,12 @@ class ControlRequest(Struct, omit_defaults=True):
     conversation: str = ""
     warm: bool = False
     """SEED: fill the cache too (always done where the cache is the only place that answers)."""
+    name: str = ""
+    action: str = ""
+    op_id: str = ""
+    count: int = 1
+    """0: for ever."""
+    ms: int = 0
 
 
 class DumpRow(Struct, array_like=True):
@@ -587,6 +606,17 @@ class DumpRow(Struct, array_like=True):
     delivered_seq: int
     version: int
     last_seq: int
+
+
+class FailpointHit(Struct):
+    """Who came to a failpoint and met `action`; `at_ns` is CLOCK_MONOTONIC."""
+
+    name: str
+    action: str
+    conversation: str
+    user: str
+    op_id: str
+    at_ns: int
 
 
 class ControlReply(Struct, omit_defaults=True):
@@ -600,6 +630,7 @@ class ControlReply(Struct, omit_defaults=True):
     row: DumpRow | None = None
     left: dict[str, int] | None = None
     stats: dict[str, Any] | None = None
+    hits: list[FailpointHit] | None = None
 
 
 decode_control = msgspec.json.Decoder(ControlRequest).decode

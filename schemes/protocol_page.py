@@ -24,7 +24,7 @@ PARTS = (
     p.Resume, p.Mark, p.StageTimes, p.ServerInfo, p.AckMeaning, p.MarkResult, p.DeliveredResult,
     p.ConversationState, p.UpdatedMessage, p.Change, p.StoredMessage, p.CursorValue, p.Limits,
 )  # fmt: skip
-CONTROL = (p.ControlRequest, p.ControlReply, p.SeedConversation, p.DumpRow)
+CONTROL = (p.ControlRequest, p.ControlReply, p.SeedConversation, p.DumpRow, p.FailpointHit)
 
 
 def render() -> str:

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Makes everything that a benchmark needs, on a bare Debian or Ubuntu with python3 and make:
-# a virtual environment in .venv, and, unless only Python was asked for, MariaDB, Redis, Java and Apache Kafka.
+# a virtual environment in .venv, and, unless only Python was asked for, MariaDB, Redis, Java and Apache Kafka;
+# for `test` also Node.js, in which the example server is written.
 # Installs only what is missing, starts nothing, and returns at once when there is nothing to do.
-#   tools/setup.sh [all|python]        exit codes: 0 ready, 3 something could not be installed (it says what to type)
+#   tools/setup.sh [all|python|test]   exit codes: 0 ready, 3 something could not be installed (it says what to type)
 set -eu
 
 what=${1:-all}
@@ -99,6 +100,7 @@ apt_install() {
 }
 
 missing_packages() {
+  [ "$what" != test ] || has node || echo nodejs
   { has mariadbd && has mariadb-install-db; } || has mysqld || echo mariadb-server-core mariadb-client-core
   has redis-server || has valkey-server || echo redis-server
   has java || echo default-jre-headless
@@ -171,7 +173,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 mkdir -p "$cache"
 case $what in
-all)
+all | test)
   if containers_will_do; then
     say "no apt-get here, but Docker: runs will use containers (docker-compose.yml)"
     install_python
@@ -183,5 +185,5 @@ all)
     "When that is mended, type the command again, or use containers: bench run --services compose"
   ;;
 python) install_python ;;
-*) give_up "tools/setup.sh takes 'all' or 'python', not '$what'." ;;
+*) give_up "tools/setup.sh takes 'all', 'python' or 'test', not '$what'." ;;
 esac

@@ -7,7 +7,7 @@ upper bound says what n can exclude.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,9 @@ class Check:
     """One entry of `consistency.checks`.
 
     `promise` is the scheme's word for what is checked, `promised` whether this run's scheme gave it: a
-    failure of what nobody promised is a measurement.  `unknown`: why the check could not see everything."""
+    failure of what nobody promised is a measurement.  `unknown`: why the check could not see everything.
+    `episodes`: how many causes the violations have (bench/checks/episodes.py); None: each has its own.
+    `figures`: what else was measured on the way, by name."""
 
     name: str
     promise: str
@@ -34,6 +36,8 @@ class Check:
     violations: int
     worst: Json | None = None
     unknown: str = ""
+    episodes: int | None = None
+    figures: Json = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -48,11 +52,28 @@ class Check:
             "promised": self.promised,
             "eligible": self.eligible,
             "violations": self.violations,
+            "episodes": self.violations if self.episodes is None else self.episodes,
             "upper_bound_95": upper_bound_95(self.violations, self.eligible),
             "verdict": self.verdict,
             "worst": self.worst,
             "unknown_because": self.unknown or None,
+            "figures": self.figures,
         }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What some checks say of one run, and what they found, each check its worst first.
+
+    A finding has `check`, `kind`, `conversation`, `user`, the `records` that prove it (see story.py), what it
+    `says` in a sentence, figures of its own, and where it is one of several of one cause the `episode` (any
+    number of its check's own) and how many are `in_episode`.  findings.py adds the rest."""
+
+    checks: list[Check]
+    findings: list[Json]
+
+    def __add__(self, other: Judgement) -> Judgement:
+        return Judgement(self.checks + other.checks, self.findings + other.findings)
 
 
 def upper_bound_95(violations: int, eligible: int) -> float | None:

@@ -6,29 +6,32 @@ each connection and each device; across the devices of a person it would take re
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.checks import register, sessions
-from bench.checks.check import FINDINGS_MAX, Check
-from bench.checks.final_read import Judgement
+from bench.checks import episodes, register, sentences, sessions
+from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.fills import CACHE_ASIDE, Fills
 from bench.checks.observed import SEED, Observed, collect
+from bench.checks.story import Story
 from bench.metrics.history import History
-from bench.record import Op
+from bench.metrics.ragged import Groups
 from bench.results import Json
 
 Ints = NDArray[np.int64]
 
 SCOPES: Final = ("session", "device", "person")
+WHOSE: Final = {"session": "the same connection", "device": "the same device", "person": "the same person"}
+STALE_OVER_S: Final = (0.0, 0.01, 0.1, 1.0, 10.0)
 
 
-def judge(history: History, missing_rows: int) -> Judgement:
-    """`missing_rows`: rows that the record's running counters miss; then no check says `pass`."""
-    unknown = f"{missing_rows} rows are missing from the record" if missing_rows else ""
-    case = _Case(history, collect(history), unknown, set(history.run.get("promises") or ()))
+def judge(history: History, unknown: str) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
+    case = _Case(history, Story(history), collect(history), unknown)
     results = [case.real_time()]
     for scope in SCOPES:
         results.append(case.session("read_your_writes", scope, sessions.read_your_writes))
@@ -39,80 +42,158 @@ def judge(history: History, missing_rows: int) -> Judgement:
 
 
 @dataclass(frozen=True)
+class _Wrong:
+    """Wrong reads: row, kind, what accuses each (-1: nothing in the record) and how long it had, in ns."""
+
+    read: Ints
+    kind: list[str]
+    witness: Ints
+    age: Ints
+
+
+@dataclass
 class _Case:
     history: History
+    story: Story
     observed: Observed
     unknown: str
-    promises: set[str]
 
     def real_time(self) -> tuple[Check, list[Json]]:
         verdict = register.judge(self.observed.operations)
-        order = np.argsort(-verdict.age, kind="stable")
-        findings = [
-            self._tell("linearizable", "stale", verdict.stale[i], verdict.witness[i])
-            | {"age_s": round(int(verdict.age[i]) / 1e9, 6), "missed": int(verdict.missed[i])}
-            for i in order[:FINDINGS_MAX]
+        rest = [
+            np.setdiff1d(rows, verdict.stale, assume_unique=True)
+            for rows in (verdict.superseded, verdict.unwritten)
         ]
-        others = (("superseded", verdict.superseded), ("unwritten", verdict.unwritten))
-        findings += [
-            self._tell("linearizable", kind, row, None)
-            for kind, rows in others
-            for row in rows[:FINDINGS_MAX]
-        ]
-        wrong = len(verdict.stale) + len(verdict.superseded) + len(verdict.unwritten)
-        return self._check("linearizable", "linearizable", verdict.reads, wrong, findings)
+        nothing = np.zeros(len(rest[0]) + len(rest[1]), np.int64)
+        wrong = _Wrong(
+            np.concatenate([verdict.stale, *rest]),
+            ["stale"] * len(verdict.stale) + ["superseded"] * len(rest[0]) + ["unwritten"] * len(rest[1]),
+            np.concatenate([verdict.witness, nothing - 1]),
+            np.concatenate([verdict.age, nothing]),
+        )
+        judged = np.flatnonzero(~self.observed.operations.write)
+
+        def tell(i: int) -> Json:
+            if wrong.kind[i] != "stale":
+                return self._never(wrong.kind[i], int(wrong.read[i]))
+            missed = {
+                "missed": int(verdict.missed[i]),
+                "missed_at_most": int(verdict.missed_at_most[i]),
+            }
+            return self._stale(wrong, i, "") | missed
+
+        check, findings = self._result("linearizable", "linearizable", judged, wrong, tell)
+        return replace(check, figures=severity(verdict)), findings
 
     def session(
         self,
         promise: str,
         scope: str,
-        judged: Callable[[register.Operations, Ints], sessions.Broken],
+        judge: Callable[[register.Operations, Ints], sessions.Broken],
     ) -> tuple[Check, list[Json]]:
         observed = self.observed
         person = np.where(observed.row == SEED, SEED, observed.cursor[observed.operations.key] & 0xFFFFFFFF)
         of = {"session": observed.session, "device": observed.device, "person": person}[scope]
-        broken = judged(observed.operations, of)
-        name = f"{promise}_{scope}"
-        findings = [
-            self._tell(name, promise.replace("_", " "), read, witness)
-            for read, witness in zip(broken.reads[:FINDINGS_MAX], broken.witness[:FINDINGS_MAX], strict=True)
-        ]
+        broken = judge(observed.operations, of)
+        kind = promise.replace("_", " ")
+        wrong = _Wrong(broken.reads, [kind] * len(broken.reads), broken.witness, broken.age)
         promised = promise if scope != "person" else "linearizable"
-        return self._check(name, promised, broken.eligible, len(broken.reads), findings)
+        return self._result(
+            f"{promise}_{scope}",
+            promised,
+            broken.judged,
+            wrong,
+            lambda i: self._stale(wrong, i, WHOSE[scope]),
+        )
 
-    def _check(
-        self, name: str, promise: str, eligible: int, wrong: int, findings: list[Json]
+    def _result(
+        self, name: str, promise: str, judged: Ints, wrong: _Wrong, tell: Callable[[int], Json]
     ) -> tuple[Check, list[Json]]:
+        """`tell` gives what is particular to a violation: kind, sentence, records and figures."""
+        operations = self.observed.operations
+        found = episodes.group(
+            operations.key, operations.invoked, judged, wrong.read, wrong.witness, wrong.age
+        )
+        findings = []
+        for i in found.told[:FINDINGS_MAX].tolist():
+            cursor = int(self.observed.cursor[operations.key[wrong.read[i]]])
+            findings.append(
+                {"check": name, "conversation": cursor >> 32, "user": cursor & 0xFFFFFFFF}
+                | tell(i)
+                | {"episode": int(found.of[i]), "in_episode": int(found.size[found.of[i]])}
+            )
         worst = findings[0] if findings else None
-        promised = promise in self.promises
-        return Check(name, promise, promised, eligible, wrong, worst, self.unknown), findings
+        promised = promise in (self.history.run.get("promises") or ())
+        check = Check(name, promise, promised, len(judged), len(wrong.read), worst, self.unknown, found.count)
+        return check, findings
 
-    def _tell(self, check: str, kind: str, read: int, witness: int | None) -> Json:
-        cursor = int(self.observed.cursor[self.observed.operations.key[read]])
-        records = [self._record(read)] if witness is None else [self._record(witness), self._record(read)]
+    def _stale(self, wrong: _Wrong, i: int, whose: str) -> Json:
+        read, age_s = int(wrong.read[i]), round(int(wrong.age[i]) / 1e9, 6)
+        witness, shown = self._record(int(wrong.witness[i])), self._record(read)
+        records, says = [witness, shown], sentences.stale(shown, witness, age_s, whose)
+        suspect = self._fills.suspect(read) if self._fills else None
+        if suspect is not None:
+            filler = self.story.operation(suspect.row, "filler", suspect.value)
+            records = [witness, filler | {"suspects": suspect.suspects}, shown]
+            says += sentences.suspected(filler, suspect.suspects)
+        return {"kind": wrong.kind[i], "says": says, "records": records, "age_s": age_s}
+
+    def _never(self, kind: str, read: int) -> Json:
+        """A value that the cursor cannot have had."""
+        operations, shown = self.observed.operations, self._record(read)
+        key = int(operations.key[read])
+        mine = self._of_cursor.row[slice(*self._of_cursor.start[key : key + 2])]
+        before = mine[operations.responded[mine] < operations.invoked[read]]
+        if kind == "unwritten":
+            highest = before[np.argsort(operations.value[before])][-1:]
+            records = [self._record(int(row)) | {"part": "before"} for row in highest]
+            return {"kind": kind, "says": sentences.unwritten(shown), "records": [*records, shown]}
+        same = mine[operations.write[mine] & (operations.value[mine] == operations.value[read])]
+        write = int(same[np.argmin(operations.invoked[same])])
+        higher = mine[operations.value[mine] > operations.value[read]]
+        first = self._record(int(higher[np.argmin(operations.responded[higher])])) | {"part": "before"}
+        written = self._record(write)
         return {
-            "check": check,
             "kind": kind,
-            "conversation": cursor >> 32,
-            "user": cursor & 0xFFFFFFFF,
-            "operations": records,
+            "says": sentences.superseded(shown, written, first),
+            "records": [first, written, shown],
         }
+
+    @cached_property
+    def _of_cursor(self) -> Groups:
+        return Groups(self.observed.operations.key, len(self.observed.cursor))
+
+    @cached_property
+    def _fills(self) -> Fills | None:
+        if self.history.run.get("scheme") != CACHE_ASIDE:
+            return None
+        return Fills(self.history, self.observed)
 
     def _record(self, i: int) -> Json:
-        """One operation, with times in s since the run began."""
-        operations, row = self.observed.operations, int(self.observed.row[i])
-        at: Json = {"value": int(operations.value[i]), "writes": bool(operations.write[i])}
+        row, value = int(self.observed.row[i]), int(self.observed.operations.value[i])
         if row == SEED:
-            return {"op_id": None, "op": "seed", **at}
-        record = self.history.operations
-        return {
-            "op_id": int(record["op_id"][row]),
-            "op": Op(int(record["op"][row])).name,
-            **at,
-            "session": int(record["session"][row]),
-            "device": int(record["device"][row]),
-            "sent_s": round(int(operations.invoked[i]) / 1e9, 6),
-            "acknowledged_s": round(int(operations.responded[i]) / 1e9, 6)
-            if operations.responded[i] != register.NEVER
-            else None,
-        }
+            return self.story.seed(value)
+        return self.story.operation(row, "write" if self.observed.operations.write[i] else "read", value)
+
+
+def severity(verdict: register.Verdict) -> Json:
+    """How wrong it is, besides how often: Gamma of the cursors that were read, and reads by their age."""
+    gamma = verdict.gamma[verdict.read]
+    above = gamma[gamma > 0]
+    return {
+        "cursors_read": len(gamma),
+        "gamma_above_0": len(above),
+        "gamma_s": {
+            "p50": _seconds(np.quantile(above, 0.5, method="inverted_cdf")) if len(above) else None,
+            "max": _seconds(gamma.max(initial=0)),
+        },
+        "stale_reads_older_than_s": {
+            f"{limit:g}": int(np.count_nonzero(verdict.age > limit * 1e9)) for limit in STALE_OVER_S
+        },
+        "missed_max": int(verdict.missed.max(initial=0)),
+        "missed_at_most_max": int(verdict.missed_at_most.max(initial=0)),
+    }
+
+
+def _seconds(ns: np.generic | int) -> float:
+    return round(int(ns) / 1e9, 6)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checks.convergence import Cached
 from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Messages, Promises, Writes
 from bench.metrics.history import History, items_of, marks
 from bench.record import Op, Outcome, Phase
@@ -22,8 +23,10 @@ def promises(history: History) -> Promises:
     return Promises("durable" in promised, "convergence" in promised, str(acks.get("read")))
 
 
-def collect(history: History, missing_rows: int) -> Evidence:
-    """`missing_rows`: rows that the record's running counters miss."""
+def collect(history: History, unknown: str) -> Evidence:
+    """`unknown`: why the record is not whole, empty if it is."""
+    if (history.manifest.get("final") or {}).get("held_against") == "api":
+        return _over_api(history, unknown)
     store = history.folder.table("final_store")
     conversation, user, read, delivered, last = (
         store[name].astype(np.int64)
@@ -33,7 +36,7 @@ def collect(history: History, missing_rows: int) -> Evidence:
     last_seq[conversation] = last
     sends = _sends(history, last_seq)
     reads = _marked(history, Op.READ, Op.PROBE_READ)
-    shown, shown_at = _shown(history)
+    shown, shown_at, shown_by = _shown(history)
     return Evidence(
         reads=_seeded(history) + reads + sends,
         deliveries=_delivered_seeded(history)
@@ -46,16 +49,54 @@ def collect(history: History, missing_rows: int) -> Evidence:
         store_read_at=history.window.drain_end,
         shown=shown,
         shown_at=shown_at,
-        unknown=_not_whole(history, missing_rows, len(read)),
+        shown_by=shown_by,
+        unknown=_not_whole(history, unknown, len(read)),
         drained=history.manifest.get("drained") is True,
     )
 
 
-def _not_whole(history: History, missing_rows: int, cursors: int) -> str:
+def cached(history: History) -> Cached:
+    """What the cache held after the drain; nothing where the scheme has none."""
+    cache = history.folder.table("final_cache")
+    conversation, user, read, delivered = (
+        cache[name].astype(np.int64) for name in ("conversation", "user", "read_seq", "delivered_seq")
+    )
+    return Cached(
+        Cursors(conversation, user, read),
+        Cursors(conversation, user, np.maximum(read, delivered)),
+        missing="redis" in (history.run.get("services") or {}) and not history.folder.has("final_cache"),
+    )
+
+
+def _over_api(history: History, unknown: str) -> Evidence:
+    """The final read instead of the store.  Who was not asked showed nothing, and wrote nothing either."""
+    shown, shown_at, shown_by = _shown(history)
+    last_seq = _last_seq_shown(history)
+    asked = _asked_finally(history)
+    writes = _seeded(history) + _marked(history, Op.READ, Op.PROBE_READ) + _sends(history, last_seq)
+    none = np.empty(0, np.int64)
+    nothing = Writes(none, none, none, none, none)
+    return Evidence(
+        reads=writes.of(np.isin(writes.user, asked)),
+        deliveries=nothing,
+        messages=_messages(history, last_seq),
+        store_read=shown,
+        store_delivered=Cursors(none, none, none),
+        store_read_at=history.window.drain_end,
+        shown=shown,
+        shown_at=shown_at,
+        shown_by=shown_by,
+        unknown=_not_whole(history, unknown, len(shown.value), "API"),
+        drained=history.manifest.get("drained") is True,
+        over_api=True,
+    )
+
+
+def _not_whole(history: History, unknown: str, cursors: int, source: str = "store") -> str:
     if not cursors:
-        return "the store was not read at the end"
-    if missing_rows:
-        return f"{missing_rows} rows are missing from the record"
+        return f"the {source} was not read at the end"
+    if unknown:
+        return unknown
     final = history.manifest.get("final") or {}
     if (history.manifest.get("ended") or {}).get("how") != "finished":
         return "the run did not finish"
@@ -144,17 +185,44 @@ def _messages(history: History, last_seq: Ints) -> Messages:
     most = history.membership.history + np.bincount(conversation[first], minlength=size)
     given = np.sort((conversation[ok & ~duplicate] << 32) | seq[ok & ~duplicate])
     twice = np.bincount(given[1:][np.diff(given) == 0] >> 32, minlength=size)
-    return Messages(highest, most, last_seq, twice)
+    told = Writes(
+        conversation[ok & ~duplicate],
+        operations["user"][rows][ok & ~duplicate].astype(np.int64),
+        seq[ok & ~duplicate],
+        np.where(before, operations["acknowledged"][rows], 0)[ok & ~duplicate],
+        operations["op_id"][rows][ok & ~duplicate],
+    )
+    return Messages(highest, most, last_seq, twice, told)
 
 
-def _shown(history: History) -> tuple[Cursors, Ints]:
-    """What the fresh connections of the final read were shown of their own cursors."""
-    operations, items = history.operations, history.items
+def _final_states(history: History) -> Ints:
+    """Rows of the STATEs that the fresh connections of the final read were answered."""
+    operations = history.operations
     final = (operations["op"] == Op.STATE) & (operations["phase"] == Phase.FINAL)
-    index, row = items_of(history, np.flatnonzero(final & (operations["outcome"] == Outcome.OK)))
+    return np.flatnonzero(final & (operations["outcome"] == Outcome.OK))
+
+
+def _asked_finally(history: History) -> Ints:
+    return np.unique(history.operations["user"][_final_states(history)].astype(np.int64))
+
+
+def _last_seq_shown(history: History) -> Ints:
+    """By conversation: the most that any member was shown at the end; -1 where nobody was."""
+    last_seq = np.full(len(history.membership.direct), -1, np.int64)
+    index, _ = items_of(history, _final_states(history))
+    index = index[history.items["conversation"][index] < len(last_seq)]
+    np.maximum.at(last_seq, history.items["conversation"][index], history.items["last_seq"][index])
+    return last_seq
+
+
+def _shown(history: History) -> tuple[Cursors, Ints, Ints]:
+    """What the fresh connections of the final read were shown of their own cursors, when, and by which
+    operations."""
+    operations, items = history.operations, history.items
+    index, row = items_of(history, _final_states(history))
     own = items["actor"][index] == operations["user"][row]
     index, row = index[own], row[own]
     conversation, user, value = (
         items[name][index].astype(np.int64) for name in ("conversation", "actor", "value")
     )
-    return Cursors(conversation, user, value), operations["sent"][row]
+    return Cursors(conversation, user, value), operations["sent"][row], operations["op_id"][row]

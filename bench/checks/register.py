@@ -12,7 +12,12 @@ has one between its beginning and its end.  A write that nobody answered may hav
 never: it never completes, and excuses whoever reads it.  The tests hold this against exhaustive search.
 
 `age` of a stale read is how long, at least, it was stale: from the first completion of something higher to
-its beginning.  It is the read's part of Gamma (Golab, Li, Lopez-Ortiz, Nishimura: ICDCS 2014)."""
+its beginning.
+
+Gamma of a register (Golab, Li, Lopez-Ortiz, Nishimura: ICDCS 2014) is the smallest number so that its history
+is linearizable once every operation begins Gamma / 2 earlier and ends Gamma / 2 later.  Stretching closes
+exactly the gaps that the three conditions complain of, so it is the widest of them, over all reads.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.kernel import Steps
+from bench.metrics.ragged import distinct
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -48,16 +54,23 @@ class Operations:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Rows of the operations that were given.  `witness[i]` is what makes `stale[i]` stale, `age[i]` in ns,
-    `missed[i]` how many effective steps of the register it did not show, at least."""
+    """Rows of the operations that were given.  `witness[i]` is what makes `stale[i]` stale, `age[i]` in ns;
+    it did not show at least `missed[i]` effective steps of the register, and of those that are known of at
+    most `missed_at_most[i]`.
+
+    `gamma[key]` in ns; a value that nobody wrote is no matter of time and not in it.  `read[key]`: whether
+    anybody read that register."""
 
     reads: int
     stale: Ints
     witness: Ints
     age: Ints
     missed: Ints
+    missed_at_most: Ints
     superseded: Ints
     unwritten: Ints
+    gamma: Ints
+    read: Bools
 
     @property
     def linearizable(self) -> bool:
@@ -78,14 +91,24 @@ def judge(operations: Operations) -> Verdict:
     closed = (value > 0) & ~np.isin(key, operations.open_keys)
     unwritten = closed & (~known | (began > operations.responded[reads]))
     overtaken = steps.highest(steps.before(key, np.where(known, began, 0))) > value
+    late = closed & known & overtaken
+    early = unwritten & known
+    age = operations.invoked[stale] - steps.time(first)
+    gamma = np.zeros(int(operations.key.max(initial=-1)) + 1, np.int64)
+    np.maximum.at(gamma, key[is_stale], age)
+    np.maximum.at(gamma, key[late], began[late] - steps.time(steps.first_above(key[late], value[late])))
+    np.maximum.at(gamma, key[early], began[early] - operations.responded[reads[early]])
     return Verdict(
         reads=len(reads),
         stale=stale,
         witness=done[steps.row(first)],
-        age=operations.invoked[stale] - steps.time(first),
+        age=age,
         missed=_missed(operations, done, stale),
-        superseded=reads[closed & known & ~unwritten & overtaken],
+        missed_at_most=_missed_at_most(operations, stale),
+        superseded=reads[late & ~unwritten],
         unwritten=reads[unwritten],
+        gamma=gamma,
+        read=np.bincount(key, minlength=len(gamma)) > 0,
     )
 
 
@@ -119,3 +142,20 @@ def _missed(operations: Operations, done: Ints, stale: Ints) -> Ints:
     if not len(counted):
         return np.zeros(len(stale), np.int64)
     return np.where(between, counted[np.maximum(last, 0)] - counted[np.maximum(first, 0)] + 1, 0)
+
+
+def _missed_at_most(operations: Operations, stale: Ints) -> Ints:
+    """How many different values above what each stale read showed were being written before it ended, or lie
+    below one that was."""
+    if not len(stale):
+        return np.zeros(0, np.int64)
+    writes = np.flatnonzero(operations.write)
+    begun = Steps(operations.key[writes], operations.invoked[writes], operations.value[writes])
+    key, value = operations.key[stale], operations.value[stale]
+    highest = begun.highest(begun.before(key, operations.responded[stale] + 1))
+    bits = int(operations.value.max(initial=0)).bit_length() + 1
+    values = distinct((operations.key[writes] << bits) | operations.value[writes])
+    above = np.searchsorted(values, (key << bits) | value, side="right")
+    upto = np.searchsorted(values, (key << bits) | highest, side="right")
+    missed: Ints = np.maximum(0, upto - above)
+    return missed

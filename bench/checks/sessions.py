@@ -20,11 +20,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Broken:
-    """`eligible` reads, of which `reads` (rows of the operations) showed less than their `witness`."""
+    """Rows of the operations: the `judged` reads are eligible, and `reads` of them showed less than their
+    `witness`, which had been complete for `age` ns when they began."""
 
-    eligible: int
+    judged: Ints
     reads: Ints
     witness: Ints
+    age: Ints
 
 
 def read_your_writes(operations: Operations, session: Ints) -> Broken:
@@ -48,4 +50,6 @@ def _judge(operations: Operations, session: Ints, evidence: NDArray[np.bool_]) -
     before = steps.before(key, operations.invoked[reads])
     less = steps.highest(before) > operations.value[reads]
     first = steps.first_above(key[less], operations.value[reads[less]])
-    return Broken(int(np.count_nonzero(before >= 0)), reads[less], done[steps.row(first)])
+    broken = reads[less]
+    age = operations.invoked[broken] - steps.time(first)
+    return Broken(reads[before >= 0], broken, done[steps.row(first)], age)

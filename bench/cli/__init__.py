@@ -10,7 +10,19 @@ import click
 
 from schemes import __version__
 
-COMMANDS = ("run", "compare", "report", "list", "show", "logs", "clean", "services")
+COMMANDS = (
+    "run",
+    "compare",
+    "report",
+    "list",
+    "show",
+    "explain",
+    "logs",
+    "clean",
+    "services",
+    "conformance",
+    "selftest",
+)
 """Each is `bench.cli.<name>`, which exports `command`."""
 
 
@@ -50,8 +62,11 @@ def main() -> None:
     \b
     bench run --scheme redis --users 10000      one scheme
     bench run --scheme all --users 2000         all of them, compared
+    bench run --url ws://host:port/ws           a server of your own, as it runs
+    bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench show latest                           the last summary again
+    bench explain latest                        what went wrong in it
 
     Exit codes: 0 good, 1 internal error, 2 usage, 3 nothing could be started, 4 INVALID (the instrument is
     not to be trusted), 5 INCONCLUSIVE, 10 a --fail-if held, 11 regression, 12 a promise was broken,

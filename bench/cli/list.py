@@ -40,6 +40,9 @@ def _print_option(name: str, option: Option) -> None:
     click.echo(f"{'':<8} --{name} {values or option.default}: {option.help}")
     for value, promise in option.promises.items():
         click.echo(f"{'':<12} {value}: {promise}")
+    for verb, changes in (("promises too", option.adds), ("does not promise", option.takes)):
+        for value, names in changes.items():
+            click.echo(f"{'':<12} {value} {verb}: {', '.join(names)}")
 
 
 def _scheme(scheme: Scheme) -> dict[str, Any]:
@@ -53,6 +56,8 @@ def _scheme(scheme: Scheme) -> dict[str, Any]:
                 "default": option.default,
                 "help": option.help,
                 "promises": dict(option.promises),
+                "adds": dict(option.adds),
+                "takes": dict(option.takes),
             }
             for name, option in scheme.options.items()
         },

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from bench.cli import no_such
-from bench.options import ALL, PRESETS, Arm, BadOptions, Places, RunOptions
+from bench.options import ALL, FOREIGN, PRESETS, PROMISES, Arm, BadOptions, Places, RunOptions, Target
 from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
 
@@ -112,9 +114,34 @@ class _Configured(click.Command):
 @click.command(cls=_Configured, name="run")
 @click.option(
     "--scheme",
-    required=True,
     type=Name("scheme", lambda: (*SCHEMES, ALL)),
     help=f"One of {', '.join(SCHEMES)}; or `all`: every one, and db on the other model, on the same plan.",
+)
+@click.option(
+    "--url",
+    help="ws://host:port/ws: a server that runs already and speaks readstate.v1, instead of --scheme.",
+)
+@click.option(
+    "--token-secret", help="(--url) Signs its tokens; absent: it looks at none.  [env BENCH_TOKEN_SECRET]"
+)
+@click.option(
+    "--control-secret",
+    help="(--url) Opens its /control, to seed it if it is empty, drain it and read its store.  "
+    "[env BENCH_CONTROL_SECRET]",
+)
+@click.option(
+    "--server-pid", type=int, multiple=True, help="(--url) A process of it on this machine: CPU and memory."
+)
+@click.option(
+    "--promise",
+    multiple=True,
+    type=click.Choice([*PROMISES, "none"]),
+    help="(--url) What it promises; breaking it is exit code 12.  [default: convergence]",
+)
+@click.option(
+    "--write-population",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="(--url) Write what it must hold before this run, one SEED conversation a line, and stop.",
 )
 @click.option("--scenario", default="steady_chat", show_default=True, type=Name("scenario", scenarios))
 @click.option("--users", type=int, help="Connected devices, one WebSocket each.  [default: 2000]")
@@ -182,7 +209,7 @@ class _Configured(click.Command):
 @click.option(
     "--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".'
 )
-@click.option("--label", default="", help="A note for the manifest.")
+@click.option("--label", default="", help="A note for the manifest; with --url the name in the results.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True
 )
@@ -200,9 +227,13 @@ def command(**given: Any) -> None:
     bench run --scheme redis --users 10000
     bench run --scheme all --users 2000 --duration 30s --seed 7
     bench run --scheme queue --queue-order queue_first --fail-if "READ.p99 > 50ms"
+    bench run --url ws://127.0.0.1:9000/ws --users 200 --rate 20
     """
     try:
         options = _options(given)
+        if given["write_population"] is not None:
+            _write_population(options, given["write_population"])
+            return
         if given["dry_run"]:
             _describe(options)
             return
@@ -217,6 +248,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
     from bench.options import check
 
     preset = PRESETS.get(given["preset"] or "")
+    target = _target(given)
     for expression in given["fail_if"]:
         try:
             parse(expression)
@@ -224,8 +256,8 @@ def _options(given: dict[str, Any]) -> RunOptions:
             raise BadOptions(f"--fail-if: {why}") from None
     chosen = {name: given[name.replace("-", "_")] for name in _scheme_options()}
     options = RunOptions(
-        scheme=given["scheme"],
-        scheme_options={name: value for name, value in chosen.items() if value is not None},
+        scheme=given["scheme"] if target is None else given["label"] or FOREIGN,
+        scheme_options={} if target else {name: value for name, value in chosen.items() if value is not None},
         scenario=given["scenario"],
         users=given["users"] if given["users"] is not None else (preset.users if preset else 2000),
         people=given["people"],
@@ -257,10 +289,56 @@ def _options(given: dict[str, Any]) -> RunOptions:
             given["kafka_bootstrap"],
             given["allow_wipe"],
         ),
-        command=" ".join(["bench", *sys.argv[1:]]),
+        target=target,
+        command=" ".join(["bench", *without_secrets(sys.argv[1:])]),
     )
     check(options)
     return options
+
+
+def _target(given: dict[str, Any]) -> Target | None:
+    """The server of --url; None where a scheme is to be started.  Raises BadOptions for contradictions."""
+    from bench.options import check_target, target_url
+
+    context = click.get_current_context()
+    unsaid = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    said = {name for name in given if context.get_parameter_source(name) not in unsaid}
+    if not said & {"scheme", "url"}:  # then bench.toml may choose
+        said |= {name for name in ("scheme", "url") if given[name] is not None}
+    check_target(said, given["label"])
+    if "url" not in said:
+        return None
+    promised = given["promise"] or ("convergence",)
+    if "none" in promised and len(promised) > 1:
+        raise BadOptions("--promise none takes all promises back: give it alone, or leave it out.")
+    return Target(
+        url=target_url(given["url"]),
+        token_secret=given["token_secret"] or os.environ.get("BENCH_TOKEN_SECRET"),
+        control_secret=given["control_secret"] or os.environ.get("BENCH_CONTROL_SECRET"),
+        pids=given["server_pid"],
+        promises=() if promised == ("none",) else promised,
+    )
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """A command line as it may stand in results: secrets are not part of it."""
+    text = "\0".join(words)
+    return re.sub(r"(--(?:token|control)-secret)([=\0])[^\0]*", r"\1\2***", text).split("\0")
+
+
+def _write_population(options: RunOptions, path: Path) -> None:
+    """One conversation a line, as SEED has it in its `conversations`."""
+    from bench.runner import Load
+    from schemes.protocol import encode
+
+    load = Load.of(options)
+    try:
+        with path.open("wb") as file:
+            for conversation in load.population.seed_conversations(load.plan.unread_at_start):
+                file.write(encode(conversation) + b"\n")
+    except OSError as why:
+        raise BadOptions(f"--write-population {path}: {why.strerror}.") from None
+    click.echo(f"{load.population.conversations:,} conversations written to {path}", err=True)
 
 
 def _describe(options: RunOptions) -> None:

@@ -10,6 +10,16 @@ from bench.population import PopulationOptions
 
 
 @dataclass(frozen=True)
+class ProbeDoor:
+    """How probes get at the stores: the secret of `/control`, and which of its questions the scheme can
+    answer."""
+
+    secret: str
+    questions: tuple[str, ...]
+    """Of DURABLE and CACHED."""
+
+
+@dataclass(frozen=True)
 class LoadConfig:
     """One run's load.
 
@@ -37,6 +47,8 @@ class LoadConfig:
     """Of Locust's own web page; None: no page."""
     cores: tuple[int, ...] = ()
     """Cores that master and workers are bound to; empty: any."""
+    door: ProbeDoor | None = None
+    """None: nobody asks the stores while the run goes on."""
 
     @property
     def memory_folder(self) -> Path:

@@ -11,16 +11,18 @@ import random
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from bench.load.config import ProbeDoor
 from bench.load.engine import Answer, Engine
 from bench.load.pacing import now_ns
 from bench.load.replies import Incoming, Item
 from bench.population import NOBODY, Population, index_of, user_id
-from bench.record import NONE, Op, Outcome, PushKind
+from bench.record import MORE, NONE, RESET, Op, Outcome, PushKind
 from schemes.protocol import (
+    PATH,
     Delivered,
     Hello,
     History,
@@ -68,10 +70,12 @@ class Crowd:
         *,
         secret: str | None,
         delivered_window_s: float = 1.0,
+        door: ProbeDoor | None = None,
     ) -> None:
         self.engine = engine
         self.population = population
         self.secret = secret.encode() if secret is not None else None
+        self.door = door
         self.delivered_window_ns = round(delivered_window_s * 1e9)
         self.expires_s = int(time.time()) + TOKEN_LIFE_S
         self.of_person = population.of_person.data
@@ -113,6 +117,9 @@ class Crowd:
 
 class Device:
     """One client.  `number` is its index in the population, NOBODY for probes and final reads."""
+
+    path: ClassVar[str] = PATH
+    """Of the WebSocket."""
 
     __slots__ = (
         "_attempts",
@@ -278,7 +285,7 @@ class Device:
 
     def _welcome(self, row: int, reply: Incoming, moment: int) -> None:
         change_id = reply.change_id if reply.change_id is not None else NONE
-        self._engine.recorder.answered(row, moment, change_id, NONE, change_id, NONE, 0, 0, reply.t)
+        self._engine.recorder.answered(row, moment, change_id, reply.epoch, change_id, NONE, 0, 0, reply.t)
         self._engine.recorder.connection_time(self.connection.row, "welcomed", moment)
         if reply.limits is not None:
             self._crowd.heartbeat_s = reply.limits.heartbeat_s
@@ -297,8 +304,8 @@ class Device:
 
     def _state(self, row: int, reply: Incoming, moment: int) -> None:
         recorder, change_id = self._engine.recorder, reply.change_id if reply.change_id is not None else NONE
-        items = reply.conversations
-        recorder.answered(row, moment, change_id, NONE, change_id, NONE, len(items), 0, reply.t)
+        items, total = reply.conversations, _or_none(reply.total_unread)
+        recorder.answered(row, moment, change_id, NONE, change_id, total, len(items), 0, reply.t)
         for index, item in enumerate(items):
             recorder.item(
                 row, index, index_of(item.conversation_id), self.person, item.read_seq,
@@ -310,11 +317,11 @@ class Device:
     def _signed_in_state(self, reply: Incoming, change_id: int) -> None:
         for item in reply.conversations:
             self._start_from(item)
+        if self._change_id < 0:  # as of the first page: what changes between two pages comes by SYNC
+            self._change_id = change_id
         if not reply.done and reply.cursor is not None:
             self._engine.request(self, Op.STATE, State(limit=SIGN_IN_PAGE, cursor=reply.cursor))
             return
-        if self._change_id < 0:
-            self._change_id = change_id
         self.sync()
 
     def _start_from(self, item: Item) -> None:
@@ -334,7 +341,7 @@ class Device:
             reply.next_change_id,
             NONE,
             len(reply.changes),
-            0,
+            MORE * (not reply.done) | RESET * reply.reset_required,
             reply.t,
         )
         for index, change in enumerate(reply.changes):
@@ -448,12 +455,12 @@ class Device:
         what, _, rest = message.key.partition("/")
         name, _, whose = rest.partition("/")
         conversation, actor = index_of(name), index_of(whose)
-        value = message.value.up_to_seq if message.value is not None else NONE
+        value, unread = (message.value.up_to_seq, message.value.unread) if message.value else (NONE, None)
         change_id = message.change_id
         engine.recorder.push(
             _READ if what == "read" else _DELIVERED if what == "delivered" else _OTHER,
             moment, message.at, value, _or_none(message.version), _or_none(change_id), session, self.person,
-            self.number, conversation, actor, engine.phases.at(moment),
+            self.number, conversation, actor, engine.phases.at(moment), _or_none(unread),
         )  # fmt: skip
         if what == "read" and actor == self.person:
             self._is_read(conversation, value)

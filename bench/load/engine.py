@@ -15,6 +15,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from bench.load.recorder import Recorder, RecordFull
 from bench.load.replies import Incoming, decode
 from bench.population import NOBODY
 from bench.record import ERROR_CODES, NONE, Op, Outcome, Phase
-from schemes.protocol import ERRORS, PATH, encode
+from schemes.protocol import CONTROL_PATH, ERRORS, PATH, encode
 
 if TYPE_CHECKING:
     from bench.load.device import Device
@@ -111,7 +112,8 @@ class Engine:
         recorder: type[Recorder] = Recorder,
     ) -> None:
         uri = parse_uri(url if url.rstrip("/").endswith(PATH) else url.rstrip("/") + PATH)
-        self._handshakes = Handshakes(uri)
+        door = replace(uri, path=uri.path.removesuffix(PATH) + CONTROL_PATH)
+        self._handshakes = {PATH: Handshakes(uri), CONTROL_PATH: Handshakes(door)}
         self._address = _socket.getaddrinfo(uri.host, uri.port, 0, _socket.SOCK_STREAM)[0]
         self.worker = worker
         self.deadline_ns = round(deadline_s * 1e9)
@@ -154,7 +156,7 @@ class Engine:
         connection = Connection(device, self.worker << 24 | self._sessions, intended)
         self._by_session[connection.session] = device
         device.connection = connection
-        connection.handshake = self._handshakes.start()
+        connection.handshake = self._handshakes[device.path].start()
         connection.out = connection.handshake.request
         connection.row = self._record(connection, Op.CONNECT, intended, now_ns())
         family, kind, protocol, _, address = self._address

@@ -1,27 +1,24 @@
-"""Measures how long a read stays invisible on other connections (lag L4): one connection reads, another of
-the same person asks until it shows.
+"""Measures how long a read stays invisible elsewhere: one connection reads, another of the same person asks.
 
-On people and conversations of their own.  A probe's STATEs are not planned; their `argument` is the seq
-waited for, and the first of them whose item has `read_seq >= argument` saw it.
+It asks either until the read shows (lag L4; PROBE_STATE), or once, a planned time after the acknowledgement
+(t-visibility; PROBE_ONCE): how often a read at that age is seen can only be told by those who look whatever
+happened before.  The stores are asked at the same time (`door.py`).
+
+On people and conversations of their own.  What a probe asks is not planned; its `argument` is the seq waited
+for, and a STATE whose item has `read_seq >= argument` saw it.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 from bench.load.device import PROBE, Crowd, Device
+from bench.load.door import DoorDevice
 from bench.load.engine import Answer
 from bench.load.pacing import now_ns
+from bench.load.polling import CENSORED_NS, next_poll
 from bench.load.replies import Incoming
 from bench.population import NOBODY, index_of
 from bench.record import NONE, Op
 from schemes.protocol import Mark, Read, Send, State
-
-POLL_NS: Final = 5_000_000
-STEADY_POLLS: Final = 20
-SLOWER: Final = 1.5
-CENSORED_NS: Final = 10_000_000_000
-"""A read that does not show for this long is censored."""
 
 
 class ProbeDevice(Device):
@@ -49,13 +46,15 @@ class ProbeDevice(Device):
             self._pair.was_read(row, reply, moment)
         elif op == Op.PROBE_STATE:
             self._pair.polled(row, reply, moment)
+        elif op == Op.PROBE_ONCE:
+            self._pair.looked(row, reply, moment)
         else:
             super().replied(row, op, reply, moment)
 
     def failed(self, row: int, op: int, answer: Answer) -> None:
-        if op in (Op.PROBE_SEND, Op.PROBE_STATE):
+        if op in (Op.PROBE_SEND, Op.PROBE_READ, Op.PROBE_STATE):
             self._pair.failed(row, op)
-        elif op != Op.PROBE_READ:
+        elif op != Op.PROBE_ONCE:
             super().failed(row, op, answer)
 
 
@@ -69,20 +68,26 @@ class ProbePair:
         self._sender = ProbeDevice(crowd, sender, "probe-send", self)
         self._reader = ProbeDevice(crowd, reader, "probe-read", self)
         self._poller = ProbeDevice(crowd, reader, "probe-poll", self)
-        self._plans: dict[int, int] = {}
+        self._door = DoorDevice(crowd, reader, crowd.door) if crowd.door is not None else None
+        self._plans: dict[int, tuple[int, int]] = {}
+        """By row of the SEND: (plan number of its READ, offset)."""
+        self._offsets: dict[int, int] = {}
+        """By row of the READ."""
         self._polls: dict[int, tuple[int, int, int]] = {}
         """By row: (seq waited for, when the READ was acknowledged, polls so far)."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        return self._sender, self._reader, self._poller
+        door = () if self._door is None else (self._door,)
+        return self._sender, self._reader, self._poller, *door
 
-    def probe(self, due: int, plan: int) -> None:
-        """A message; when it is acknowledged its READ, and when that is, STATE until it shows."""
+    def probe(self, due: int, plan: int, offset_ns: int) -> None:
+        """A message; when it is acknowledged its READ, and when that is, STATE until it shows; or, with an
+        offset of 0 or more, one STATE that long afterwards."""
         send = Send(self._name, f"probe-{plan}-{due}", "probe")
         row = self._engine.request(self._sender, Op.PROBE_SEND, send, due, self._conversation, NONE, plan)
         if row >= 0:
-            self._plans[row] = plan + 1
+            self._plans[row] = (plan + 1, offset_ns)
         else:
             self._no_read(plan + 1)
 
@@ -91,8 +96,12 @@ class ProbePair:
             row, moment, reply.seq, NONE, NONE, NONE, 0, int(reply.duplicate), reply.t
         )
         read = Read([Mark(self._name, reply.seq)])
-        plan = self._plans.pop(row)
-        self._engine.request(self._reader, Op.PROBE_READ, read, moment, self._conversation, reply.seq, plan)
+        plan, offset_ns = self._plans.pop(row)
+        row = self._engine.request(
+            self._reader, Op.PROBE_READ, read, moment, self._conversation, reply.seq, plan
+        )
+        if row >= 0:
+            self._offsets[row] = offset_ns
 
     def was_read(self, row: int, reply: Incoming, moment: int) -> None:
         item = reply.items[0]
@@ -101,15 +110,37 @@ class ProbePair:
         self._engine.recorder.answered(
             row, moment, item.read_seq, version, NONE, unread, 0, int(bool(item.applied)), reply.t
         )
-        self._poll(moment, item.read_seq, moment, 0)
+        if self._door is not None:
+            self._door.watch(self._conversation, item.read_seq, moment)
+        offset_ns = self._offsets.pop(row)
+        if offset_ns < 0:
+            self._poll(moment, item.read_seq, moment, 0)
+        else:
+            self._engine.pacer.at(moment + offset_ns, self._look, item.read_seq)
+
+    def _look(self, due: int, seq: int) -> None:
+        self._ask(Op.PROBE_ONCE, due, seq)
+
+    def looked(self, row: int, reply: Incoming, moment: int) -> None:
+        self._shown(row, reply, moment)
+
+    def _ask(self, op: Op, due: int, seq: int) -> int:
+        state = State(conversations=[self._name], limit=1)
+        return self._engine.request(self._poller, op, state, due, self._conversation, seq)
 
     def _poll(self, due: int, seq: int, since: int, polls: int) -> None:
-        state = State(conversations=[self._name], limit=1)
-        row = self._engine.request(self._poller, Op.PROBE_STATE, state, due, self._conversation, seq)
+        row = self._ask(Op.PROBE_STATE, due, seq)
         if row >= 0:
             self._polls[row] = (seq, since, polls + 1)
 
     def polled(self, row: int, reply: Incoming, moment: int) -> None:
+        if self._shown(row, reply, moment) < self._polls[row][0]:
+            self._again(row)
+        else:
+            del self._polls[row]
+
+    def _shown(self, row: int, reply: Incoming, moment: int) -> int:
+        """Records a STATE; the read_seq that it shows, NONE without the conversation."""
         recorder = self._engine.recorder
         change_id = reply.change_id if reply.change_id is not None else NONE
         shown = NONE
@@ -122,23 +153,20 @@ class ProbePair:
                 item.unread if item.unread is not None else NONE, 0, item.last_seq,
             )  # fmt: skip
         recorder.answered(row, moment, change_id, NONE, change_id, NONE, len(reply.conversations), 0, reply.t)
-        seq = self._polls[row][0]
-        if shown < seq:
-            self._again(row)
-        else:
-            del self._polls[row]
+        return shown
 
     def failed(self, row: int, op: int) -> None:
         """A SEND that failed has no READ; a STATE that failed is asked again."""
         if op == Op.PROBE_SEND:
-            self._no_read(self._plans.pop(row))
+            self._no_read(self._plans.pop(row)[0])
+        elif op == Op.PROBE_READ:
+            del self._offsets[row]
         else:
             self._again(row)
 
     def _again(self, row: int) -> None:
         seq, since, polls = self._polls.pop(row)
-        wait = round(POLL_NS * SLOWER ** max(0, polls - STEADY_POLLS))
-        due = max(self._engine.recorder.sent(row) + wait, now_ns())
+        due = max(next_poll(self._engine.recorder.sent(row), polls), now_ns())
         if due < since + CENSORED_NS:
             self._engine.pacer.at(due, self._poll, seq, since, polls)
 

@@ -61,6 +61,7 @@ class LoadProcess:
             share.devices.tolist(),
             secret=config.secret,
             delivered_window_s=config.delivered_window_s,
+            door=config.door,
         )
         self.timeline = Timeline(self.crowd, plan, config.nonce, share)
         self.crowd.on_message = self.timeline.arrived

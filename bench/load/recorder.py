@@ -40,7 +40,7 @@ _pack_unread = struct.Struct("<i").pack_into
 _pack_stages = struct.Struct("<IIIIIH").pack_into
 _pack_items = struct.Struct("<H").pack_into
 _pack_item = struct.Struct("<qqqqqIIiHBB").pack_into
-_pack_push = struct.Struct("<qqqqqIIIIIBBH").pack_into  # rx and its padding as one
+_pack_push = struct.Struct("<qqqqqIIIIIiBBB5x").pack_into
 _pack_connection = struct.Struct("<qqqqqIIIHBB").pack_into
 
 _PENDING: Final = int(Outcome.PENDING)
@@ -292,6 +292,7 @@ class Recorder:
         conversation: int,
         actor: int,
         phase: int,
+        unread: int = NONE,
     ) -> None:
         table = self.pushes
         row = table.next()
@@ -299,7 +300,7 @@ class Recorder:
             table.segments[row >> SEGMENT_BITS],
             (row & SEGMENT_MASK) * PUSH_BYTES,
             received, at_ms, value, version, change_id,
-            session, user, device, conversation, actor, kind, phase, 0,
+            session, user, device, conversation, actor, unread, kind, phase, 0,
         )  # fmt: skip
         table.publish(row)
 
@@ -368,6 +369,7 @@ class StampedRecorder(Recorder):
         conversation: int,
         actor: int,
         phase: int,
+        unread: int = NONE,
     ) -> None:
         row = self.pushes.count
         super().push(
@@ -383,6 +385,7 @@ class StampedRecorder(Recorder):
             conversation,
             actor,
             phase,
+            unread,
         )
         segment = self.pushes.segments[row >> SEGMENT_BITS]
         segment[(row & SEGMENT_MASK) * PUSH_BYTES + _PUSH_RX] = self._rx

@@ -41,6 +41,17 @@ class Item(Struct, gc=False):
 
 class Value(Struct, gc=False):
     up_to_seq: int = -1
+    unread: int | None = None
+
+
+class Held(Struct, array_like=True, gc=False):
+    """What a store holds of a cursor (protocol.DumpRow)."""
+
+    conversation_id: str
+    user_id: int
+    read_seq: int
+    delivered_seq: int
+    version: int
 
 
 class HeartbeatLimit(Struct, gc=False):
@@ -76,7 +87,9 @@ class Incoming(Struct, gc=False):
     next_change_id: int = -1
     reset_required: bool = False
     epoch: int = 0
+    total_unread: int | None = None
     limits: HeartbeatLimit | None = None
+    row: Held | None = None
     t: Stages | None = None
 
 

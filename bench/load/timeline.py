@@ -98,11 +98,12 @@ class Timeline:
             yield self.t0_ns + int(table["at"][row]), self._open, (row,)
 
     def probes(self) -> Iterator[Step]:
-        """How long a read stays invisible elsewhere (lag L4)."""
+        """How long a read stays invisible elsewhere (lags L4 to L6, t-visibility)."""
         table = self._plan.probes
         for row in np.flatnonzero(self._owns_pair[table["pair"]]).tolist():
             pair = self._pairs[int(table["pair"][row])]
-            yield self.t0_ns + int(table["at"][row]), pair.probe, (self._plan.first_probe + 2 * row,)
+            arguments = self._plan.first_probe + 2 * row, int(table["offset_us"][row]) * 1000
+            yield self.t0_ns + int(table["at"][row]), pair.probe, arguments
 
     # --- steps ------------------------------------------------------------------------------------------
 

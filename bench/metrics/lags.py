@@ -6,6 +6,9 @@ receipt      READ written -> UPDATE at the devices of the direct peer, or in gro
              the senders of the messages that it newly covered
 message      SEND written -> MESSAGE at each device of the members but the sending socket
 visible      ACK of a probe's READ -> first STATE on another connection that shows it for good
+durable      ACK of a probe's READ -> MySQL holds it                          (`visible.py` has these three)
+cache        MySQL holds a probe's READ -> Redis holds it or has no entry
+queue        an event was produced -> the consumer has applied it             (`queue_lag.py`)
 
 Told are the sessions whose SUB was acknowledged before the write was sent.  A push of a value at
 least as high covers the write.  What never came is censored when the session closed or the run's drain ended;
@@ -18,29 +21,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics import headline
+from bench.metrics import headline, queue_lag
 from bench.metrics.history import DEADLINE_US, History, Marks, marks
+from bench.metrics.queue_lag import QueueLag
 from bench.metrics.ragged import distinct
 from bench.metrics.receivers import effective, told
 from bench.metrics.survival import Curve, kaplan_meier
-from bench.metrics.visible import Visible
+from bench.metrics.visible import Reason, Visible
 from bench.record import Op, Outcome, PushKind
 from bench.results import Json
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-NO_STORE: Final = "no durable store"
-NOT_MEASURED: Final = {
-    "durable": "not measured yet: needs probes of the store while the run goes on",
-    "cache": "not measured yet: needs probes of the cache while the run goes on",
-    "queue": "not measured yet: needs the produce and apply time of each event",
-}
 
 
 @dataclass(frozen=True)
@@ -253,12 +249,14 @@ def collect(history: History) -> dict[str, Lag]:
     }
 
 
-def summarise(lags: Mapping[str, Lag], seen: Visible, scheme: str) -> Json:
+def summarise(
+    lags: Mapping[str, Lag], polled: Mapping[str, Visible | Reason], queue: QueueLag | Reason
+) -> Json:
     """`lag` of `summary.json`."""
     entries = {name: _entry(name, lag) for name, lag in lags.items()}
-    entries["visible"] = _visible_entry(seen)
-    for name, why_not in NOT_MEASURED.items():
-        entries[name] = _unavailable(NO_STORE if scheme == "memory" else why_not)
+    for name, seen in polled.items():
+        entries[name] = _unavailable(seen) if isinstance(seen, str) else _polled_entry(seen)
+    entries["queue"] = _unavailable(queue) if isinstance(queue, str) else queue_lag.summarise(queue)
     return entries
 
 
@@ -292,10 +290,8 @@ def _entry(name: str, lag: Lag) -> Json:
     return entry
 
 
-def _visible_entry(seen: Visible) -> Json:
+def _polled_entry(seen: Visible) -> Json:
     n = len(seen.left)
-    if not n:
-        return _unavailable("no probe was answered in the measured window")
     estimate, lower, upper = seen.intervals().summarise()
     return {
         "count": n,
@@ -309,6 +305,7 @@ def _visible_entry(seen: Visible) -> Json:
         "lower": lower,
         "upper": upper,
         "flapped": seen.flapped,
+        "polls": seen.polls,
         "available": True,
         "why_not": None,
     }

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from bench.metrics.history import History
 from bench.metrics.quantiles import summarise
-from bench.metrics.ragged import distinct
 from bench.record import NONE, Op, Outcome, PushKind
 from bench.results import Json
 
@@ -160,17 +159,3 @@ def _timed_rows(history: History) -> Ints:
     operations = history.operations
     scheduled = history.measured & history.first & (operations["sent"] > 0) & (operations["op"] >= Op.SEND)
     return np.flatnonzero(scheduled)
-
-
-def holes(history: History) -> Json:
-    """Rows missing from the running counters of the workers, and rows that came twice."""
-    op_id = history.operations["op_id"]
-    worker, number = op_id >> 40, op_id & ((1 << 40) - 1)
-    missing = 0
-    twice = 0
-    for one in distinct(worker):
-        mine = number[worker == one]
-        different = len(distinct(mine))
-        missing += int(mine.max()) + 1 - different
-        twice += len(mine) - different
-    return {"rows": len(op_id), "missing": missing, "twice": twice}

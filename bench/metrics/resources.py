@@ -24,7 +24,7 @@ OWN: Final = frozenset({"cpu_s", "runqueue_s", "rss_bytes"})
 """Metrics that every component has; all others are its own counters and gauges."""
 GAUGES: Final = frozenset(
     {
-        "connections", "lag_events", "lag_ms", "load_1m",
+        "connections", "lag_events", "lag_ms", "lag_outbox_events", "lag_outbox_ms", "load_1m",
         "Threads_connected", "Threads_running", "used_memory", "connected_clients",
     }
 )  # fmt: skip

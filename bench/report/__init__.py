@@ -15,7 +15,7 @@ from bench.results import Json, RunFolder, write_text
 
 if TYPE_CHECKING:
     from bench.report.canvas import Pictures
-    from bench.report.document import Chart, Document, Table
+    from bench.report.document import Chart, Document, Found, Table
 
 
 def make(folder: RunFolder) -> None:
@@ -25,6 +25,7 @@ def make(folder: RunFolder) -> None:
     from bench import summary as figures
     from bench.report import arms, wording
     from bench.report.charts import Setting, charts
+    from bench.report.findings import found
     from bench.report.run_report import detail_tables, provenance, run_document
     from bench.report.sources import chart_data
 
@@ -34,7 +35,14 @@ def make(folder: RunFolder) -> None:
         wording.subtitle([summary], [manifest]), summary["generator"]["resolution_floor_us"], ["."]
     )
     drawn = charts(data, setting)
-    _write(folder.path, run_document(summary, manifest), drawn, detail_tables(summary), provenance(manifest))
+    _write(
+        folder.path,
+        run_document(summary, manifest),
+        drawn,
+        detail_tables(summary),
+        provenance(manifest),
+        found(folder.findings()),
+    )
 
 
 def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool = False) -> Json:
@@ -83,6 +91,7 @@ def _write(
     drawn: Iterable[tuple[Chart, Pictures]],
     detail: Sequence[Table],
     provenance: Sequence[str],
+    found: Found | None = None,
 ) -> None:
     from bench.report import html, markdown
 
@@ -90,5 +99,6 @@ def _write(
     for chart, pictures in drawn:
         pictures.save(path / "charts", chart.name)
         charts.append(chart)
-    write_text(path / "summary.md", markdown.markdown(document, charts, detail))
-    write_text(path / "report.html", html.page(document, charts, detail, provenance))
+    listed = (found.table, *detail) if found else detail
+    write_text(path / "summary.md", markdown.markdown(document, charts, listed))
+    write_text(path / "report.html", html.page(document, charts, detail, provenance, found))

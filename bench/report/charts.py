@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.record import Op
-from bench.report import canvas, cpu, figures, flow, heatmap, queries, spectrum, stages, visibility
+from bench.report import canvas, cpu, figures, flow, heatmap, queries, soon, spectrum, stages, visibility
 from bench.report.document import Chart, Table
 from bench.report.sources import SHOWN, ChartData
 from bench.report.wording import LAGS
 
 OPERATIONS: Final = ("operations-*.parquet",)
 PUSHED: Final = (*OPERATIONS, "pushes-*.parquet", "items-*.parquet", "connections-*.parquet")
+PROBED: Final = (*OPERATIONS, "items-*.parquet")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,26 @@ def _hidden(data: Sequence[ChartData], setting: Setting, note: str) -> tuple[str
     return title, visibility.draw(curves, _words(title, setting, note))
 
 
+def _soon(data: Sequence[ChartData], setting: Setting, note: str) -> tuple[str, canvas.Sheet] | None:
+    points = [run.soon for run in data]
+    if not any(one.n for one in points):
+        return None
+    title = soon.finding(points)
+    return title, soon.draw(points, _words(title, setting, note))
+
+
+def _soon_table(data: Sequence[ChartData]) -> Table | None:
+    """Shown of made, by age, a column per arm."""
+    known = [run.soon for run in data if run.soon.n]
+    if not known:
+        return None
+    rows = [
+        (soon.ages(each), *(f"{one.bins[i].shown:,} of {one.bins[i].n:,}" for one in known))
+        for i, each in enumerate(known[0].bins)
+    ]
+    return Table("Reads that show the mark", ("age", *(one.arm.label for one in known)), tuple(rows))
+
+
 def _flow(data: Sequence[ChartData], setting: Setting, note: str) -> tuple[str, canvas.Sheet] | None:
     flows = [run.flow for run in data if run.flow.n]
     if not flows:
@@ -152,13 +173,25 @@ PLANS: Final = (
         "not-yet-visible",
         "How far behind the others are",
         "Kaplan–Meier with its 95 % band; ticks: watching ended (session closed, run over). A level end is "
-        "what never came. Visible: Turnbull's estimate from polls, the band is what lies between two polls. "
+        "what never came. Visible, durable, cache: Turnbull's estimate from polls, the band is what lies "
+        "between two polls. Queue: every event, the band is the width of the classes they are counted in. "
         "Only READs of the measured window that changed something; only sessions subscribed before the "
         "write.",
         queries.HIDDEN,
         PUSHED,
         _hidden,
         _waiting_table,
+    ),
+    _Plan(
+        "t-visibility",
+        "How soon a read shows a mark",
+        "Reads on another connection of the same person, at planned ages: each was made whatever others had "
+        "shown. Bars: Wilson's 95 % interval. Faint: fewer than 10 reads. A READ and its read are probes', "
+        "on conversations of their own.",
+        queries.SOON,
+        PROBED,
+        _soon,
+        _soon_table,
     ),
     _Plan(
         "cumulative-flow",

@@ -159,6 +159,7 @@ def _value(row: Json, label: str) -> str:
 
 PLAIN: Final = {
     "pushes undelivered": "pushes_undelivered",
+    "badge wrong, message-s per user-hour": "badge_error_s_per_user_hour.total",
     "stale reads": "stale_reads",
     "stale at end": "stale_at_end",
     "errors": "errors",
@@ -182,6 +183,8 @@ QUANTILES: Final = {
     "receipt lag p50 | p99 ms": "lag.receipt.quantiles",
     "own-device lag p50 | p99 ms": "lag.own_device.quantiles",
     "visible lag p50 | p99 ms": "lag.visible.quantiles",
+    "cache lag p50 | p99 ms": "lag.cache.quantiles",
+    "queue lag p50 | p99 ms": "lag.queue.quantiles",
 }
 """Row of the table -> the figure, figures, or Q that it shows."""
 

@@ -34,6 +34,25 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Story:
+    """One finding: `name` is its id and anchor, `svg` its picture (empty where nothing has a time)."""
+
+    name: str
+    heading: str
+    says: str
+    note: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What went wrong: a table of all causes, and the worst of them as pictures."""
+
+    table: Table
+    stories: tuple[Story, ...]
+
+
+@dataclass(frozen=True)
 class Document:
     """`first` is the line above everything (what ran on which core), `load` what was asked of whom, `verdict`
     a line per verdict and reason, `answer` what the figures allow to say, `caveats` what they do not.

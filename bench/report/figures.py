@@ -38,6 +38,13 @@ def duration(us: float) -> str:
     return f"{digits(us / 1_000_000)} s"
 
 
+def ages(from_us: int, to_us: int) -> str:
+    """A range of ages: 0–2 ms, 1–2 s."""
+    if to_us <= 1_000_000:
+        return f"{from_us // 1000}–{to_us // 1000} ms"
+    return f"{from_us / 1e6:g}–{to_us / 1e6:g} s"
+
+
 def count(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.0f}"
 

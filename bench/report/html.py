@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from bench.report.document import Chart, Document, Table
+from bench.report.document import Chart, Document, Found, Story, Table
 
 
 def page(
-    document: Document, charts: Sequence[Chart], detail: Sequence[Table], provenance: Sequence[str]
+    document: Document,
+    charts: Sequence[Chart],
+    detail: Sequence[Table],
+    provenance: Sequence[str],
+    found: Found | None = None,
 ) -> str:
-    """The whole page.  `detail` are tables for after the charts, `provenance` where the figures come from."""
+    """The whole page.  `detail` are tables for after the charts, `provenance` where the figures come from,
+    `found` what went wrong."""
     style = files("bench.report").joinpath("page.css").read_text()
     return "\n".join(
         [
@@ -25,6 +30,7 @@ def page(
             '<div class="tables">',
             *(_table(table) for table in document.tables),
             "</div>",
+            _found(found) if found else "",
             _list("caveats", "Do not read into this", document.caveats),
             _contents(charts),
             *(_chart(chart) for chart in charts),
@@ -75,6 +81,19 @@ def _row(row: Sequence[str], columns: Sequence[str]) -> str:
         for cell, column in zip(cells, columns[1:], strict=True)
     )
     return f'<tr><th scope="row">{escape(name)}</th>{values}</tr>'
+
+
+def _found(found: Found) -> str:
+    stories = "\n".join(map(_story, found.stories))
+    return f'<div class="findings">\n<h2>What went wrong</h2>\n{stories}\n{_folded(found.table)}</div>'
+
+
+def _story(story: Story) -> str:
+    return (
+        f'<section id="{escape(story.name)}">\n<h3>{escape(story.heading)}</h3>\n'
+        f"<p>{escape(story.says)}</p>\n<figure>{story.svg}</figure>\n"
+        f'<p class="note">{escape(story.note)}</p>\n</section>'
+    )
 
 
 def _contents(charts: Sequence[Chart]) -> str:

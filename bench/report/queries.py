@@ -32,6 +32,7 @@ def headline(ops):  # of one kind: the probe users' where they have enough
 """
 
 _LAGS: Final = """\
+import json
 from pathlib import Path
 import numpy as np, pandas as pd
 from bench.metrics import lags, visible  # who had to be told of what: bench/metrics/receivers.py
@@ -42,6 +43,14 @@ def pairs(run):
     for name, lag in lags.collect(history).items():
         yield name, pd.DataFrame({"write": lag.operation, "us": lag.time / 1e3,
                                   "arrived": lag.observed, "stayed": lag.outlived})
+def queue(run):  # events by the class of their age when they were applied, from the window's start on
+    manifest = json.load(open(f"{run}/manifest.json"))
+    if "kafka" not in manifest["run"]["services"]:
+        return pd.DataFrame(columns=["us", "arrived"])
+    ages = pd.read_parquet(f"{run}/queue_ages.parquet")
+    before = ages[ages.t <= manifest["window"]["measure"]].groupby("within_us").applied.max()
+    grown = ages.groupby("within_us").applied.max().sub(before, fill_value=0).astype(int)
+    return pd.DataFrame({"us": np.repeat(grown.index, grown), "arrived": True})
 """
 
 SPECTRUM: Final = (
@@ -73,9 +82,33 @@ def kaplan_meier(lag):
     times = lag.groupby("us").arrived.agg(["sum", "size"]).sort_index()
     waiting = times["size"][::-1].cumsum()[::-1]
     return (1 - times["sum"] / waiting).cumprod()[times["sum"] > 0]
-result = {run: {name: kaplan_meier(lag) for name, lag in pairs(run)} for run in {runs}}
+result = {run: {name: kaplan_meier(lag) for name, lag in [*pairs(run), ("queue", queue(run))]}
+          for run in {runs}}
 """
 )
+
+SOON: Final = """\
+import glob, json
+import numpy as np, pandas as pd
+# op: 11 a probe's READ, 12 its STATEs until one shows it (the first is sent at once), 15 its only STATE
+edges = np.array([0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]) * 1e6  # ns
+def table(run, name):
+    return pd.concat(map(pd.read_parquet, sorted(glob.glob(f"{run}/{name}-*.parquet"))), ignore_index=True)
+def seen(run):
+    window, ops = json.load(open(f"{run}/manifest.json"))["window"], table(run, "operations")
+    key = ["conversation", "argument"]
+    reads = ops[(ops.op == 11) & (ops.outcome == 1)]
+    reads = reads[reads.intended.between(window["measure"], window["measure_end"], inclusive="left")]
+    first = ops[(ops.op == 12) & (ops.sent > 0)].sort_values("sent").drop_duplicates(key)
+    looks = pd.concat([ops[(ops.op == 15) & (ops.sent > 0)], first]).query("outcome == 1")
+    looks = looks.merge(reads[[*key, "acknowledged"]], on=key, suffixes=("", "_read"))
+    looks = looks.merge(table(run, "items")[["op_id", "conversation", "value"]], on=["op_id", "conversation"],
+                        how="left", suffixes=("", "_shown"))
+    age = (looks.sent - looks.acknowledged_read).to_numpy()
+    bin = np.searchsorted(edges, age, side="right") - 1
+    return (looks.value_shown >= looks.argument).groupby(bin).agg(["sum", "size"])
+result = {run: seen(run) for run in {runs}}
+"""
 
 FLOW: Final = (
     _LAGS

@@ -25,9 +25,11 @@ def run_document(summary: Json, manifest: Json) -> Document:
         first=wording.pin_line(manifest),
         load=(
             wording.load_line(summary, manifest),
+            *wording.server_line(run),
             wording.ack_line(run),
             *wording.service_lines(run),
             wording.causes_line(manifest),
+            *wording.not_available_lines(summary),
         ),
         verdict=(verdict_words(summary), *reason_lines(summary)),
         good=good([summary]),
@@ -93,20 +95,22 @@ def _percentiles(summary: Json) -> list[str]:
 
 
 def detail_tables(summary: Json) -> tuple[Table, ...]:
-    """For after the charts: each check, and each promise."""
+    """For after the charts: t-visibility, badges, each check and each promise."""
     rows = tuple(
         (
             check["name"],
             "promised" if check["promised"] else "not promised",
             figures.count(check["eligible"]),
             figures.count(check["violations"]),
+            figures.count(check["episodes"]),
             check["verdict"],
             check.get("unknown_because") or "",
         )
         for check in summary["consistency"]["checks"]
     )
-    columns = ("check", "", "eligible", "violations", "verdict", "why unknown")
-    return (Table("Correctness: what was checked", columns, rows),)
+    columns = ("check", "", "eligible", "violations", "episodes", "verdict", "why unknown")
+    checks = Table("Correctness: what was checked", columns, rows)
+    return (*tables.how_soon(summary), *tables.how_badges_are(summary), checks)
 
 
 def provenance(manifest: Json) -> tuple[str, ...]:

@@ -11,13 +11,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics import lags
+from bench.metrics import lags, queue_lag, t_visibility, visible
 from bench.metrics.history import History
 from bench.metrics.operations import timed_best
 from bench.metrics.resources import series
-from bench.metrics.visible import visible
 from bench.record import Op, Outcome
-from bench.report import cpu, flow, heatmap, spectrum, stages, visibility
+from bench.report import cpu, flow, heatmap, soon, spectrum, stages, visibility
 from bench.report.arms import Arm
 from bench.report.phases import Event, Phases
 from bench.results import Json, RunFolder
@@ -37,6 +36,7 @@ class ChartData:
     curves: tuple[spectrum.Curve, ...]
     maps: tuple[heatmap.HeatMap, ...]
     hidden: tuple[visibility.Hidden, ...]
+    soon: soon.Soon
     flow: flow.Flow
     demand: cpu.Demand
     splits: tuple[stages.Split, ...]
@@ -54,6 +54,7 @@ def chart_data(folder: RunFolder, arm: Arm, summary: Json) -> ChartData:
         curves=tuple(_curve(history, arm, op) for op in SHOWN),
         maps=tuple(_map(history, arm, op, phases, events) for op in SHOWN),
         hidden=_hidden(history, arm, measured),
+        soon=_soon(history, arm),
         flow=_flow(history, arm, measured, phases, events),
         demand=_demand(history, arm),
         splits=tuple(split for split in splits if split is not None),
@@ -100,12 +101,21 @@ def _map(history: History, arm: Arm, op: Op, phases: Phases, events: Sequence[Ev
 
 def _hidden(history: History, arm: Arm, measured: dict[str, lags.Lag]) -> tuple[visibility.Hidden, ...]:
     curves = [visibility.hidden(arm, name, lag) for name, lag in measured.items()]
-    curves.append(visibility.hidden_visible(arm, visible(history)))
-    missing = [
-        visibility.nothing(arm, name, lags.NO_STORE if arm.control else why)
-        for name, why in lags.NOT_MEASURED.items()
-    ]
-    return tuple(curves + missing)
+    for name, seen in visible.collect(history).items():
+        if isinstance(seen, str):
+            curves.append(visibility.nothing(arm, name, seen))
+        else:
+            curves.append(visibility.hidden_polled(arm, name, seen))
+    behind = queue_lag.collect(history)
+    if isinstance(behind, str):
+        curves.append(visibility.nothing(arm, "queue", behind))
+    else:
+        curves.append(visibility.hidden_queue(arm, behind))
+    return tuple(curves)
+
+
+def _soon(history: History, arm: Arm) -> soon.Soon:
+    return soon.soon(arm, t_visibility.bins(t_visibility.looks(history)))
 
 
 def _flow(

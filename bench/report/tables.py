@@ -11,10 +11,10 @@ from bench.metrics.operations import STAGES
 from bench.report import figures
 from bench.report.document import Table
 from bench.report.figures import MISSING
+from bench.report.findings import count_line
 from bench.report.wording import LAGS
 from bench.results import Json
 
-LAG_NAMES: Final = (*LAGS, "durable", "cache", "queue")
 TOLERATED: Final = 0.01
 BESIDE: Final = {"generator": "generator (not under test)", "machine": "machine (everything)"}
 APART: Final = "!"
@@ -146,7 +146,7 @@ def how_far_behind(summary: Json) -> Table:
     lag = summary["lag"]
     rows: list[tuple[str, ...]] = []
     absent: dict[str, list[str]] = {}
-    for name in LAG_NAMES:
+    for name in LAGS:
         entry = lag.get(name)
         if entry is None:
             continue
@@ -156,38 +156,142 @@ def how_far_behind(summary: Json) -> Table:
         q, floor = entry["quantiles"], entry["resolution_floor_us"]
         rows.append(
             (
-                _lag_title(name),
+                LAGS[name].split(":")[0],
                 samples(entry.get("from"), q),
-                *(quantile(q, level, floor) for level in ("p50", "p99", "p999", "max")),
+                *(_bounded(entry, level, floor) for level in ("p50", "p99", "p999", "max")),
                 cross_check(entry.get("cross_check"), "quantiles"),
                 f"{figures.count(entry['undelivered'])} of {figures.count(entry['eligible'])}",
                 figures.count(entry["censored"]),
             )
         )
+    said = [f"{', '.join(names)} {why}" for why, names in absent.items()]
     return Table(
         "How far behind (ms)",
         ("", "n", "p50", "p99", "p99.9", "max", "p99 of others", "undelivered", "censored"),
         tuple(rows),
-        "; ".join(f"{', '.join(names)} {why}" for why, names in absent.items()),
+        "; ".join([*_polls(lag), *_events_behind(lag), *_soon_seen(summary), *said]),
     )
 
 
+def _bounded(entry: Json, level: str, floor: float | None) -> str:
+    """A quantile; `≤` its upper end where the lower one is 0: the polls cannot tell it from nothing."""
+    lower, upper = (entry.get(end) or {} for end in ("lower", "upper"))
+    if lower.get(level) == 0 and upper.get(level) is not None:
+        return f"≤{quantile({**entry['quantiles'], level: upper[level]}, level, floor)}"
+    return quantile(entry["quantiles"], level, floor)
+
+
+def _polls(lag: Json) -> list[str]:
+    told = any((lag.get(name) or {}).get("lower") is not None for name in ("visible", "durable", "cache"))
+    return ["≤ by the first poll"] if told else []
+
+
+def _events_behind(lag: Json) -> list[str]:
+    """L7 in events."""
+    events = (lag.get("queue") or {}).get("events")
+    if not events or not events["n"]:
+        return []
+    levels = ", ".join(
+        f"{level} {figures.count(events[level])}"
+        for level in ("p50", "p99", "max")
+        if events[level] is not None
+    )
+    return [f"events behind in {figures.count(events['n'])} samples: {levels}"]
+
+
+def _soon_seen(summary: Json) -> list[str]:
+    """t-visibility at the ages of SOON_US."""
+    known = [
+        f"{figures.percent(one['share'])} at {figures.ages(one['from_us'], one['to_us'])}"
+        for one in (summary.get("t_visibility") or {}).get("bins", ())
+        if one["from_us"] in SOON_US and one["n"]
+    ]
+    return [f"a read shows it: {', '.join(known)} after the ACK"] if known else []
+
+
+SOON_US: Final = (0, 10_000, 100_000, 1_000_000)
+
+
+def how_soon(summary: Json) -> tuple[Table, ...]:
+    """t-visibility; no table where nobody looked."""
+    entry = summary.get("t_visibility") or {}
+    if not entry.get("available"):
+        return ()
+    rows = tuple(
+        (
+            figures.ages(one["from_us"], one["to_us"]),
+            figures.count(one["n"]),
+            figures.percent(one["share"]),
+            f"{figures.percent(one['low'])} – {figures.percent(one['high'])}" if one["n"] else MISSING,
+        )
+        for one in entry["bins"]
+    )
+    unanswered = (
+        f"{figures.count(entry['unanswered'])} reads were not answered" if entry["unanswered"] else ""
+    )
+    return (
+        Table("How soon a read shows a mark", ("after its ACK", "n", "show it", "95 %"), rows, unanswered),
+    )
+
+
+def how_badges_are(summary: Json) -> tuple[Table, ...]:
+    entry = summary.get("badge") or {}
+    if not entry.get("available"):
+        return ()
+    spent, episodes = entry["error_s_per_user_hour"], entry["episodes"]
+    rows = (
+        *((BADGE[cause], figures.digits(spent[cause]), figures.count(n)) for cause, n in episodes.items()),
+        ("all", figures.digits(spent["total"]), figures.count(sum(episodes.values()))),
+    )
+    return (
+        Table(
+            "Badges: |shown - true unread|",
+            ("", "message-s per user-hour", "times"),
+            rows,
+            f"{figures.count(entry['badges'])} badges over {figures.digits(entry['user_hours'])} user-hours; "
+            "a user is a connected device",
+        ),
+    )
+
+
+BADGE: Final = {
+    "late": "late: a push set it right",
+    "lost": "lost: no push came",
+    "resurrected": "resurrected: what is read came back",
+}
+
+
 def how_wrong(summary: Json) -> Table:
-    """What was wrong without anything having to break: promised or not, with what n could have shown."""
+    """What was wrong without anything having to break: promised or not, with what n could have shown.
+
+    Pushes and unread numbers have a row where something was wrong; all checks are in the full report."""
     checks = {check["name"]: check for check in summary["consistency"]["checks"]}
     rows = tuple(
         (
             title,
             figures.count(check["eligible"]),
             figures.count(check["violations"]),
+            figures.count(check["episodes"]),
             _at_most(check),
             _age(check["worst"]),
             _kept(check),
         )
-        for name, title in WRONG.items()
-        if (check := checks.get(name)) is not None
+        for name, title in (WRONG | WRONG_IF_FOUND).items()
+        if (check := checks.get(name)) is not None and (name in WRONG or check["violations"])
     )
-    return Table("How wrong", ("", "n", "wrong", "95 % at most", "oldest", "promised"), rows)
+    columns = ("", "n", "wrong", "episodes", "95 % at most", "oldest", "promised")
+    notes = [text for text in (badge_line(summary), count_line(summary)) if text]
+    return Table("How wrong", columns, rows, "; ".join(notes))
+
+
+def badge_line(summary: Json) -> str:
+    """Badge-error seconds by cause."""
+    entry = summary.get("badge") or {}
+    if not entry.get("available"):
+        return f"badges: {figures.unavailable(entry.get('why_not'))}"
+    spent = entry["error_s_per_user_hour"]
+    causes = ", ".join(f"{cause} {figures.digits(spent[cause])}" for cause in entry["episodes"])
+    return f"badges wrong: {figures.digits(spent['total'])} message-s per user-hour ({causes})"
 
 
 def _at_most(check: Json) -> str:
@@ -212,10 +316,21 @@ WRONG: Final = {
     "monotonic_reads_device": "reads that show less than the device saw before",
     "stale_at_end": "cursors stale when nothing was on its way",
 }
-
-
-def _lag_title(name: str) -> str:
-    return LAGS[name].split(":")[0] if name in LAGS else name
+WRONG_IF_FOUND: Final = {
+    "sync_complete": "changes that a SYNC left out",
+    "versions": "versions that mean two things",
+    "device_state": "cursors that a device does not know at the end",
+    "converged": "cursors on which store, cache and API differ",
+    "push_gaps": "pushes that never came",
+    "push_duplicates": "pushes that came twice",
+    "push_order": "pushes that came after a later one",
+    "push_regress": "versions below those before a reconnect",
+    "receipt_before_message": "messages that came after their receipt",
+    "unread": "unread numbers that cannot be true",
+    "unread_at_end": "unread numbers wrong when nothing was on its way",
+    "total_unread": "totals that are not the sum",
+}
+"""Shown where something was found: the screen is small, and every check is in `summary.json`."""
 
 
 def what_was_busy(summary: Json) -> Table:
@@ -246,7 +361,8 @@ def work_line(summary: Json) -> str:
     """Hit ratio and what an operation asked of the stores."""
     work: dict[str, Any] = summary.get("stores") or {}
     ratio = work.get("cache_hit_ratio")
-    hits = figures.percent(ratio) if ratio is not None else figures.unavailable("no cache")
+    why_not = "its stores are its own" if summary["run"].get("url") else "no cache"
+    hits = figures.percent(ratio) if ratio is not None else figures.unavailable(why_not)
     parts = [
         f"cache hits {hits}",
         f"key reads per key write {_optional(work.get('key_reads_per_key_write'))}",

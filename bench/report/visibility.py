@@ -8,13 +8,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from bench.metrics.lags import Lag
+from bench.metrics.queue_lag import QueueLag
 from bench.metrics.survival import Intervals
 from bench.metrics.visible import Visible
 from bench.report import canvas, figures
@@ -82,13 +83,11 @@ def hidden(arm: Arm, name: str, lag: Lag) -> Hidden:
     )
 
 
-def hidden_visible(arm: Arm, seen: Visible) -> Hidden:
-    """Turnbull's curve of the polled lag.
+def hidden_polled(arm: Arm, name: str, seen: Visible) -> Hidden:
+    """Turnbull's curve of a polled lag, of at least one probe.
 
     Between two polls the data say nothing: `low` and `high` put an interval's mass at its earlier and its
     later end, `share` spreads it evenly; they are bounds of the polling, not of the sample."""
-    if not len(seen.left):
-        return nothing(arm, "visible", "no probe was answered in the measured window")
     intervals = seen.intervals()
     ends = np.concatenate((intervals.left, intervals.right[np.isfinite(intervals.right)]))
     time_us = np.unique(np.maximum(ends, 0))
@@ -96,7 +95,7 @@ def hidden_visible(arm: Arm, seen: Visible) -> Hidden:
     never = np.isinf(seen.right)
     return Hidden(
         arm,
-        "visible",
+        name,
         n=len(seen.left),
         censored=int(never.sum()),
         undelivered=int(never.sum()),
@@ -106,6 +105,28 @@ def hidden_visible(arm: Arm, seen: Visible) -> Hidden:
         high=_left_after(time_us, intervals, 1.0),
         ticks_us=np.sort(seen.left[never] / 1e3)[:TICKS_MAX],
         table=waiting_table(np.where(never, seen.left, seen.right) / 1e3, ~never),
+        why_not=None,
+    )
+
+
+def hidden_queue(arm: Arm, behind: QueueLag) -> Hidden:
+    """The Kaplan-Meier curve of the events' upper bounds; `low` is that of their lower bounds."""
+    curve, lower = behind.curve(), behind.lower_curve()
+    kept = thinned(curve.time, STEPS_MAX)
+    time_us, share = curve.time[kept], curve.survival[kept]
+    earlier = np.append(1.0, lower.survival)[np.searchsorted(lower.time, time_us, side="right")]
+    return Hidden(
+        arm,
+        "queue",
+        n=curve.n,
+        censored=len(curve.censored),
+        undelivered=len(curve.censored),
+        time_us=time_us,
+        share=share,
+        low=np.minimum(earlier, share),
+        high=share,
+        ticks_us=curve.censored[thinned(curve.censored, TICKS_MAX)],
+        table=waiting_table(behind.within_us, behind.applied),
         why_not=None,
     )
 
@@ -129,7 +150,7 @@ def nothing(arm: Arm, name: str, why_not: str) -> Hidden:
     return Hidden(arm, name, 0, 0, 0, empty, empty, empty, empty, empty, (), why_not)
 
 
-def waiting_table(lag_us: Floats, arrived: npt.NDArray[np.bool_]) -> tuple[Waiting, ...]:
+def waiting_table(lag_us: npt.NDArray[Any], arrived: npt.NDArray[np.bool_]) -> tuple[Waiting, ...]:
     """How many still waited, had arrived, were watched no longer, by each of TABLE_MS up to the longest."""
     came, left = np.sort(lag_us[arrived]), np.sort(lag_us[~arrived])
     longest = float(lag_us.max(initial=0.0)) / 1000
@@ -172,7 +193,7 @@ def finding(curves: Sequence[Hidden]) -> str:
     if not known:
         return "No lag could be measured"
     lag = next(
-        name for name in ("receipt", "own_device", "visible", "ack") if any(c.lag == name for c in known)
+        name for name in ("receipt", "own_device", "visible", *LAGS) if any(c.lag == name for c in known)
     )
     chosen = [one for one in known if one.lag == lag]
     return f"{LAGS[lag].split(':')[0]}: " + "; ".join(_said(one, alone=len(chosen) == 1) for one in chosen)

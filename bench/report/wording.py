@@ -20,6 +20,9 @@ LAGS: Final = {
     "receipt": "L3 receipt: READ written → UPDATE at the sender",
     "own_device": "L2 own device: READ written → UPDATE at own other devices",
     "visible": "L4 visible: ACK → a STATE elsewhere shows it (probes)",
+    "durable": "L5 durable: ACK → MySQL has it (probes)",
+    "cache": "L6 cache: MySQL has it → Redis has it, or no entry (probes)",
+    "queue": "L7 queue: produced → applied by the consumer",
     "message": "message: SEND written → MESSAGE at members' devices",
     "ack": "L1 acknowledged: READ written → ACK",
 }
@@ -105,6 +108,32 @@ def _setting(name: str, value: str) -> str:
     if name == "log.flush.interval.messages" and value == NEVER_FLUSHED:
         return "no forced flush"
     return f"{name}={value}"
+
+
+def not_available_lines(summary: Json) -> list[str]:
+    """What the control door was not there to be asked, by reason, and what is not known for want of it."""
+    by_reason: dict[str, list[str]] = {}
+    for request, why in (summary.get("not_available") or {}).items():
+        by_reason.setdefault(why, []).append(request)
+    lines = [f"Not available on /control: {', '.join(names)} ({why})" for why, names in by_reason.items()]
+    if "DUMP" in summary.get("not_available", ()):
+        lines.append("What was acknowledged is held against what the API shows at the end, not a store")
+    if summary["run"].get("url") and "server" not in summary["resources"]:
+        lines.append("CPU and memory of the server: not available (no --server-pid was given)")
+    return lines
+
+
+def server_line(run: Json) -> list[str]:
+    """A server of somebody else's: where it is and what it calls itself."""
+    if not run.get("url"):
+        return []
+    server = run.get("server") or {}
+    said = [str(server[name]) for name in ("name", "version") if server.get(name)]
+    return [f"Server: {run['url']}, {' '.join(said) or 'which says no name'}; caps {_caps(run)}"]
+
+
+def _caps(run: Json) -> str:
+    return ", ".join(map(str, run.get("caps") or ())) or "none"
 
 
 def causes_line(manifest: Json) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import UNSET
 
+from schemes import failpoints
 from schemes.db.locks import KeyedLocks
 from schemes.ports import (
     Caller,
@@ -28,11 +29,12 @@ from schemes.ports import (
 )
 from schemes.protocol import ConversationState, DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Changes, Conversation, MessageIds, pushes_of
-from schemes.stores.mysql import OPERATION_S, MySQL
-from schemes.stores.rows import Draft, Marking, MemberState
+from schemes.stores.mysql import OPERATION_S, Also, MySQL
+from schemes.stores.rows import Draft, Marking, MemberState, Stored
 from schemes.stores.times import now_ms
 
 T = TypeVar("T")
+Note = Callable[[Changes, T], None]
 
 CLIENT_MSG_ID_BYTES: Final = 36
 
@@ -57,7 +59,13 @@ class Database:
         """Called after COMMIT and before the in-process locks go: tells the changes in the order of commits.
 
         An awaitable that it returns is awaited after the locks went and before the acknowledgement."""
+        if failpoints.on and await failpoints.hit("before_push"):
+            return None
         self.publish(changes)
+        return None
+
+    def also(self, changes: Changes, note: Note[T]) -> Also[T] | None:
+        """What the transaction of these changes writes besides; `note` puts its result among them."""
         return None
 
     def publish(self, changes: Changes) -> None:
@@ -77,10 +85,8 @@ class Database:
         async def work(changes: Changes) -> SendOutcome:
             at = now_ms()
             draft = Draft(self._ids.next(at), caller.user, client_msg_id, body, at)
-            stored = await self.store.send(where, draft, trace)
-            if not stored.duplicate:
-                changes.sent = stored.sent
-                changes.advanced += [stored.advanced] if stored.advanced else []
+            stored = await self.store.send(where, draft, trace, self.also(changes, _note_sent))
+            _note_sent(changes, stored)
             sent = stored.sent
             return SendOutcome(sent.message_id, sent.seq, sent.sent_time, stored.duplicate)
 
@@ -90,8 +96,9 @@ class Database:
         wanted = await self.resolve(caller.user, items, trace)
 
         async def work(changes: Changes) -> list[ReadOutcome]:
-            markings = await self.store.read(caller.user, wanted, now_ms(), trace)
-            changes.advanced += [marking.advanced for marking in markings if marking.advanced]
+            also = self.also(changes, _note_marked)
+            markings = await self.store.read(caller.user, wanted, now_ms(), trace, also)
+            _note_marked(changes, markings)
             by_id = {marking.conversation_id: marking for marking in markings}
             return [_read_outcome(by_id[item.conversation]) for item in items]
 
@@ -104,8 +111,9 @@ class Database:
         wanted = await self.resolve(caller.user, items, trace)
 
         async def work(changes: Changes) -> list[DeliveredOutcome]:
-            markings = await self.store.deliver(caller.user, wanted, now_ms(), trace)
-            changes.reached += [marking.reached for marking in markings if marking.reached]
+            also = self.also(changes, _note_marked)
+            markings = await self.store.deliver(caller.user, wanted, now_ms(), trace, also)
+            _note_marked(changes, markings)
             by_id = {marking.conversation_id: marking for marking in markings}
             return [_delivered_outcome(by_id[item.conversation]) for item in items]
 
@@ -140,6 +148,8 @@ class Database:
         await self._lock(locks, trace)
         try:
             outcome = await work(changes)
+            if failpoints.on:
+                await failpoints.hit("after_db_commit")
             rest = await self.committed(changes, trace) if _told(changes) else None
         finally:
             self._locks.release(locks)
@@ -181,7 +191,10 @@ class Database:
         return StatePage([wire_state(state) for state in found], total, change_id, more)
 
     async def sync(self, user: int, since: SyncFrom, limit: int, messages: bool, trace: Trace) -> SyncPage:
-        return await self.store.sync(user, since, limit, messages, trace)
+        page = await self.store.sync(user, since, limit, messages, trace)
+        if failpoints.on:
+            await failpoints.hit("sync_after_query_before_reply")
+        return page
 
     async def history(
         self, user: int, conversation: str, from_seq: int, limit: int, trace: Trace
@@ -237,6 +250,17 @@ def _owners(user: int, conversations: Iterable[Conversation]) -> list[int]:
         if peer is not None:
             owners.add(peer)
     return sorted(owners)
+
+
+def _note_sent(changes: Changes, stored: Stored) -> None:
+    if not stored.duplicate:
+        changes.sent = stored.sent
+        changes.advanced += [stored.advanced] if stored.advanced else []
+
+
+def _note_marked(changes: Changes, markings: Sequence[Marking]) -> None:
+    changes.advanced += [marking.advanced for marking in markings if marking.advanced]
+    changes.reached += [marking.reached for marking in markings if marking.reached]
 
 
 def _told(changes: Changes) -> bool:

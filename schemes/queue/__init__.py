@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from schemes import SCHEMES
 from schemes.db import open_store
 from schemes.ports import Publisher, ReadState
 from schemes.queue.options import DEFAULTS
+from schemes.queue.outboxed import Outboxed
 from schemes.queue.scheme import Queue, QueueFirst
 from schemes.stores.kafka import PARTITIONS, EventLog
 from schemes.stores.redis import RedisStore
 
-ORDERS: dict[str, type[Queue]] = {"db_first": Queue, "queue_first": QueueFirst}
+KINDS: dict[tuple[str, str], type[Queue]] = {
+    ("db_first", "direct"): Queue,
+    ("db_first", "outbox"): Outboxed,
+    ("queue_first", "direct"): QueueFirst,
+}
+"""By `queue-order` and `publish`."""
 
 
 def build(options: dict[str, str], publisher: Publisher) -> ReadState:
     """Besides the descriptor's options: `topic`, `partitions` (of a topic that is not there yet), `warm-up`
     (records to a throw-away topic before serving), `redis-prefix` and `redis-exclusive` as in `redis`.
 
-    `topic` and `redis-prefix` must be the consumer's."""
+    `topic` and `redis-prefix` must be the consumer's.  Raises ValueError for options that exclude each
+    other."""
+    if conflict := SCHEMES["queue"].conflict(options):
+        raise ValueError(conflict)
     node = int(options.get("node", "0"))
     redis = RedisStore(
         options["redis-url"],
@@ -32,7 +42,7 @@ def build(options: dict[str, str], publisher: Publisher) -> ReadState:
         tick_ms=int(options.get("queue-tick", "0")),
         client_id=f"server-{node}",
     )
-    return ORDERS[options.get("queue-order", "db_first")](
+    return KINDS[options.get("queue-order", "db_first"), options.get("publish", "direct")](
         open_store(options),
         publisher,
         redis,

@@ -1,19 +1,23 @@
 """What the consumer does with a batch of records: decode, (`queue_first`: write MySQL,) apply to Redis.
 
 It returns when all of the batch is in its place.  While a store is away the same batch is tried again, so
-that nothing overtakes.  A record that cannot be read goes to the dead letters and never blocks its
-partition."""
+that nothing overtakes.  A record that cannot be read, or that the script breaks off at, goes to the dead
+letters and never blocks its partition."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Refused, Trace, clock_ns
+from schemes.queue.ages import Counted
 from schemes.queue.events import (
     CursorMoved,
     DeliveredQueued,
@@ -28,11 +32,11 @@ from schemes.queue.events import (
 )
 from schemes.queue.health import Status
 from schemes.queue.recovery import Lost, Recovery
-from schemes.queue.script import APPLY, Batch, channel_of, offsets_key
+from schemes.queue.script import ALWAYS, APPLY, Batch, channel_of, offsets_key
 from schemes.read_state import Conversation
 from schemes.stores.kafka import KafkaUnavailable, Record
 from schemes.stores.mysql import MySQL
-from schemes.stores.redis import RedisStore, RedisUnavailable
+from schemes.stores.redis import RedisStore, RedisUnavailable, ScriptFailed
 from schemes.stores.rows import QueuedMark
 from schemes.stores.times import now_ms
 
@@ -75,6 +79,7 @@ class Applier:
         self._channel = channel_of(redis.prefix, topic)
         self._offsets = offsets_key(redis.prefix, topic)
         self._recovery = Recovery(redis, store) if store is not None else None
+        self.ages = Counted()
 
     async def apply(self, records: Sequence[Record]) -> bool:
         """False: stopped before it was in."""
@@ -82,15 +87,24 @@ class Applier:
             pairs: Sequence[Pair] = [
                 pair for record in records if (pair := await self._decoded(record)) is not None
             ]
+            if failpoints.on:
+                pairs = await _not_dropped(pairs)
             batch = Batch(self._redis.prefix, self._topic)
             if self._store is not None:
                 pairs = await self._write_mysql(batch, pairs, self._store)
             _add_applied(batch, pairs)
             ends = {record.partition: record.offset + 1 for record in records}
-            done = await self._to_redis(batch, ends)
+            try:
+                done = await self._to_redis(batch, ends)
+            except ScriptFailed as why:
+                log.warning("the batch is applied one by one: %s", why)
+                done = await self._one_by_one(batch, records, ends)
         except Stopped:
             return False
         self._count(records, len(batch), done)
+        if failpoints.on:
+            askers = [_asker_of(event) for _, event in pairs]
+            await failpoints.hit_each("consumer_after_apply_before_commit", askers, failing=RuntimeError)
         return True
 
     async def assigned(self, positions: Mapping[int, int]) -> None:
@@ -108,10 +122,30 @@ class Applier:
             return record, decode(record.value)
         except Poison as why:
             reason = str(why)
-        log.warning("partition %d offset %d is no event: %s", record.partition, record.offset, reason)
+        await self._give_up(record, reason)
+        return None
+
+    async def _give_up(self, record: Record, reason: str) -> None:
+        log.error("partition %d offset %d is a dead letter: %s", record.partition, record.offset, reason)
         await self._until_done(lambda: self._dead_letters.put(record, reason))
         self._status.dead_letters += 1
-        return None
+
+    async def _one_by_one(self, batch: Batch, records: Sequence[Record], ends: Mapping[int, int]) -> int:
+        """Something in the batch will never be applied: gives that up, and how many were applied."""
+        found = {(record.partition, record.offset): record for record in records}
+        done = 0
+        for partition, offset, one in batch.singles():
+            try:
+                # this offset is not passed before what was read there is in its place, or given up
+                done += await self._to_redis(one, {partition: offset} if offset != ALWAYS else {})
+            except ScriptFailed as why:
+                record = found.pop((partition, offset), None)
+                if record is not None:
+                    await self._give_up(record, str(why))
+                else:
+                    log.error("what MySQL has for %s cannot be applied: %s", one.keys[1], why)
+        await self._to_redis(Batch(self._redis.prefix, self._topic), ends)
+        return done
 
     async def _to_redis(self, batch: Batch, ends: Mapping[int, int]) -> int:
         began = clock_ns()
@@ -147,6 +181,7 @@ class Applier:
         status.applied += done
         status.skipped += events - done
         status.behind_ms = max(0, now_ms() - min(record.timestamp for record in records))
+        self.ages.note((record.timestamp for record in records), time.time_ns() / 1e6)
 
     # --- queue_first
 
@@ -261,3 +296,23 @@ def _add_applied(batch: Batch, pairs: Iterable[Pair]) -> None:
     for record, event in pairs:
         if isinstance(event, CursorMoved | MessageSent):
             batch.add(event, record.partition, record.offset)
+
+
+async def _not_dropped(pairs: Sequence[Pair]) -> list[Pair]:
+    askers = [_asker_of(event) for _, event in pairs]
+    left_out = await failpoints.hit_each("consumer_after_poll", askers, failing=RuntimeError)
+    return [pair for i, pair in enumerate(pairs) if i not in left_out]
+
+
+def _asker_of(event: Event) -> Asker:
+    """Whose change the event tells, as failpoints know it: no operation id goes through the log."""
+    match event:
+        case ReadQueued():
+            return Asker(event.user, "", tuple(item.conversation for item in event.value))
+        case CursorMoved():
+            conversation, _, user = event.key.removeprefix("rs:").rpartition(":")
+            return Asker(int(user), "", (conversation,))
+        case MessageSent():
+            return Asker(event.value.sender, "", (event.key.removeprefix("head:"),))
+        case _:
+            return Asker()

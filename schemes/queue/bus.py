@@ -4,13 +4,19 @@ sessions are its own.  Every server of a topic hears everything."""
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable
 
 import msgspec
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Publisher, clock_ns
-from schemes.queue.events import BusMessage, decode_bus, push_of
+from schemes.queue.events import BusMessage, Poison, decode_bus, push_of
 from schemes.stores.redis import RedisStore
 from schemes.stores.redis_bus import Subscription
+
+log = logging.getLogger(__name__)
 
 
 class Bus:
@@ -22,7 +28,13 @@ class Bus:
         self._publisher = publisher
         self._subscription = Subscription(redis, channel, self._received, publisher.lost)
         self._flushes: dict[int, asyncio.Future[None]] = {}
-        self._counts = {"bus_messages": 0, "bus_pushes": 0, "bus_hop_ns": 0, "bus_hop_ns_max": 0}
+        self._counts = {
+            "bus_messages": 0,
+            "bus_pushes": 0,
+            "bus_hop_ns": 0,
+            "bus_hop_ns_max": 0,
+            "bus_poison": 0,
+        }
 
     async def start(self) -> None:
         await self._subscription.start()
@@ -48,16 +60,32 @@ class Bus:
     def stats(self) -> dict[str, int]:
         return {**self._counts, "bus_broken": self._subscription.broken}
 
-    def _received(self, data: bytes) -> None:
-        message = decode_bus(data)
+    def _received(self, data: bytes) -> Awaitable[None] | None:
+        try:
+            message = decode_bus(data)
+        except Poison as why:  # up to 500 events' pushes are lost, so clients must ask
+            self._counts["bus_poison"] += 1
+            log.error("a message on the bus cannot be read: %s", why)
+            self._publisher.lost(f"pushes could not be read: {why}")
+            return None
         if not message.tell:
             arrived = self._flushes.get(message.at_ns)
             if arrived is not None and not arrived.done():
                 arrived.set_result(None)
-            return
+            return None
         self._note(clock_ns() - message.at_ns, len(message.tell))
+        if failpoints.on:
+            return self._publish_slowly(message)
         for told in message.tell:
             self._publisher.publish(push_of(told))
+        return None
+
+    async def _publish_slowly(self, message: BusMessage) -> None:
+        """Past a failpoint, push by push.  The bus doesn't know who caused a push, only where."""
+        for told in message.tell:
+            left_out = await failpoints.hit_each("before_push", [Asker(conversations=(told.conversation,))])
+            if not left_out:
+                self._publisher.publish(push_of(told))
 
     def _note(self, hop_ns: int, pushes: int) -> None:
         counts = self._counts

@@ -18,23 +18,27 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import uvloop
 
+from schemes import failpoints
 from schemes.ports import Refused
 from schemes.protocol import Limits
 from schemes.queue import health
+from schemes.queue.ages import ages_key
 from schemes.queue.applier import Applier
 from schemes.queue.health import Status
 from schemes.queue.options import DEFAULTS, status_key
 from schemes.stores.kafka import PARTITIONS, DeadLetters, EventReader, KafkaUnavailable, create_topic
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
+from schemes.stores.times import now_ms
 
 log = logging.getLogger(__name__)
 
 CANNOT_START = 3
-SERVERS_OWN = ("queue-tick", "redis-exclusive", "warm-up")
+SERVERS_OWN = ("publish", "queue-tick", "redis-exclusive", "warm-up")
 """Options of a server that mean nothing here."""
 HEARTBEAT_S = 0.25
 HEARTBEAT_LIFE_MS = 2000
@@ -93,6 +97,9 @@ class Consumer:
         if options.health_port is not None:
             server = await health.serve(self.status, options.health_port)
             leaving.callback(server.close)
+        if options.failpoints is not None:
+            failpoints.switch_on(failpoints.CONSUMER)
+            await leaving.enter_async_context(failpoints.serve(options.failpoints))
         leaving.push_async_callback(self._dead_letters.close)
         await create_topic(options.kafka_bootstrap, options.topic, options.partitions)
         await self._reader.start()
@@ -106,14 +113,18 @@ class Consumer:
               file=sys.stderr, flush=True)  # fmt: skip
 
     async def _beat(self) -> None:
-        """Tells Redis, and through it the servers, that this consumer lives and how far it is."""
-        key = status_key(self._redis.prefix, self._options.group, self._options.node)
+        """Tells Redis, and through it the servers, that this consumer lives, how far it is, and how old its
+        events were."""
+        options, life = self._options, now_ms()
+        key = status_key(self._redis.prefix, options.group, options.node)
+        ages, own = ages_key(self._redis.prefix, options.topic), f"{options.group}:{options.node}:{life}"
         while not self._over.is_set():
             self._observe()
             try:
                 if self.status.positions:
                     await self._applier.assert_offsets(self.status.positions)
                 await self._redis.command(None, "SET", key, self.status.json(), "PX", HEARTBEAT_LIFE_MS)
+                await self._redis.command(None, "HSET", ages, own, self._applier.ages.json())
             except RedisUnavailable as why:
                 log.info("no heartbeat: %s", why)
             with contextlib.suppress(TimeoutError):
@@ -171,6 +182,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fetch-min-bytes", type=int, default=1)
     parser.add_argument("--fetch-max-wait-ms", type=int, default=500)
     parser.add_argument("--health-port", type=int, help="answer /healthz, /readyz, /metrics, /status there")
+    parser.add_argument(
+        "--failpoints",
+        type=Path,
+        metavar="SOCKET",
+        help="for tests: take FAILPOINT frames there, one per line",
+    )
     for name in SERVERS_OWN:
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     return parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv))

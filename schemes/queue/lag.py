@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from schemes.queue.ages import Ages, ages_key, together
 from schemes.queue.script import offsets_key
 from schemes.stores.redis import RedisStore, RedisUnavailable
 
@@ -20,16 +21,19 @@ POLL_S: Final = 0.2
 
 class Lag:
     """Looks every POLL_S.  `events` are in the log and not in Redis; `ms` is the age of the oldest of them,
-    to within POLL_S; both are None while Redis does not answer."""
+    to within POLL_S; both are None while Redis does not answer.  `ages` are those of all events that were
+    applied, when they were."""
 
     def __init__(self, redis: RedisStore, topic: str, ends: Callable[[], dict[int, int]]) -> None:
         self._redis = redis
         self._key = offsets_key(redis.prefix, topic)
+        self._ages_key = ages_key(redis.prefix, topic)
         self._ends = ends
         self._snapshots: deque[tuple[float, dict[int, int]]] = deque()
         self._over = asyncio.Event()
         self.events: int | None = 0
         self.ms: int | None = 0
+        self.ages: Ages = ()
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._poll(), name="queue-lag")
@@ -58,6 +62,7 @@ class Lag:
         while not self._over.is_set():
             try:
                 await self.look()
+                self.ages = together(await self._redis.command(None, "HVALS", self._ages_key))
             except RedisUnavailable as why:
                 log.info("queue lag is unknown: %s", why)
                 self.events = self.ms = None

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
+from schemes import failpoints
 from schemes.cached_state import Line, page
 from schemes.db.scheme import Database
 from schemes.ports import (
@@ -119,6 +120,8 @@ class Queue(Database):
 
     async def committed(self, changes: Changes, trace: Trace) -> Awaitable[None] | None:
         """The events are in order from here; the broker's answer is waited for without the locks."""
+        if failpoints.on and await failpoints.hit("after_commit_before_produce"):
+            return None
         handover = self._log.put(events.keyed(events.events_of(changes, self.receipt_members)))
         return _acknowledged(handover, clock_ns(), trace)
 
@@ -204,6 +207,7 @@ class Queue(Database):
             "cache_away": self._redis.away,
             "lag_events": self._lag.events,
             "lag_ms": self._lag.ms,
+            "lag_ages": self._lag.ages,
             "producer": self._log.settings(),
         }
 
@@ -314,5 +318,7 @@ async def _acknowledged(handover: Handover, began_ns: int, trace: Trace) -> None
     """Raises Refused("UNAVAILABLE") if the broker does not answer in time: it may still get the events."""
     try:
         await handover.wait()
+        if failpoints.on:
+            await failpoints.hit("after_produce_before_ack")
     finally:
         trace.queue += clock_ns() - began_ns

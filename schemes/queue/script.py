@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from schemes.stores.rows import MemberState
 APPLY: Final = Script(resources.files(__package__).joinpath("apply.lua").read_text())
 ALWAYS: Final = -1
 """The offset of what comes from MySQL and not from the log."""
+_WIDTH: Final = 9
+"""Arguments per event."""
 
 
 def offsets_key(prefix: str, topic: str) -> str:
@@ -36,6 +38,7 @@ class Batch:
 
     def __init__(self, prefix: str, topic: str) -> None:
         self._prefix = prefix
+        self._topic = topic
         self.keys: list[str] = [offsets_key(prefix, topic)]
         self._args: list[Any] = []
 
@@ -74,6 +77,14 @@ class Batch:
             key = rs_key(rows[0].conversation_id, user)
             self._place(key, f"cid:{user}")
             self._args += (ALWAYS, ALWAYS, 0, 0, 0, "changes", change_id, "", "")
+
+    def singles(self) -> Iterator[tuple[int, int, Batch]]:
+        """Partition, offset and a batch of its own for each of what was added, in order."""
+        for i in range(len(self)):
+            one = Batch(self._prefix, self._topic)
+            one.keys += self.keys[1 + 2 * i : 3 + 2 * i]
+            one._args = self._args[_WIDTH * i : _WIDTH * (i + 1)]
+            yield one._args[0], one._args[1], one
 
     def args(self, channel: str, at_ns: int, offsets: Mapping[int, int]) -> list[Any]:
         """`offsets`: by partition, the offset after this batch."""

@@ -7,9 +7,10 @@ misses of one key each read MySQL: merging them would be another scheme."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from schemes import failpoints
 from schemes.cached_state import KeysOf, Line, line, page
 from schemes.db.scheme import Database
 from schemes.ports import (
@@ -147,6 +148,8 @@ class CacheAside(Database):
     async def _delete(self, keys: Sequence[Key], trace: Trace) -> None:
         """A delete that fails is counted, and no failure of the write: the change is in MySQL."""
         try:
+            if failpoints.on and await failpoints.hit("before_cache_del", failing=RedisUnavailable):
+                return
             await self._redis.delete(keys, trace)
         except RedisUnavailable:
             self._counters.cache_delete_failed += len(keys)
@@ -213,7 +216,9 @@ class CacheAside(Database):
             _, answers = await self.store.states(user, names, trace)
             rows = [(missing[row.conversation_id], row) for row in answers if row.conversation_id in missing]
             lines |= {row.conversation_id: _line_of(keys, row) for keys, row in rows}
-            await self._fill([_entries(keys, row) for keys, row in rows], found, trace)
+            if failpoints.on and await failpoints.hit("after_db_select_before_cache_set", list(missing)):
+                return lines
+            await self._fill({row.conversation_id: _entries(keys, row) for keys, row in rows}, found, trace)
         return lines
 
     async def _fetch(self, wanted: Sequence[KeysOf], trace: Trace) -> Found:
@@ -225,14 +230,21 @@ class CacheAside(Database):
         self._counters.cache_misses += len(trusted) - len(found.values)
         return found
 
-    async def _fill(self, rows: Iterable[Sequence[Entry]], found: Found, trace: Trace) -> None:
+    async def _fill(self, rows: Mapping[str, Sequence[Entry]], found: Found, trace: Trace) -> None:
         """Only what was missed: a value that was there stays, as does its time to live."""
         entries = {
-            key: value for row in rows for key, value in row if key in found.fill and key not in self._pending
+            key: value
+            for row in rows.values()
+            for key, value in row
+            if key in found.fill and key not in self._pending
         }
         if not entries:
             return
         try:
+            if failpoints.on and await failpoints.hit(
+                "before_cache_set", list(rows), failing=RedisUnavailable
+            ):
+                return
             stored = await self._guard.fill(found, list(entries.items()), trace)
         except RedisUnavailable:
             self._counters.cache_fills_failed += len(entries)

@@ -21,10 +21,11 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from schemes import failpoints
 from schemes import protocol as p
 from schemes.ports import Done, Refused
 from schemes.server.control import ControlSession
-from schemes.server.dispatch import carry_out
+from schemes.server.dispatch import asker_of, carry_out
 from schemes.server.hub import text_frame
 from schemes.server.session import Action, Call, Close, Session
 
@@ -193,6 +194,8 @@ class Connection(asyncio.Protocol):
 
     def _start(self, call: Call) -> None:
         assert self.session.caller is not None
+        if failpoints.on:
+            failpoints.begin(asker_of(self.session.caller, call.frame))
         try:
             outcome = carry_out(self._server.scheme, self.session.caller, call)
         except Refused as why:

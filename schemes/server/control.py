@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from schemes import failpoints
 from schemes import protocol as p
 from schemes.ports import ReadState, Refused
 
@@ -108,6 +109,9 @@ class ControlSession:
             "LAG", stats={name: stats[name] for name in sorted(stats) if name.startswith("lag_")}
         )
 
+    async def _failpoint(self, request: p.ControlRequest) -> p.ControlReply:
+        return await failpoints.answer(request)
+
     async def _freeze_gc(self, request: p.ControlRequest) -> p.ControlReply:
         gc.collect()
         gc.freeze()
@@ -127,6 +131,7 @@ _HANDLERS: Final[dict[str, Callable[[ControlSession, p.ControlRequest], Awaitabl
     "CACHED": ControlSession._held,
     "STATS": ControlSession._stats,
     "LAG": ControlSession._lag,
+    "FAILPOINT": ControlSession._failpoint,
     "FREEZE_GC": ControlSession._freeze_gc,
 }
 

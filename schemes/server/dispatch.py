@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from schemes import protocol as p
+from schemes.failpoints import Asker
 from schemes.ports import Caller, ReadState, SyncFrom
 from schemes.server.session import Call
 
@@ -32,3 +33,24 @@ def carry_out(scheme: ReadState, caller: Caller, call: Call) -> Awaitable[Any]:
             return scheme.position(caller.user, trace)
         case _:
             raise TypeError(f"{type(frame).__name__} is answered by the session itself")
+
+
+def asker_of(caller: Caller, frame: p.ClientFrame) -> Asker:
+    """The request as failpoints know it."""
+    match frame:
+        case p.Read():
+            return Asker(caller.user, frame.op_id or frame.id, _named(frame.items))
+        case p.Delivered():
+            return Asker(caller.user, frame.id, _named(frame.items))
+        case p.Send():
+            return Asker(caller.user, frame.client_msg_id, (frame.conversation_id,))
+        case p.State():
+            return Asker(caller.user, frame.id, tuple(frame.conversations or ()))
+        case p.History():
+            return Asker(caller.user, frame.id, (frame.conversation_id,))
+        case _:
+            return Asker(caller.user, frame.id)
+
+
+def _named(items: Sequence[p.Mark]) -> tuple[str, ...]:
+    return tuple(item.conversation_id for item in items)

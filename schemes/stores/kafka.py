@@ -36,6 +36,8 @@ from aiokafka.errors import (
     TopicAlreadyExistsError,
 )
 
+from schemes import failpoints
+from schemes.failpoints import Asker
 from schemes.ports import Refused
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,9 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "fetch_min_bytes": 1,
     "fetch_max_wait_ms": 500,
 }
+
+TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
+"""What no second attempt will change."""
 
 Keyed: TypeAlias = tuple[bytes, bytes]
 """An event for the log: the key that its order belongs to, and its bytes."""
@@ -149,15 +154,25 @@ class Handover:
         if self._left:
             raise Refused("UNAVAILABLE", "the broker did not acknowledge the event in time")
 
+    async def answered(self) -> BaseException | None:
+        """Waits, without a deadline, until each event has its answer; the first that was no success."""
+        while self._left:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._error
+
     def _expire(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
 class _Item:
-    __slots__ = ("handover", "key", "partition", "value")
+    __slots__ = ("asker", "handover", "key", "partition", "value")
 
-    def __init__(self, key: bytes, value: bytes, partition: int, handover: Handover) -> None:
+    def __init__(
+        self, key: bytes, value: bytes, partition: int, handover: Handover, asker: Asker | None
+    ) -> None:
+        self.asker = asker
         self.key = key
         self.value = value
         self.partition = partition
@@ -271,7 +286,8 @@ class EventLog:
 
     def _enqueue(self, events: Sequence[tuple[bytes, bytes, int]]) -> Handover:
         handover = Handover(len(events), asyncio.get_running_loop().time() + self._ack_deadline_s)
-        self._queue += [_Item(key, value, partition, handover) for key, value, partition in events]
+        asker = failpoints.asker() if failpoints.on else None
+        self._queue += [_Item(key, value, partition, handover, asker) for key, value, partition in events]
         self._outstanding += len(events)
         self._wake.set()
         return handover
@@ -289,12 +305,15 @@ class EventLog:
     async def _append(self, item: _Item) -> None:
         """Until the producer has the event: what raises here was certainly not written, so trying again
         neither doubles it nor moves it behind its successors."""
+        if item.asker is not None and await failpoints.hit_each("after_ack_before_produce", [item.asker]):
+            self._settled(item, None)
+            return
         while True:
             try:
                 future = await self._producer.send(
                     self.topic, item.value, key=item.key, partition=item.partition
                 )
-            except (MessageSizeTooLargeError, RecordTooLargeError) as why:
+            except TOO_LARGE as why:
                 self._settled(item, why)
                 return
             except KafkaTimeoutError:  # its buffer stayed full for request_timeout_ms: the broker is away
@@ -461,9 +480,10 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Records in the log that are not applied yet, as of the last fetch.  Local: `end_offsets` would wait
         up to half a second behind the consumer's own long poll."""
         total = 0
-        for partition, following in self._next.items():
-            high = self._consumer.highwater(TopicPartition(self.topic, partition))
-            total += max(0, (high or 0) - following)
+        for where in self._consumer.assignment():  # in a rebalance `_next` still has those that are gone
+            following = self._next.get(where.partition)
+            if following is not None:
+                total += max(0, (self._consumer.highwater(where) or 0) - following)
         return total
 
     def uncommitted(self) -> int:

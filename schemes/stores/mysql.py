@@ -22,7 +22,8 @@
     await store.sync(user, since, limit, messages, trace) -> SyncPage
     await store.history(conversation_id, from_seq, limit, trace) -> list[StoredMessage]
 
-    # writes, one transaction each, tried again on deadlock and lock wait; conversations come from `member`
+    # writes, one transaction each, tried again on deadlock and lock wait; conversations come from `member`;
+    # the first three take `also`, which is called with the result before COMMIT, in the same transaction
     await store.send(conversation, draft, trace) -> Stored(sent, advanced|None, duplicate)
     await store.read(user, [(conversation, up_to_seq), ...], at, trace) -> list[Marking]      ascending by id
     await store.deliver(user, [(conversation, up_to_seq), ...], at, trace) -> list[Marking]   ascending by id
@@ -33,6 +34,7 @@
     await store.reset();  await store.seed(conversations, done=...)
     await store.dump(after, limit) -> (list[DumpRow], next|None)      ascending by (user, conversation)
     await store.held(user, conversation_id) -> DumpRow|None
+    store.outbox() -> Outbox                     a relay's connection (`outbox.py`)
     store.stats() -> dict[str, int]
 
 Everything raises Refused("UNAVAILABLE") when MySQL is away or does not answer within OPERATION_S.  Time spent
@@ -46,6 +48,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+from schemes import failpoints
 from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
 from schemes.protocol import DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Advanced, Conversation, Reached, Sent
@@ -65,6 +68,7 @@ from schemes.stores.driver import (
 )
 from schemes.stores.model import make
 from schemes.stores.one_mark import Overtaken
+from schemes.stores.outbox import Outbox
 from schemes.stores.pool import Pool
 from schemes.stores.rows import Cursor, Draft, Head, Marking, MemberState, QueuedMark, Stored
 from schemes.stores.seeding import Seeder
@@ -73,6 +77,8 @@ from schemes.stores.times import stamp
 T = TypeVar("T")
 Work = Callable[[Session, bool], Awaitable[T]]
 """The statements of one transaction; with True it may look without locking first (and raise Overtaken)."""
+Also = Callable[[Session, T], Awaitable[None]]
+"""What else a transaction writes, from its result, last before COMMIT."""
 
 OPERATION_S: Final = 4.5
 """Below the 5 s after which a client gives up: the refusal must still arrive."""
@@ -250,7 +256,9 @@ class MySQL:
 
     # --- writes -----------------------------------------------------------------------------------------
 
-    async def send(self, conversation: Conversation, draft: Draft, trace: Trace) -> Stored:
+    async def send(
+        self, conversation: Conversation, draft: Draft, trace: Trace, also: Also[Stored] | None = None
+    ) -> Stored:
         """Appends a message, or finds the one that the sender gave this client_msg_id before."""
         try:
             return await self._transact(
@@ -258,6 +266,7 @@ class MySQL:
                     session, self._model, conversation, draft, self._receipt_members, ahead=ahead
                 ),
                 trace,
+                also,
             )
         except DuplicateKey as why:
             return await self._sent_before(draft, why, trace)
@@ -273,7 +282,12 @@ class MySQL:
         return Stored(sent, None, duplicate=True)
 
     async def read(
-        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
+        self,
+        user: int,
+        wanted: Sequence[tuple[Conversation, int]],
+        at: int,
+        trace: Trace,
+        also: Also[list[Marking]] | None = None,
     ) -> list[Marking]:
         """All or none.  Raises Refused("SEQ_AHEAD")."""
         return await self._transact(
@@ -281,12 +295,26 @@ class MySQL:
                 session, self._model, user, wanted, at, self._receipt_members, ahead=ahead
             ),
             trace,
+            also,
         )
 
     async def deliver(
-        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
+        self,
+        user: int,
+        wanted: Sequence[tuple[Conversation, int]],
+        at: int,
+        trace: Trace,
+        also: Also[list[Marking]] | None = None,
     ) -> list[Marking]:
         """All or none.  Raises Refused("SEQ_AHEAD")."""
+        if also is not None:
+            return await self._transact(
+                lambda session, ahead: transactions.deliver(
+                    session, self._model, user, wanted, at, ahead=ahead
+                ),
+                trace,
+                also,
+            )
         return await self._bounded(self._deliver(user, wanted, at, trace))
 
     async def _deliver(
@@ -297,7 +325,8 @@ class MySQL:
             if marking is not None:
                 return [marking]
         return await self._tries(
-            lambda session, _: transactions.deliver(session, self._model, user, wanted, at), trace
+            lambda session, _: transactions.deliver(session, self._model, user, wanted, at, ahead=False),
+            trace,
         )
 
     async def _deliver_one(
@@ -387,6 +416,10 @@ class MySQL:
         rows = await self._query(sql, (user, conversation_id, 1), Trace())
         return DumpRow(*rows[0]) if rows else None
 
+    def outbox(self) -> Outbox:
+        """A relay's own connection to the events that transactions left here."""
+        return Outbox(self._target)
+
     def stats(self) -> dict[str, int]:
         """Counters since the start."""
         return dict(self._counters)
@@ -441,16 +474,16 @@ class MySQL:
         finally:
             trace.store += clock_ns() - began
 
-    async def _transact(self, work: Work[T], trace: Trace) -> T:
+    async def _transact(self, work: Work[T], trace: Trace, also: Also[T] | None = None) -> T:
         """Runs one transaction, again from the start where MySQL chose it as a victim, or where another
         server was faster than what was looked up without a lock: then with one."""
-        return await self._bounded(self._tries(work, trace))
+        return await self._bounded(self._tries(work, trace, also))
 
-    async def _tries(self, work: Work[T], trace: Trace) -> T:
+    async def _tries(self, work: Work[T], trace: Trace, also: Also[T] | None = None) -> T:
         ahead, victim = True, 0
         while True:
             try:
-                return await self._try(work, ahead, trace)
+                return await self._try(work, ahead, trace, also)
             except Overtaken:
                 self._counters["overtaken"] += 1
                 ahead = False
@@ -465,7 +498,7 @@ class MySQL:
     def _count_victim(self, why: Contention) -> None:
         self._counters["deadlocks" if why.errno == DEADLOCK else "lock_waits"] += 1
 
-    async def _try(self, work: Work[T], ahead: bool, trace: Trace) -> T:
+    async def _try(self, work: Work[T], ahead: bool, trace: Trace, also: Also[T] | None) -> T:
         """An idle connection that turns out to be dead is replaced: nothing was committed on it."""
         while True:
             session = await self._acquire(self._writers, trace)
@@ -473,6 +506,10 @@ class MySQL:
             committing = False
             try:
                 result = await work(session, ahead)
+                if also is not None:
+                    await also(session, result)
+                if failpoints.on:
+                    await failpoints.hit("in_txn_before_commit")
                 committing = True
                 await session.write("COMMIT")
             except ConnectionLost:

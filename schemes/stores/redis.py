@@ -69,6 +69,11 @@ class RedisRefused(RedisUnavailable):
     """Redis answered that it will not: out of memory, read-only, no permission, a failed save."""
 
 
+class ScriptFailed(Exception):
+    """A script broke off with an error of its own: the same input will fail again.  What it had written by
+    then stays."""
+
+
 # --- keys and values ----------------------------------------------------------------------------------------
 
 
@@ -329,9 +334,14 @@ class RedisStore:
     async def script(
         self, trace: Trace | None, script: Script, keys: Sequence[Key], args: Iterable[Any]
     ) -> Any:
-        """What the script returns.  It is sent again, whole, if Redis was restarted since it was loaded."""
+        """What the script returns.  It is sent again, whole, if Redis was restarted since it was loaded.
+
+        Raises ScriptFailed too."""
         rest = (len(keys), *keys, *args)
-        return await self._guarded(trace, lambda: self._evaluate(script, rest))
+        try:
+            return await self._guarded(trace, lambda: self._evaluate(script, rest))
+        except ResponseError as why:
+            raise ScriptFailed(str(why)) from why
 
     async def command(self, trace: Trace | None, *command: Any) -> Any:
         """The reply to one command."""

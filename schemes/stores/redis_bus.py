@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -19,14 +19,15 @@ _WAIT_S: Final = (0.02, 0.5)
 
 
 class Subscription:
-    """Hands every message of `channel` to `received`; `lost` is called with the reason when the connection
+    """Hands every message of `channel` to `received`, whose awaitable (if it gives one) holds up what comes
+    after; `lost` is called with the reason when the connection
     breaks, and again when it is back, for whoever came in between."""
 
     def __init__(
         self,
         store: RedisStore,
         channel: str,
-        received: Callable[[bytes], None],
+        received: Callable[[bytes], Awaitable[None] | None],
         lost: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -67,13 +68,15 @@ class Subscription:
             async with client.pubsub() as pubsub:
                 await pubsub.subscribe(self._channel)
                 async for message in pubsub.listen():
-                    self._take(message)
+                    await self._take(message)
         finally:
             await client.aclose()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
-            self._received(message["data"])
+            rest = self._received(message["data"])
+            if rest is not None:
+                await rest
         elif message["type"] == "subscribe":
             self._subscribed.set()
             if self.broken:

@@ -89,6 +89,16 @@ CREATE TABLE IF NOT EXISTS user_change_log (
   KEY idx_user_time (user_id, changed_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- Events on their way to the log, written by the transactions that caused them (`queue --publish outbox`) and
+-- deleted when the broker has them.
+CREATE TABLE IF NOT EXISTS outbox (
+  outbox_id       BIGINT UNSIGNED  NOT NULL AUTO_INCREMENT,
+  partition_key   VARBINARY(272)   NOT NULL,
+  payload         MEDIUMBLOB       NOT NULL,
+  created_at      DATETIME(3)      NOT NULL,
+  PRIMARY KEY (outbox_id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
 -- The article's column names over cursors, for checks that must run against either model.
 CREATE OR REPLACE VIEW v_message_read_status AS
 SELECT m.message_id, m.conversation_id, m.seq, m.sender_id, c.user_id AS receiver_id, m.sent_time,

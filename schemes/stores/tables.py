@@ -15,6 +15,7 @@ NAMES: Final = (
     "read_advances",
     "user_sync_heads",
     "user_change_log",
+    "outbox",
 )
 VIEW: Final = "v_message_read_status"
 SECONDARY: Final[dict[str, dict[str, str]]] = {

@@ -129,9 +129,19 @@ async def read(
 
 
 async def deliver(
-    session: Session, model: Model, user: int, wanted: Sequence[tuple[Conversation, int]], at: int
+    session: Session,
+    model: Model,
+    user: int,
+    wanted: Sequence[tuple[Conversation, int]],
+    at: int,
+    *,
+    ahead: bool,
 ) -> list[Marking]:
-    """Moves the user's delivery cursors, else as `read` without `ahead`.  Deliveries are told, not logged."""
+    """Moves the user's delivery cursors, else as `read`.  Deliveries are told, not logged."""
+    if ahead and len(wanted) == 1:
+        marking = await _deliver_one(session, model, user, *wanted[0], at)
+        if marking is not None:
+            return [marking]
     members = await lock(session, [(user, conversation) for conversation, _ in wanted])
     for member, (_, up_to_seq) in zip(members, wanted, strict=True):
         check_head(member, up_to_seq)
@@ -208,6 +218,22 @@ async def _read_one(
         return Marking(conversation.conversation_id, seen.read_seq, seen.version, seen.unread, seen.read_at)
     advanced.unread = seen.unread
     return Marking(conversation.conversation_id, up_to_seq, advanced.version, seen.unread, at, advanced)
+
+
+async def _deliver_one(
+    session: Session, model: Model, user: int, conversation: Conversation, up_to_seq: int, at: int
+) -> Marking | None:
+    """As `_read_one`."""
+    seen = await one_mark.look_to_deliver(session, model, user, conversation, up_to_seq)
+    check_head(seen, up_to_seq)
+    conversation_id = conversation.conversation_id
+    if up_to_seq <= seen.delivered_seq:
+        return Marking(conversation_id, seen.delivered_seq, seen.version, 0, at)
+    if not one_mark.reaches(seen.delivered_seq, up_to_seq):
+        return None
+    await one_mark.move_delivered(session, model, seen, up_to_seq, stamp(at))
+    reached = Reached(conversation, user, up_to_seq, at)
+    return Marking(conversation_id, up_to_seq, seen.version, 0, at, reached=reached)
 
 
 async def _read_seen(

@@ -34,15 +34,16 @@ from bench.record import (
     PushKind,
     Rx,
 )
-from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, TOOL, RunFolder
+from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, QUEUE_AGES, TOOL, RunFolder
+from schemes import SCHEMES
 
 MS = 1_000_000
 S = 1_000_000_000
 US = 1_000
 START = 1_000 * S
-PROBER, POLLER = 0xFFFFFF, 0xFFFFFE
-"""The sessions of probes: one writes, the other looks."""
 """When the run began, on its CLOCK_MONOTONIC."""
+PROBER, POLLER, DOOR = 0xFFFFFF, 0xFFFFFE, 0xFFFFFD
+"""The sessions of probes: one writes, one looks, one asks the stores."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Spread:
     def ns(self, number: int) -> int:
         """The number-th value, in nanoseconds.  The golden ratio fills the range evenly from any start."""
         return int(self.at(number * 0.6180339887498949 % 1) * US)
+
+
+LOOKS_MS = (1, 3, 7, 15, 30, 70, 150, 300)
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,24 @@ class Knobs:
     """Share of the READs that end so: an error code, or DEADLINE.  They change nothing."""
     visible_us: float = 12_000
     """How long after its ACK a probe's READ becomes visible to the other connection."""
+    stored_us: float = 0
+    """How long after its ACK MySQL holds it."""
+    cached_us: float = 7_000
+    """How long after its ACK Redis holds it."""
     probes: int = 20
+    """So many that ask until they see it, and as many that look once, LOOKS_MS after the ACK in turn."""
+    event_us: Spread = Spread(2_000, 30_000)
+    """An event is produced -> applied; 50 events a second (`queue`)."""
+    never_applied: int = 0
+    """Events that are behind after the drain."""
     lost_acknowledged: int = 0
-    """Cursors that the store holds one lower than acknowledged."""
+    """Cursors that the store holds as they were before they moved last."""
     phantom: int = 0
     """Cursors that the store holds higher than anyone asked."""
     stale_at_end: int = 0
-    """Cursors that the API shows one lower than the store."""
+    """Cursors that the API shows as they were before they moved last."""
+    stale_in_cache: int = 0
+    """Cursors that the cache holds as they were before, and the API shows so (redis, queue)."""
     hole: int = 0
     """Rows missing in the middle of the first worker's record."""
     probe_every: int = 0
@@ -135,6 +150,7 @@ class World:
         self.events: list[tuple[int, int, Callable[[], None]]] = []
         self.order = count()
         self.drawn: dict[str, int] = defaultdict(int)
+        self.pushed: dict[tuple[int, int, int, int], int] = defaultdict(int)
         self.told: dict[str, list[Told]] = {"receipt": [], "own_device": [], "message": []}
         self._people()
         self._conversations()
@@ -169,9 +185,12 @@ class World:
         ]
         self.cursor = {(c, user): h for c, h in enumerate(self.history) for user in self.members[c]}
         self.start = dict(self.cursor)
+        self.before = dict(self.cursor)
         self.delivered = dict(self.cursor)
         self.version: dict[tuple[int, int], int] = defaultdict(int)
-        self.change: dict[int, int] = defaultdict(int)
+        self.log: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        """By person: conversation, whose cursor, value, version of each change."""
+        self.synced: dict[int, int] = defaultdict(int)
         self.seen: dict[tuple[int, int], int] = {}
 
     def _connect(self) -> None:
@@ -263,13 +282,20 @@ class World:
             return Phase.WARMUP
         return Phase.MEASURE if t < self.measure_end else Phase.DRAIN
 
-    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> None:
+    def push(self, kind: PushKind, device: int, received: int, **values: Any) -> int:
+        """When it comes: what is about the same thing, or numbered by the same log, in the order of the
+        calls."""
+        about = [(device, kind, values["conversation"], values["actor"] * (kind != PushKind.MESSAGE))]
+        about += [(device, kind, NONE, NONE)] if values.get("change_id", NONE) >= 0 else []
+        received = max(received, *(self.pushed[stream] for stream in about))
+        self.pushed.update(dict.fromkeys(about, received))
         self.pushes.append(
             {
                 "received": received,
                 "at_ms": received // MS,
                 "version": NONE,
                 "change_id": NONE,
+                "unread": NONE,
                 "session": self.session[device],
                 "rx": Rx.CLEAN if self.is_probe(device) else Rx.NONE,
                 "user": self.device_user[device],
@@ -279,6 +305,7 @@ class World:
             }
             | values
         )
+        return received
 
     # --- what happens -------------------------------------------------------------------------------------
 
@@ -300,9 +327,28 @@ class World:
             what()
         self.probe()
         self.final_read()
+        self._number()
+
+    def _number(self) -> None:
+        """Numbers each worker's rows in the order in which they were sent, as a recorder does."""
+        self.operations.sort(key=lambda row: row["sent"] or row["intended"])
+        numbers = [count() for _ in range(self.knobs.workers + 1)]
+        new = {
+            row["op_id"]: row["op_id"] >> 40 << 40 | next(numbers[row["op_id"] >> 40])
+            for row in self.operations
+        }
+        for row in (*self.operations, *self.items):
+            row["op_id"] = new[row["op_id"]]
+        for told in (told for group in self.told.values() for told in group):
+            told.write = new[told.write]
 
     def alive(self, device: int, t: int) -> bool:
         return t < self.closes[device]
+
+    def _move(self, conversation: int, user: int, seq: int) -> None:
+        self.before[conversation, user] = self.cursor[conversation, user]
+        self.cursor[conversation, user] = seq
+        self.version[conversation, user] += 1
 
     def send(self, conversation: int, device: int, t: int) -> None:
         sender = self.device_user[device]
@@ -313,8 +359,7 @@ class World:
         self.senders[conversation].append(sender)
         seq = len(self.senders[conversation])
         row = self.operation(Op.SEND, device, t, self.knobs.send_us, conversation=conversation, value=seq)
-        self.cursor[conversation, sender] = seq
-        self.version[conversation, sender] += 1
+        self._move(conversation, sender, seq)
         for person in self.members[conversation]:
             for told in self.devices_of[person]:
                 if told != device:
@@ -330,8 +375,10 @@ class World:
         received = row["sent"] + lag
         if not self.alive(device, received):
             return
-        self.push(PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender)
-        self.told["message"].append(Told(row["op_id"], lag / US, True))
+        received = self.push(
+            PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender
+        )
+        self.told["message"].append(Told(row["op_id"], (received - row["sent"]) / US, True))
 
         def arrive() -> None:
             self.seen[device, conversation] = max(seq, self.seen.get((device, conversation), 0))
@@ -345,10 +392,18 @@ class World:
         if not self.alive(device, t) or self.delivered[conversation, user] >= up_to:
             return
         self.delivered[conversation, user] = up_to
-        self.operation(
+        row = self.operation(
             Op.DELIVERED, device, t, self.knobs.read_us, argument=up_to, value=up_to,
             conversation=conversation, flags=1, plan=NONE,
         )  # fmt: skip
+        peers = set(self.members[conversation]) - {user} if self.direct[conversation] else set()
+        for told in (d for person in peers for d in self.devices_of[person]):
+            received = row["sent"] + self.draw("delivered", self.knobs.receipt_us)
+            if self.alive(told, received):
+                self.push(
+                    PushKind.DELIVERED, told, received, value=up_to, version=up_to,
+                    conversation=conversation, actor=user,
+                )  # fmt: skip
 
     def read(self, device: int, conversation: int, t: int) -> None:
         user, up_to = self.device_user[device], self.seen.get((device, conversation), 0)
@@ -379,20 +434,24 @@ class World:
 
     def _advance(self, row: dict[str, Any], device: int, before: int, up_to: int) -> None:
         conversation, user = row["conversation"], row["user"]
-        self.cursor[conversation, user] = up_to
-        self.version[conversation, user] += 1
-        self.change[user] += 1
+        self._move(conversation, user, up_to)
+        change = (conversation, user, up_to, self.version[conversation, user])
+        self.log[user].append(change)
         last = len(self.senders[conversation])
         row.update(value=up_to, version=self.version[conversation, user], flags=1, unread=last - up_to)
         own = [other for other in self.devices_of[user] if other != device]
         if self.direct[conversation]:
             others = {person for person in self.members[conversation] if person != user}
+            for peer in others:
+                self.log[peer].append(change)
         else:
             others = set(self.senders[conversation][before:up_to]) - {user}
         for told in own:
-            self._update(row, told, "own_device", self.change[user])
-        for told in (d for person in sorted(others) for d in self.devices_of[person]):
-            self._update(row, told, "receipt", NONE)
+            self._update(row, told, "own_device", len(self.log[user]))
+        for person in sorted(others):
+            change_id = len(self.log[person]) if self.direct[conversation] else NONE
+            for told in self.devices_of[person]:
+                self._update(row, told, "receipt", change_id)
 
     def _update(self, row: dict[str, Any], device: int, which: str, change_id: int) -> None:
         lag = self.draw(which, self.knobs.receipt_us) + int(self.knobs.lag_shift_us) * US
@@ -400,33 +459,58 @@ class World:
         if not self.alive(device, row["sent"]):
             return
         arrived = self.rng.random() >= self.knobs.lost_pushes and self.alive(device, received)
-        self.told[which].append(Told(row["op_id"], lag / US, arrived))
         if arrived:
-            self.push(
+            received = self.push(
                 PushKind.READ, device, received, value=row["value"], version=row["version"],
                 change_id=change_id, conversation=row["conversation"], actor=row["user"],
+                unread=row["unread"] if which == "own_device" else NONE,
+                at_ms=row["sent"] // MS,
             )  # fmt: skip
+        self.told[which].append(Told(row["op_id"], (received - row["sent"]) / US, arrived))
 
     def open_app(self, device: int, t: int) -> None:
         if not self.alive(device, t):
             return
         user = self.device_user[device]
-        row = self.operation(Op.STATE, device, t, self.knobs.state_us, value=self.change[user])
+        last, since = len(self.log[user]), self.synced[device]
+        row = self.operation(Op.STATE, device, t, self.knobs.state_us, value=last)
         self._state(row, user, [c for c, members in enumerate(self.members) if user in members][:20], {})
-        self.operation(Op.SYNC, device, t, self.knobs.state_us, argument=0, value=self.change[user])
+        row = self.operation(Op.SYNC, device, t, self.knobs.state_us, argument=since, value=last)
+        row["items"] = last - since
+        for index, (conversation, actor, value, version) in enumerate(self.log[user][since:]):
+            self.items.append(
+                {
+                    "op_id": row["op_id"],
+                    "value": value,
+                    "version": version,
+                    "change_id": since + index + 1,
+                    "last_seq": NONE,
+                    "conversation": conversation,
+                    "actor": actor,
+                    "unread": NONE,
+                    "index": index,
+                }
+            )
+        self.synced[device] = last
 
     def _state(
         self, row: dict[str, Any], user: int, conversations: list[int], shown: dict[tuple[int, int], int]
     ) -> None:
         row["items"] = len(conversations)
+        if row["op"] == Op.STATE:
+            cursors = [shown.get((c, user), self.cursor[c, user]) for c in conversations]
+            heads = [len(self.senders[c]) for c in conversations]
+            row["unread"] = sum(head - cursor for head, cursor in zip(heads, cursors, strict=True))
         for index, conversation in enumerate(conversations):
-            value = shown.get((conversation, user), self.cursor[conversation, user])
+            true = self.cursor[conversation, user]
+            value = shown.get((conversation, user), true)
+            version = self.version[conversation, user] + (value > true) - (value < true)
             last = len(self.senders[conversation])
             self.items.append(
                 {
                     "op_id": row["op_id"],
                     "value": value,
-                    "version": self.version[conversation, user],
+                    "version": version,
                     "change_id": NONE,
                     "last_seq": last,
                     "conversation": conversation,
@@ -437,29 +521,64 @@ class World:
             )
 
     def probe(self) -> None:
-        """READs on a conversation of its own, each followed by polls every 5 ms until one shows it."""
-        person, conversation = self.knobs.people, len(self.members) - 1
+        """READs on a conversation of its own: each followed by polls every 5 ms until one shows it, and then
+        one that is looked for once."""
+        gap = (self.measure_end - self.measure) // max(1, self.knobs.probes)
         for number in range(self.knobs.probes):
-            t = self.measure + number * (self.measure_end - self.measure) // max(1, self.knobs.probes)
-            up_to = self.cursor[conversation, person] + 1
-            self.senders[conversation].append(person + 1)
-            self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
-            self.cursor[conversation, person + 1] = up_to
-            row = self._probe(
-                Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
-            )
+            t = self.measure + number * gap
+            row = self._mark(t)
             visible = row["acknowledged"] + int(self.knobs.visible_us * US)
-            poll_at = row["acknowledged"] + int(self.rng.integers(5 * MS))
-            for _ in range(20):
-                poll = self._probe(Op.PROBE_STATE, person, poll_at, conversation, session=POLLER)
-                if poll["sent"] >= visible:
-                    self.cursor[conversation, person] = up_to
-                self._state(poll, person, [conversation], {})
-                if poll["sent"] >= visible:
-                    break
-                poll_at += 5 * MS
-            self.cursor[conversation, person] = up_to
-            self.version[conversation, person] += 1
+            start = row["acknowledged"] + int(self.rng.integers(5 * MS))
+            self._poll(row, Op.PROBE_STATE, start, visible)
+            if "mysql" in STORES[self.knobs.scheme]:
+                self._ask(row, Op.PROBE_DURABLE, self.knobs.stored_us)
+            if "redis" in STORES[self.knobs.scheme]:
+                self._ask(row, Op.PROBE_CACHED, self.knobs.cached_us)
+            self._advance_probe(row)
+            row = self._mark(t + gap // 2)
+            look_at = row["acknowledged"] + LOOKS_MS[number % len(LOOKS_MS)] * MS
+            self._look(row, Op.PROBE_ONCE, look_at, row["acknowledged"] + int(self.knobs.visible_us * US))
+            self._advance_probe(row)
+
+    def _mark(self, t: int) -> dict[str, Any]:
+        """A message to the probe person, and their READ of it."""
+        person, conversation = self.knobs.people, len(self.members) - 1
+        up_to = self.cursor[conversation, person] + 1
+        self.senders[conversation].append(person + 1)
+        self._probe(Op.PROBE_SEND, person + 1, t, conversation, value=up_to)
+        self._move(conversation, person + 1, up_to)
+        return self._probe(
+            Op.PROBE_READ, person, t + 30 * MS, conversation, argument=up_to, value=up_to, flags=1
+        )
+
+    def _poll(self, mark: dict[str, Any], op: Op, at: int, visible: int) -> None:
+        for _ in range(20):
+            if self._look(mark, op, at, visible):
+                return
+            at += 5 * MS
+
+    def _look(self, mark: dict[str, Any], op: Op, at: int, visible: int) -> bool:
+        person, conversation, seq = mark["user"], mark["conversation"], mark["argument"]
+        look = self._probe(op, person, at, conversation, session=POLLER, argument=seq)
+        shows: bool = look["sent"] >= visible
+        shown = {(conversation, person): seq if shows else seq - 1}
+        self._state(look, person, [conversation], shown)
+        return shows
+
+    def _ask(self, mark: dict[str, Any], op: Op, held_us: float) -> None:
+        """The store holds it so long after its ACK."""
+        at, seq = mark["acknowledged"], mark["argument"]
+        for _ in range(20):
+            asked = self._probe(
+                op, mark["user"], at, mark["conversation"], session=DOOR, argument=seq, value=seq - 1
+            )
+            if asked["sent"] >= mark["acknowledged"] + held_us * US:
+                asked["value"] = seq
+                return
+            at += 5 * MS
+
+    def _advance_probe(self, mark: dict[str, Any]) -> None:
+        self._move(mark["conversation"], mark["user"], mark["argument"])
 
     def _probe(self, op: Op, person: int, t: int, conversation: int, **values: Any) -> dict[str, Any]:
         return self.operation(
@@ -474,12 +593,17 @@ class World:
         ]
         bad = iter(picked)
         for _ in range(self.knobs.lost_acknowledged):
-            self.store[next(bad)] -= 1
+            self._undo(self.store, next(bad))
         for _ in range(self.knobs.phantom):
             self.store[next(bad)] += 7
         shown = dict(self.store)
         for _ in range(self.knobs.stale_at_end):
-            shown[next(bad)] -= 1
+            self._undo(shown, next(bad))
+        self.cache = dict(self.store) if self.knobs.scheme in ("redis", "queue") else {}
+        for _ in range(self.knobs.stale_in_cache):
+            stale = next(bad)
+            self._undo(self.cache, stale)
+            self._undo(shown, stale)
         for person in range(self.knobs.people):
             mine = [c for c, members in enumerate(self.members) if person in members]
             row = self.operation(
@@ -487,6 +611,10 @@ class World:
                 phase=Phase.FINAL,
             )  # fmt: skip
             self._state(row, person, mine, shown)
+
+    def _undo(self, cursors: dict[tuple[int, int], int], which: tuple[int, int]) -> None:
+        """One cursor as it was before it moved last."""
+        cursors[which] = self.before[which]
 
 
 def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any) -> tuple[RunFolder, World]:
@@ -502,6 +630,8 @@ def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any)
     )
     _write_tables(folder, world)
     folder.write_timeseries(_timeseries(world))
+    if knobs.scheme == "queue":
+        folder.write_once("queue_ages", _queue_ages(world))
     folder.write_manifest(_manifest(folder, world, seed))
     (folder.logs / "server.log").write_text("listening\n")
     return folder, world
@@ -566,23 +696,25 @@ def _write_tables(folder: RunFolder, world: World) -> None:
     folder.write_once(
         "devices", rows(DEVICES, ({"device": d, "user": u} for d, u in enumerate(world.device_user)))
     )
-    folder.write_once(
-        "final_store",
-        rows(
-            FINAL_STORE,
-            (
-                {
-                    "conversation": c,
-                    "user": u,
-                    "read_seq": seq,
-                    "delivered_seq": max(seq, world.delivered[c, u]),
-                    "version": world.version[c, u],
-                    "last_seq": len(world.senders[c]),
-                }
-                for (c, u), seq in world.store.items()
+    held = {"final_store": world.store} | ({"final_cache": world.cache} if world.cache else {})
+    for name, cursors in held.items():
+        folder.write_once(
+            name,
+            rows(
+                FINAL_STORE,
+                (
+                    {
+                        "conversation": c,
+                        "user": u,
+                        "read_seq": seq,
+                        "delivered_seq": max(world.store[c, u], world.delivered[c, u]),
+                        "version": world.version[c, u],
+                        "last_seq": len(world.senders[c]),
+                    }
+                    for (c, u), seq in cursors.items()
+                ),
             ),
-        ),
-    )
+        )
 
 
 STORES = {
@@ -624,17 +756,28 @@ def _timeseries(world: World) -> list[tuple[int, str, str, float]]:
             for name, growth in COUNTERS.get(component, {}).items():
                 samples.append((t, component, name, 17.0 + growth * second))
         samples.append((t, "generator", "connections", float(len(world.device_user))))
+    if world.knobs.scheme == "queue":
+        samples.append((world.drain_end + S, "kafka", "lag_events", float(world.knobs.never_applied)))
     return samples
+
+
+def _queue_ages(world: World) -> np.ndarray[Any, Any]:
+    """50 events a second, in classes of 1 ms, told every second."""
+    applied: dict[int, int] = defaultdict(int)
+    told = []
+    for number in range(50 * ((world.measure_end - START) // S)):
+        applied[int(world.knobs.event_us.ns(number) // MS)] += 1
+        if number % 50 == 49:
+            t = START + (number // 50 + 1) * S
+            told += [(t, ms * 1000, (ms + 1) * 1000, n) for ms, n in applied.items()]
+    return np.array(told, QUEUE_AGES)
 
 
 def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
     knobs = world.knobs
-    promises = {
-        "memory": ["read_your_writes", "monotonic_reads", "convergence"],
-        "db": ["durable", "read_your_writes", "monotonic_reads", "convergence"],
-        "redis": ["durable"],
-        "queue": ["durable", "convergence"],
-    }
+    promises = [
+        name for name in SCHEMES[knobs.scheme].promises if name != "accurate_unread" or knobs.visible_us == 0
+    ]
     ack = "volatile" if knobs.scheme == "memory" else "durable"
     return {
         "tool": TOOL,
@@ -663,7 +806,7 @@ def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
                 if name != "consumer"
             },
             "options": {},
-            "promises": promises[knobs.scheme],
+            "promises": list(promises),
             "ack": {"send": ack, "read": ack},
             "receipt_members": 200,
             "workers": knobs.workers,

@@ -141,6 +141,16 @@ def test_counters_are_per_message() -> None:
     assert values(content, "redis_commands_per_message")["a"] == 0  # it has no Redis
 
 
+def test_nothing_is_known_of_the_stores_behind_a_server_of_somebody_else_s() -> None:
+    foreign = run("b", "go")
+    foreign.summary["run"]["url"] = "ws://h/ws"
+    foreign.summary["resources"].clear()
+    content = compared(run("a"), foreign)
+    of = {row["figure"]: row["values"] for row in content["figures"]}
+    assert of["rows_written_per_message"] == {"a": 4, "b": None}
+    assert of["redis_commands_per_message"] == {"a": 0, "b": None}
+
+
 def test_undelivered_are_added_up_and_what_is_not_known_is_left_out() -> None:
     content = compared(run("a"), run("b", "redis"))
     assert values(content, "pushes_undelivered")["a"] == 3

@@ -103,7 +103,7 @@ def test_what_a_run_says(summary: Json, text: str, holds: bool) -> None:
     [
         ("SEND.p999 > 1ms", "not enough samples for operations.SEND.latency_us.p999: 1600"),
         ("HISTORY.p50 > 1ms", "no operations.HISTORY"),
-        ("lag.durable.p50 > 1ms", "lag.durable is not available"),
+        ("lag.queue.p50 > 1ms", "lag.queue is not available"),
         ("cpu.kafka > 1", "no resources.kafka"),
     ],
 )

@@ -96,8 +96,7 @@ FIRES = [
     ("load_carried", "operations/SEND/info", 100, "warn"),
     ("load_carried", "operations/SEND/fail", 500, "inconclusive"),
     ("outcomes_complete", "load/outcome_complete_share", 0.9989, "invalid"),
-    ("record_complete", "record/missing", 1, "invalid"),
-    ("record_complete", "record/twice", 1, "invalid"),
+    ("record_complete", "record/problem_count", 1, "invalid"),
     ("send_lag", "generator/resolution_floor_us", 5_001, "invalid"),
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 1_500, 2_000], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.2, 0.9], "invalid"),
@@ -168,6 +167,12 @@ def test_it_does_not(summary: Json, name: str, path: str, value: Any) -> None:
     assert said(spoil(summary, path, value), name).verdict == "ok"
 
 
+def test_what_could_not_be_asked_is_said_to_be_unknown(summary: Json) -> None:
+    summary |= {"drained": None, "not_available": {"DRAIN": "no secret", "DUMP": "no secret"}}
+    assert said(summary, "drained").message.endswith("is not known (DRAIN: no secret)")
+    assert said(summary, "final_read").message == "the API shows what was acknowledged"
+
+
 def test_every_guard_is_made_to_fire() -> None:
     assert len({name for name, *_ in FIRES}) == len(GUARDS)
 
@@ -201,7 +206,8 @@ def verdict(summary: Json, *conditions: str) -> Json:
 
 LOST = ("consistency/checks", [check("fail", violations=1)])
 UNKNOWN = ("consistency/checks", [check("unknown")])
-VOID = ("record/missing", 1)
+UNPROMISED = ("consistency/checks", [check("pass", promised=False)])
+VOID = ("record/problem_count", 1)
 THIN = ("operations/READ/latency_us", {"n": 5})
 TRUE = "messages_per_s > 1"
 
@@ -214,6 +220,7 @@ TRUE = "messages_per_s > 1"
         ([], [TRUE], 10, "FAIL"),
         ([THIN], [TRUE], 5, "UNKNOWN"),
         ([UNKNOWN], [TRUE], 5, "UNKNOWN"),
+        ([UNPROMISED], [TRUE], 5, "UNKNOWN"),
         ([VOID, THIN], [TRUE], 4, "UNKNOWN"),
         ([LOST, VOID, THIN], [TRUE], 12, "VIOLATION"),
         (

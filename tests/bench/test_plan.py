@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from bench.plan import (
+    LAST_OFFSET_US,
+    OFFSETS_US,
     SECOND,
     SLICE_S,
     Plan,
@@ -16,6 +18,7 @@ from bench.plan import (
     causes,
     intensity_of_rate,
     make,
+    offsets_us,
     rate_of_intensity,
 )
 from bench.population import Population, PopulationOptions, build
@@ -194,9 +197,32 @@ def test_openings_by_nature_or_by_marks(population: Population, plan: Plan) -> N
     assert len(asked.openings) == pytest.approx(2 * asked.reads["effective"].sum(), rel=0.01)
 
 
-def test_probes_stay_below_a_hundredth(plan: Plan) -> None:
+def test_each_kind_of_probes_stays_below_a_hundredth(plan: Plan) -> None:
     operations = len(plan.sends) * 2 + plan.reads["effective"].sum() + 2 * len(plan.openings)
-    assert 0.002 * operations < 4 * len(plan.probes) < 0.02 * operations
+    polled = np.count_nonzero(plan.probes["offset_us"] < 0)
+    assert 0.002 * operations < 4 * polled < 0.02 * operations
+    assert 0.002 * operations < 3 * (len(plan.probes) - polled) < 0.02 * operations
+
+
+def test_looks_are_spread_evenly_over_the_ages(plan: Plan) -> None:
+    offset = plan.probes["offset_us"][plan.probes["offset_us"] >= 0]
+    counts = np.histogram(offset, [*OFFSETS_US, LAST_OFFSET_US])[0]
+    assert counts.sum() == len(offset)
+    assert counts.max() - counts.min() <= 0.25 * counts.max()
+    edges = offsets_us(np.array([0, 1 / 24, 1 / 12, 11 / 12]))
+    assert edges.tolist() == [0, 1_000, 2_000, 5_000_000]
+
+
+def test_no_probe_follows_a_look_on_its_pair_before_it_has_looked(plan: Plan) -> None:
+    polled = plan.probes["offset_us"] < 0
+    assert not set(plan.probes["pair"][polled]) & set(plan.probes["pair"][~polled])
+    end = round(plan.options.duration_s * SECOND)
+    for pair in np.unique(plan.probes["pair"][~polled]):
+        own = plan.probes[plan.probes["pair"] == pair]
+        looked = own["at"] + own["offset_us"].astype(np.int64) * 1_000
+        assert (own["at"][1:] > looked[:-1]).all()
+        assert looked[-1] < end
+    assert (np.diff(plan.probes["at"]) >= 0).all()
 
 
 def test_a_saved_plan_is_the_same_plan(tmp_path: Path, plan: Plan) -> None:

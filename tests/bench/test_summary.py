@@ -59,8 +59,10 @@ def test_what_is_written_is_what_is_computed(tmp_path: Path) -> None:
     assert folder.summary() == figures == summary.summarize(RunFolder.open(folder.path))
     kinds = [finding["check"] for finding in folder.findings()]
     assert kinds.count("stale_at_end") == 2
+    assert kinds.count("unread_at_end") == 2
     assert set(kinds) == {
-        "stale_at_end", "linearizable", "read_your_writes_person", "monotonic_reads_person"
+        "stale_at_end", "converged", "linearizable", "read_your_writes_person", "monotonic_reads_person",
+        "unread", "unread_at_end",
     }  # probes see what they wrote a moment later  # fmt: skip
     assert json.dumps(figures, allow_nan=False)
 
@@ -80,7 +82,10 @@ def test_the_table_has_a_row_per_figure(tmp_path: Path) -> None:
     assert rows["lag.receipt.undelivered"]["value"] == "0"
     assert rows["violations.acknowledged_reads"]["n"] == str(figures["consistency"]["checks"][0]["eligible"])
     assert float(rows["server.cpu_cores_mean"]["value"]) == 0.5
-    assert not [name for name in rows if name.startswith("lag.durable")]
+    assert not [name for name in rows if name.startswith("lag.queue")]
+    assert rows["t_visibility.0"]["value"] == str(figures["t_visibility"]["bins"][0]["share"])
+    badge = figures["badge"]["error_s_per_user_hour"]
+    assert rows["badge.error_s_per_user_hour.late"]["value"] == str(badge["late"])
 
 
 @pytest.mark.parametrize("scheme", ["memory", "db", "redis", "queue"])

@@ -64,8 +64,8 @@ class Client:
         return await self.begin(kind, **fields)
 
     def begin(self, kind: str, **fields: Any) -> asyncio.Task[Frame]:
-        """Sends at once; the reply comes with the task."""
-        number = str(next(self._ids))
+        """Sends at once; the reply comes with the task.  `id` may be given."""
+        number = str(fields.pop("id", None) or next(self._ids))
         reply = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         return asyncio.create_task(self._exchange(json.dumps({"type": kind, "id": number, **fields}), reply))

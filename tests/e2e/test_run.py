@@ -22,6 +22,8 @@ FILES = {
     "final_store.parquet",
 }  # fmt: skip
 
+NOT_PROMISED = {("queue", "versions"), ("redis", "device_state")}
+
 
 @pytest.fixture(
     scope="module",
@@ -44,11 +46,23 @@ def test_it_ends_well_and_leaves_nothing_behind(finished: tuple[str, RunFolder, 
 
 
 def test_every_file_is_there(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
-    _, folder, summary = finished
+    scheme, folder, summary = finished
     assert {path.name for path in folder.path.iterdir() if path.is_file()} >= FILES
+    assert folder.has("final_cache") == (scheme in ("redis", "queue"))
     assert json.loads((folder.path / "summary.json").read_text()) == summary
     assert len(list(folder.charts.glob("*.svg"))) >= 6
     assert "<script src" not in (folder.path / "report.html").read_text()
+
+
+def test_every_path_was_compared(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    scheme, _, summary = finished
+    checks = {check["name"]: check for check in summary["consistency"]["checks"]}
+    assert checks["converged"]["unknown_because"] is None
+    assert (checks["converged"]["figures"]["cached"] > 0) == (scheme in ("redis", "queue"))
+    for name in ("sync_complete", "sync_pages", "versions", "device_state"):
+        assert checks[name]["verdict"] == "pass", checks[name]
+        assert checks[name]["promised"] == ((scheme, name) not in NOT_PROMISED)
+        assert checks[name]["eligible"] > 0, name
 
 
 def test_planned_operations_have_one_outcome_each(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:

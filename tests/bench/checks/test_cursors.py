@@ -22,8 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return build(tmp_path_factory.mktemp("run"), scheme="db", visible_us=0)[0]
 
 
-def judge(history: History, missing: int = 0) -> dict[str, Check]:
-    return {check.name: check for check in cursors.judge(history, missing).checks}
+def judge(history: History, unknown: str = "") -> dict[str, Check]:
+    return {check.name: check for check in cursors.judge(history, unknown).checks}
 
 
 def test_a_clean_run_is_accused_of_nothing(folder: RunFolder) -> None:
@@ -33,6 +33,9 @@ def test_a_clean_run_is_accused_of_nothing(folder: RunFolder) -> None:
         assert (check.violations, check.verdict, check.worst) == (0, "pass", None)
         assert check.eligible > 100
     promised = {name for name, check in checks.items() if check.promised}
+    figures = checks["linearizable"].figures
+    assert figures["cursors_read"] > 100
+    assert (figures["gamma_above_0"], figures["gamma_s"]) == (0, {"p50": None, "max": 0.0})
     assert promised == {
         "read_your_writes_session", "read_your_writes_device",
         "monotonic_reads_session", "monotonic_reads_device",
@@ -50,8 +53,8 @@ def test_a_run_that_recorded_nothing_is_no_traceback(folder: RunFolder, tmp_path
 
 
 def test_a_hole_in_the_record_is_unknown(folder: RunFolder) -> None:
-    for check in judge(History(folder), missing=3).values():
-        assert (check.verdict, check.unknown) == ("unknown", "3 rows are missing from the record")
+    for check in judge(History(folder), "three rows are missing").values():
+        assert (check.verdict, check.unknown) == ("unknown", "three rows are missing")
 
 
 def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None:
@@ -61,16 +64,23 @@ def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None
     value = history.items["value"].copy()
     value[item] -= 1
     history.items.replace("value", value)
-    judgement = cursors.judge(history, 0)
+    judgement = cursors.judge(history, "")
     checks = {check.name: check for check in judgement.checks}
     found = [finding for finding in judgement.findings if finding["check"] == "read_your_writes_device"]
     assert checks["read_your_writes_device"].violations == checks["linearizable"].violations == 1
     (finding,) = found
-    written, shown = finding["operations"]
+    written, shown = finding["records"]
     assert (shown["op"], shown["op_id"]) == ("STATE", history.operations["op_id"][state])
     assert written["op_id"] == history.operations["op_id"][read]
     assert shown["value"] == written["value"] - 1
     assert written["acknowledged_s"] < shown["sent_s"]
+    told = next(finding for finding in judgement.findings if finding["check"] == "linearizable")
+    figures = checks["linearizable"].figures
+    assert (figures["gamma_above_0"], figures["gamma_s"]["max"]) == (1, told["age_s"])
+    assert figures["stale_reads_older_than_s"] == {
+        limit: int(told["age_s"] > float(limit)) for limit in ("0", "0.01", "0.1", "1", "10")
+    }
+    assert told["missed"] == figures["missed_max"] == 1 <= told["missed_at_most"]
 
 
 def test_an_unanswered_read_accuses_nobody(folder: RunFolder) -> None:
@@ -92,7 +102,7 @@ def test_a_cursor_that_nobody_moved_there(folder: RunFolder) -> None:
     value = history.items["value"].copy()
     value[item] += 50
     history.items.replace("value", value)
-    judgement = cursors.judge(history, 0)
+    judgement = cursors.judge(history, "")
     kinds = [finding["kind"] for finding in judgement.findings if finding["check"] == "linearizable"]
     assert "unwritten" in kinds
 

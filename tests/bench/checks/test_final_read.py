@@ -10,21 +10,14 @@ import numpy as np
 import pytest
 
 from bench.checks import evidence as collecting
-from bench.checks.check import Check
-from bench.checks.final_read import (
-    NO_OPERATION,
-    Cursors,
-    Evidence,
-    Judgement,
-    Messages,
-    Promises,
-    Writes,
-    judge,
-)
+from bench.checks import final_read
+from bench.checks.check import Check, Judgement
+from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Messages, Promises, Writes
+from bench.checks.story import Story
 from bench.metrics.history import History
-from bench.metrics.load import holes
+from bench.metrics.whole import look, why_not
 from bench.record import ITEMS, NONE, OPERATIONS, Op, Outcome
-from bench.results import FINAL_STORE, Json
+from bench.results import FINAL_STORE, MEMBERS, Json
 from tests.bench.synthetic import MS, S, build, change_manifest, rows
 
 KEPT = Promises(durable=True, convergence=True, read_ack="durable")
@@ -56,9 +49,28 @@ def at(value: int) -> Cursors:
     return Cursors(ints(2), ints(5), ints(value))
 
 
+class Bare:
+    """Tells of operations by their ids alone."""
+
+    def seed(self, value: int) -> Json:
+        return {"part": "write", "op": "seed", "op_id": None, "value": value}
+
+    def held(self, value: int) -> Json:
+        return {"part": "held", "op": "store", "op_id": None, "value": value, "at_s": 8.0}
+
+    def by_id(self, op_id: int, part: str, value: int) -> Json:
+        who = {"user_id": "u6", "session": 1}
+        return {"part": part, "op": "READ", "op_id": op_id, "value": value, **who}
+
+
+def judge(evidence: Evidence, promises: Promises) -> Judgement:
+    return final_read.judge(evidence, promises, Bare())
+
+
 NOTHING = Cursors(ints(), ints(), ints())
 SOMEBODY_ELSE = Cursors(ints(2), ints(6), ints(0))
 SEEDED = (3, 1, False)
+NO_SENDS = writes()
 
 
 def case(
@@ -68,12 +80,13 @@ def case(
     whole = Evidence(
         reads=writes(SEEDED, *entries),
         deliveries=writes(SEEDED),
-        messages=Messages(ints(10), ints(12), ints(10), ints(0)),
+        messages=Messages(ints(10), ints(12), ints(10), ints(0), NO_SENDS),
         store_read=held,
         store_delivered=at(10),
         store_read_at=8 * S,
         shown=at(shown) if shown is not None else held,
         shown_at=ints(9 * S),
+        shown_by=ints(77),
         unknown="",
         drained=True,
     )
@@ -129,7 +142,11 @@ def test_outside_of_it_is_a_violation(
 
 def test_a_finding_names_the_operation_that_was_acknowledged() -> None:
     finding = judge(case((5, S, True), (7, 2 * S, True), store=4), KEPT).findings[0]
-    assert finding["operation"] == {"op_id": 2, "value": 7, "acknowledged_ns": 2 * S}
+    asked, held = finding["records"]
+    assert (asked["op_id"], asked["value"], held["part"], held["value"]) == (2, 7, "held", 4)
+    assert finding["says"] == (
+        "The READ up to 7 by u6 was acknowledged, and after the drain the store holds 4."
+    )
     assert (finding["acknowledged"], finding["store"], finding["attempted"]) == (7, 4, 7)
 
 
@@ -186,9 +203,13 @@ def test_deliveries_are_kept_too(delivered: int, verdict: str) -> None:
     ],
 )
 def test_messages(store: int, twice: int, kind: str | None) -> None:
-    messages = Messages(ints(10), ints(12), ints(store), ints(twice))
+    sends = Writes(ints(0, 0, 0), ints(5, 6, 5), ints(9, 9, 10), ints(S, S, S), ints(1, 2, 3))
+    messages = Messages(ints(10), ints(12), ints(store), ints(twice), sends)
     judgement = judge(case(store=3, messages=messages), KEPT)
     assert [finding["kind"] for finding in judgement.findings] == ([kind] if kind else [])
+    told = {"lost message": [3, None], "phantom message": [3, None], "one seq for two messages": [1, 2]}
+    for finding in judgement.findings:
+        assert [record["op_id"] for record in finding["records"]] == told[finding["kind"]]
 
 
 def test_stale_at_the_end_with_its_proven_age() -> None:
@@ -198,7 +219,21 @@ def test_stale_at_the_end_with_its_proven_age() -> None:
     finding = judgement.findings[0]
     assert (finding["kind"], finding["shown"], finding["store"]) == ("stale", 5, 7)
     assert finding["age_s"] == 7.0  # shown at 9 s; 6 was acknowledged at 2 s
+    assert [(record["part"], record["op_id"], record["value"]) for record in finding["records"]] == [
+        ("write", 1, 6), ("held", None, 7), ("read", 77, 5)
+    ]  # fmt: skip
     assert not one(judge(history, replace(KEPT, convergence=False)), STALE).promised
+
+
+def test_what_is_missing_at_the_end_may_be_what_nobody_was_told_of() -> None:
+    judgement = judge(case((6, 2 * S, True), (7, 0, True), (9, 0, True), store=7, shown=6), KEPT)
+    (finding,) = judgement.findings
+    assert (finding["kind"], finding["age_s"]) == ("stale", None)
+    assert [(record["part"], record["op_id"]) for record in finding["records"]] == [
+        ("write", 2), ("held", None), ("read", 77)
+    ]  # fmt: skip
+    records = judge(case(store=3, shown=2), KEPT).findings[0]["records"]
+    assert [record["part"] for record in records] == ["held", "read"]
 
 
 def test_the_api_ahead_of_the_store_is_told_apart() -> None:
@@ -246,6 +281,49 @@ def test_without_a_final_read_nothing_is_known_of_the_api() -> None:
     assert one(judgement, STALE).eligible == 0
 
 
+# --- where the store cannot be read -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entries", "shown", "kind"),
+    [
+        ([(7, S, True)], 7, None),
+        ([(7, S, True), (9, 0, True)], 9, None),
+        ([(7, S, True)], 6, "acknowledged and not shown"),
+        ([(7, S, True)], 8, "phantom"),
+    ],
+)
+def test_the_api_stands_for_the_store(
+    entries: list[tuple[int, int, bool]], shown: int, kind: str | None
+) -> None:
+    judgement = judge(case(*entries, store=shown, over_api=True), KEPT)
+    check = one(judgement, READS)
+    assert (check.verdict, check.promise) == ("fail" if kind else "pass", "convergence")
+    assert [finding["kind"] for finding in judgement.findings] == ([kind] if kind else [])
+
+
+def test_over_the_api_a_server_is_held_to_convergence_alone() -> None:
+    lost = case((7, S, True), store=6, over_api=True)
+    promised = {
+        convergence: {check.name for check in judge(lost, promises).checks if check.promised}
+        for convergence, promises in ((True, KEPT), (False, replace(KEPT, convergence=False)))
+    }
+    assert promised == {True: {READS, MESSAGES}, False: set()}
+
+
+def test_what_only_the_control_door_tells_is_unknown_and_no_pass() -> None:
+    judgement = judge(case(store=3, over_api=True), KEPT)
+    assert verdicts(judgement) == {READS: "pass", DELIVERIES: "unknown", MESSAGES: "pass", STALE: "unknown"}
+    assert "not available" in one(judgement, DELIVERIES).unknown
+    assert one(judgement, STALE).eligible == 0
+
+
+def test_without_drain_a_queued_acknowledgement_may_be_on_its_way() -> None:
+    queued = replace(KEPT, read_ack="queued")
+    assert verdicts(judge(case(store=3, over_api=True, drained=False), queued))[READS] == "unknown"
+    assert verdicts(judge(case(store=3, over_api=True, drained=False), KEPT))[READS] == "pass"
+
+
 # --- from a run's rows ------------------------------------------------------------------------------------
 
 
@@ -256,7 +334,12 @@ def of_run(tmp_path: Path, *extra: Json, items: tuple[Json, ...] = (), **knobs: 
         folder.write_rows("operations", 7, rows(OPERATIONS, numbered))
         folder.write_rows("items", 7, rows(ITEMS, items))
     history = History(folder)
-    return judge(collecting.collect(history, holes(history)["missing"]), collecting.promises(history))
+    return judge_run(history, why_not(look(history)))
+
+
+def judge_run(history: History, unknown: str = "") -> Judgement:
+    collected, promises = collecting.collect(history, unknown), collecting.promises(history)
+    return final_read.judge(collected, promises, Story(history))
 
 
 @pytest.mark.parametrize("scheme", ["memory", "db", "redis", "queue"])
@@ -293,18 +376,18 @@ def test_stale_cursors_are_found_one_by_one(tmp_path: Path) -> None:
 def test_a_hole_makes_a_clean_run_unknown(tmp_path: Path) -> None:
     judgement = of_run(tmp_path, hole=3)
     assert "pass" not in verdicts(judgement).values()
-    assert "rows are missing" in one(judgement, MESSAGES).unknown
+    assert "is missing" in one(judgement, MESSAGES).unknown
 
 
 def test_an_unfinished_run_or_final_read_is_unknown(tmp_path: Path) -> None:
     folder, _ = build(tmp_path)
     change_manifest(folder, final={"answered": 39})
     history = History(folder)
-    judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+    judgement = judge_run(history)
     assert one(judgement, READS).unknown == "only 39 of 40 final reads were answered"
     change_manifest(folder, ended={"how": "interrupted"})
     history = History(folder)
-    assert collecting.collect(history, 0).unknown == "the run did not finish"
+    assert collecting.collect(history, "").unknown == "the run did not finish"
 
 
 def test_where_no_store_was_read_nothing_is_lost_or_kept() -> None:
@@ -321,7 +404,53 @@ def test_a_store_that_was_not_read_is_unknown(tmp_path: Path) -> None:
     folder, _ = build(tmp_path)
     (folder.path / "final_store.parquet").unlink()
     history = History(folder)
-    assert collecting.collect(history, 0).unknown == "the store was not read at the end"
+    assert collecting.collect(history, "").unknown == "the store was not read at the end"
+
+
+def over_api(tmp_path: Path, **knobs: Any) -> Judgement:
+    """A run whose store could not be read, and nothing of DRAIN."""
+    folder, _ = build(tmp_path, **knobs)
+    (folder.path / "final_store.parquet").unlink()
+    change_manifest(folder, final={"held_against": "api"}, drained=None)
+    history = History(folder)
+    return judge_run(history, why_not(look(history)))
+
+
+@pytest.mark.parametrize("scheme", ["memory", "db"])
+def test_over_the_api_a_correct_run_passes(tmp_path: Path, scheme: str) -> None:
+    judgement = over_api(tmp_path, scheme=scheme, errors={"DEADLINE": 0.05, "NOT_MEMBER": 0.05})
+    assert verdicts(judgement) == {READS: "pass", DELIVERIES: "unknown", MESSAGES: "pass", STALE: "unknown"}
+    assert one(judgement, READS).eligible
+    assert one(judgement, MESSAGES).eligible
+
+
+def test_over_the_api_what_is_not_shown_is_found_one_by_one(tmp_path: Path) -> None:
+    judgement = over_api(tmp_path, stale_at_end=4)
+    assert one(judgement, READS).violations == 4
+    assert {finding["kind"] for finding in judgement.findings} == {"acknowledged and not shown"}
+
+
+def test_over_the_api_a_hole_or_an_unanswered_final_read_is_unknown(tmp_path: Path) -> None:
+    assert "is missing" in one(over_api(tmp_path / "hole", hole=3), READS).unknown
+    folder, _ = build(tmp_path)
+    change_manifest(folder, final={"held_against": "api", "answered": 39})
+    history = History(folder)
+    assert collecting.collect(history, 0).unknown == "only 39 of 40 final reads were answered"
+
+
+def test_over_the_api_who_was_not_asked_is_not_missed(tmp_path: Path) -> None:
+    """The seeded cursors of people who never connect are held against nothing."""
+    folder, _ = build(tmp_path)
+    change_manifest(folder, final={"held_against": "api"})
+    table = folder.table("members")
+    members = np.zeros(table.rows, MEMBERS)
+    for name in table:
+        members[name] = table[name]
+    offline = np.array([(0, 10_000, 3)], MEMBERS)
+    folder.write_once("members", np.concatenate([members, offline]))
+    history = History(folder)
+    judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+    assert verdicts(judgement)[READS] == "pass"
 
 
 def ok(op: Op, **values: Any) -> Json:
@@ -382,7 +511,7 @@ def test_an_unanswered_delivery_may_have_held_more_than_its_first_item(tmp_path:
         folder.write_once("final_store", raised)
         folder.write_rows("operations", 7, rows(OPERATIONS, extra))
         history = History(folder)
-        judgement = judge(collecting.collect(history, 0), collecting.promises(history))
+        judgement = judge_run(history)
         return one(judgement, DELIVERIES).violations
 
     silent = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +64,57 @@ def test_the_verdict_is_that_of_exhaustive_search(rows: list[Row]) -> None:
     assert judge(operations(rows)).linearizable == linearizable(rows)
 
 
+def stretched(rows: Sequence[Row], gamma: int) -> list[Row]:
+    """Every operation begins gamma / 2 earlier and ends gamma / 2 later, in halves of the unit of time."""
+    return [
+        (key, write, value, 2 * invoked - gamma, NEVER if responded == NEVER else 2 * responded + gamma)
+        for key, write, value, invoked, responded in rows
+    ]
+
+
+def at_random(seed: int, keys: int) -> list[list[Row]]:
+    """One history for each key.  What nobody wrote is never read: no stretch can help that."""
+    chance = random.Random(seed)
+    found: list[list[Row]] = []
+    for key in range(keys):
+        rows: list[Row] = []
+        written = [0]
+        for _ in range(chance.randint(1, 6)):
+            write, invoked = chance.random() < 0.5, chance.randint(0, 12)
+            ended = NEVER if write and chance.random() < 0.15 else invoked + chance.randint(1, 6)
+            value = chance.randint(1, 4) if write else chance.choice(written)
+            written += [value] * write
+            rows.append((key, write, value, invoked, ended))
+        found.append(rows)
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_gamma_is_the_least_stretch_that_makes_it_linearizable(seed: int) -> None:
+    """10,000 histories, by trying: linearizable with it, and not with one less."""
+    histories = at_random(seed, 5_000)
+    gammas = judge(operations([row for rows in histories for row in rows])).gamma.tolist()
+    assert sum(gamma > 0 for gamma in gammas) > 500
+    for rows, gamma in zip(histories, gammas, strict=True):
+        assert linearizable(stretched(rows, gamma))
+        assert gamma == 0 or not linearizable(stretched(rows, gamma - 1))
+
+
+def test_a_stale_read_missed_no_more_than_was_being_written() -> None:
+    rows = [row for rows in at_random(3, 10_000) for row in rows]
+    verdict = judge(operations(rows))
+    assert len(verdict.stale) > 500
+    writes: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row[1]:
+            writes[row[0]].append(row)
+    for stale, least, most in zip(verdict.stale, verdict.missed, verdict.missed_at_most, strict=True):
+        key, _, shown, began, ended = rows[stale]
+        above = [row for row in writes[key] if row[2] > shown]
+        assert least <= len({row[2] for row in above if row[4] < began})
+        assert len({row[2] for row in above if row[3] <= ended}) <= most
+
+
 @settings(max_examples=300, deadline=None)
 @given(histories())
 def test_the_witness_is_higher_and_was_complete(rows: list[Row]) -> None:
@@ -85,6 +138,8 @@ def test_a_stale_read_is_as_old_as_the_first_thing_it_does_not_show() -> None:
     assert verdict.witness.tolist() == [1]
     assert verdict.age.tolist() == [70]
     assert verdict.missed.tolist() == [2]
+    assert verdict.missed_at_most.tolist() == [2]
+    assert (verdict.gamma.tolist(), verdict.read.tolist()) == ([70, 0], [True, True])
     assert verdict.reads == 2
 
 

@@ -61,8 +61,9 @@ def test_both_guarantees_are_those_of_a_plain_loop(rows: list[Row]) -> None:
     ]
     for judge, evidence in asked:
         found = judge(ops, session)
-        assert (found.eligible, found.reads.tolist()) == plain(rows, evidence)
-        for read, witness in zip(found.reads, found.witness, strict=True):
+        assert (len(found.judged), found.reads.tolist()) == plain(rows, evidence)
+        for read, witness, age in zip(found.reads, found.witness, found.age, strict=True):
+            assert rows[read][3] - rows[witness][4] == age
             assert rows[witness][2] > rows[read][2]
             assert rows[witness][4] < rows[read][3]
             assert rows[witness][5] == rows[read][5]

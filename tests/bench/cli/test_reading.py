@@ -121,7 +121,7 @@ def test_report_makes_again_what_was_lost(root: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].startswith("VERDICT ")
     assert json.loads((folder / "summary.json").read_text()) == before
-    assert len(list((folder / "charts").glob("*.svg"))) == 6
+    assert len(list((folder / "charts").glob("*.svg"))) == 7
     assert (folder / "report.html").exists()
 
 

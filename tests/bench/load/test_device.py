@@ -17,7 +17,7 @@ from bench.load.final_read import FinalRead
 from bench.load.pacing import now_ns
 from bench.load.recorder import read_rows
 from bench.population import Population, PopulationOptions, build, user_id
-from bench.record import ERROR_NAMES, NONE, Op, Outcome, Phase, PushKind
+from bench.record import ERROR_NAMES, MORE, NONE, RESET, Op, Outcome, Phase, PushKind
 from schemes.protocol import check_token
 from tests.bench.load.scripted import ScriptedServer, close, error, once, silence
 
@@ -116,6 +116,30 @@ def test_signing_in_is_hello_sub_state_sync_with_a_good_token(
     assert (operations["outcome"] == Outcome.OK).all()
     assert (operations["phase"] == Phase.CONNECT).all()
     assert operations["value"].tolist() == [NONE, 40, NONE, 41, 42]
+
+
+def test_a_state_of_two_pages_is_as_of_the_first(server: ScriptedServer, crowd: Crowd) -> None:
+    """What changes between two pages may be in neither: it has to come by SYNC."""
+    page = {"type": "STATE_RESULT", "conversations": [], "change_id": 39, "done": False, "cursor": "next"}
+    server.answers["STATE"] = once(lambda *_: page, server.answers["STATE"])
+    signed_in(crowd)
+    assert [frame.get("cursor") for frame in server.of("STATE")] == [None, "next"]
+    assert server.of("SYNC")[0]["since_change_id"] == 39
+
+
+def test_a_sync_says_whether_more_comes_and_whether_it_was_reset(
+    server: ScriptedServer, crowd: Crowd, engine: Engine
+) -> None:
+    last = server.answers["SYNC"]
+    page = {"type": "SYNC_RESULT", "changes": [], "next_change_id": 41, "done": False}
+    reset = page | {"next_change_id": 7, "done": True, "reset_required": True}
+    server.answers["SYNC"] = once(lambda *_: page, once(lambda *_: reset, last))
+    device = signed_in(crowd)
+    device.sync()
+    until(lambda: len(rows(engine, Op.SYNC)) == 3 and rows(engine, Op.SYNC)["outcome"][2])
+    syncs = rows(engine, Op.SYNC)
+    assert syncs["flags"].tolist() == [MORE, RESET, 0]
+    assert syncs["argument"].tolist() == [41, 41, 0]
 
 
 def test_a_send_is_recorded_with_its_seq_and_stages(
@@ -343,7 +367,7 @@ def test_the_final_read_asks_for_everything_and_leaves(
     pages: list[dict[str, Any]] = [
         {
             "type": "STATE_RESULT", "conversations": [_state(name)], "change_id": 5, "done": last,
-            "cursor": "next",
+            "cursor": "next", "total_unread": 10 if last else None,
         }
         for name, last in zip(names, (False, True), strict=True)
     ]  # fmt: skip
@@ -356,6 +380,8 @@ def test_the_final_read_asks_for_everything_and_leaves(
     assert server.received[0]["device_id"] == "final"
     assert server.received[2]["cursor"] == "next"
     assert set(rows(engine, Op.STATE)["phase"].tolist()) == {Phase.FINAL}
+    assert rows(engine, Op.STATE)["unread"].tolist() == [NONE, 10]
+    assert rows(engine, Op.HELLO)["version"].tolist() == [3]
     items = read_rows(engine.recorder.paths["items"])
     assert items["conversation"].tolist() == [0, 1]
     assert items["last_seq"].tolist() == [9, 9]

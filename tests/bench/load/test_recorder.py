@@ -52,7 +52,7 @@ def test_what_was_not_said_is_none(recorder: Recorder) -> None:
 
 def test_the_other_tables(recorder: Recorder) -> None:
     recorder.item(7, 1, 2, 3, 4, 5, 6, 1, 8, 9)
-    recorder.push(PushKind.READ, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, Phase.DRAIN)
+    recorder.push(PushKind.READ, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, Phase.DRAIN, 11)
     row = recorder.connection(1, 2, 3, 4, 1)
     recorder.connection_time(row, "opened", 5)
     recorder.connection_time(row, "subscribed", 6)
@@ -69,8 +69,8 @@ def test_the_other_tables(recorder: Recorder) -> None:
     }  # fmt: skip
     assert only("pushes") == {
         "received": 1, "at_ms": 2, "value": 3, "version": 4, "change_id": 5, "session": 6, "user": 7,
-        "device": 8, "conversation": 9, "actor": 10, "kind": PushKind.READ, "phase": Phase.DRAIN,
-        "rx": Rx.NONE,
+        "device": 8, "conversation": 9, "actor": 10, "unread": 11, "kind": PushKind.READ,
+        "phase": Phase.DRAIN, "rx": Rx.NONE,
     }  # fmt: skip
     assert only("connections") == {
         "intended": 1, "opened": 5, "welcomed": 0, "subscribed": 6, "closed": 7, "session": 2, "user": 3,

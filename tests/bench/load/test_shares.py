@@ -22,12 +22,13 @@ def test_every_device_pair_and_person_is_owned_once(workers: int, probe_devices:
     processes = range(workers + bool(probe_devices))
     shares = [share_of(population, process, workers, probe_devices) for process in processes]
     assert sorted(np.concatenate([share.devices for share in shares]).tolist()) == list(range(61))
-    assert sorted(np.concatenate([share.pairs for share in shares]).tolist()) == list(range(8))
-    people = [*range(population.connected), *range(population.people, population.people + 16)]
+    pairs = population.options.probe_pairs
+    assert sorted(np.concatenate([share.pairs for share in shares]).tolist()) == list(range(pairs))
+    people = [*range(population.connected), *range(population.people, population.people + 2 * pairs)]
     assert sorted(np.concatenate([share.people for share in shares]).tolist()) == people
     if probe_devices:
         assert tuple(shares[-1].devices) == probe_devices
-        assert len(shares[-1].pairs) == 8, "the probe pairs are timed where little else goes on"
+        assert len(shares[-1].pairs) == pairs, "the probe pairs are timed where little else goes on"
 
 
 def test_workers_get_as_many_devices_as_locust_gives_them_users() -> None:

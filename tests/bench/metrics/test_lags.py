@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.metrics import lags
+from bench.metrics import lags, queue_lag, visible
 from bench.metrics.history import History
 from bench.metrics.lags import Lag
 from bench.record import (
@@ -108,17 +108,25 @@ def test_lag_from_the_acknowledgement_is_signed(tmp_path: Path) -> None:
 
 
 def test_the_summary_says_what_it_cannot_know(tmp_path: Path) -> None:
-    found, _, _ = collected(tmp_path, probes=0)
-    entries = lags.summarise(found, lags.Visible(np.empty(0), np.empty(0), 0), "memory")
-    assert entries["durable"] == entries["cache"] | {"why_not": "no durable store"}
+    found, _, history = collected(tmp_path, probes=0, scheme="memory")
+    entries = lags.summarise(found, visible.collect(history), queue_lag.collect(history))
+    assert [entries[name]["why_not"] for name in ("durable", "cache", "queue")] == 3 * ["no durable store"]
     assert not entries["visible"]["available"]
     assert "probe" in entries["visible"]["why_not"]
     assert entries["receipt"]["available"]
     assert entries["receipt"]["undelivered_share"] == 0
-    assert (
-        "not measured"
-        in lags.summarise(found, lags.Visible(np.empty(0), np.empty(0), 0), "db")["cache"]["why_not"]
-    )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "missing"),
+    [("db", {"cache": "no cache", "queue": "no queue"}), ("redis", {"queue": "no queue"}), ("queue", {})],
+)
+def test_each_scheme_has_the_lags_of_its_services(
+    tmp_path: Path, scheme: str, missing: dict[str, str]
+) -> None:
+    found, _, history = collected(tmp_path, scheme=scheme)
+    entries = lags.summarise(found, visible.collect(history), queue_lag.collect(history))
+    assert {name: entry["why_not"] for name, entry in entries.items() if not entry["available"]} == missing
 
 
 # --- a few rows -------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bench.metrics.history import History
-from bench.metrics.load import holes, send_lag, summarise_load
+from bench.metrics.load import send_lag, summarise_load
 from bench.record import CONNECTIONS, ERROR_CODES, NONE, OPERATIONS, Op, Outcome, PushKind
 from bench.results import RunFolder
-from tests.bench.synthetic import MS, S, Spread, build, rows
+from tests.bench.synthetic import S, Spread, build, rows
 
 
 def test_a_good_run_sends_all_that_was_planned(tmp_path: Path) -> None:
@@ -137,16 +137,3 @@ def test_growing_send_lag_shows_in_the_thirds(tmp_path: Path) -> None:
     first, middle, last = send_lag(History(folder))["send_lag_p99_by_third_us"]
     assert first < middle < last
     assert last == pytest.approx(20 * 1_000, rel=0.05)
-
-
-@pytest.mark.parametrize("hole", [0, 1, 37])
-def test_missing_rows_are_counted(tmp_path: Path, hole: int) -> None:
-    folder, world = build(tmp_path, hole=hole)
-    record = holes(History(folder))
-    assert record == {"rows": len(world.operations) - hole, "missing": hole, "twice": 0}
-
-
-def test_rows_that_came_twice_are_counted(tmp_path: Path) -> None:
-    folder, _ = build(tmp_path)
-    folder.write_rows("operations", 9, rows(OPERATIONS, [{"op_id": 3, "intended": MS}]))
-    assert holes(History(folder))["twice"] == 1

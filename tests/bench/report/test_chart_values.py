@@ -85,10 +85,14 @@ def test_heat_map_counts_every_unanswered_operation(redis: Made) -> None:
     assert read.info.sum() == len(ops[(ops.op == Op.READ) & (ops.outcome == 3)]) > 0
 
 
-@pytest.mark.parametrize("name", ["receipt", "own_device", "message", "ack"])
+@pytest.mark.parametrize("name", ["receipt", "own_device", "message", "ack", "queue"])
 def test_not_yet_visible(made: Made, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known: pd.Series[float] = of(queries.HIDDEN, made, monkeypatch)[name]
     one = next(one for one in made.data.hidden if one.lag == name)
+    if name == "queue" and made.world.knobs.scheme != "queue":
+        assert one.why_not
+        assert not len(known)
+        return
     assert one.share[-1] == pytest.approx(known.iloc[-1], abs=1e-12)
     for us, share in zip(one.time_us, one.share, strict=True):
         assert known[us] == pytest.approx(share, abs=1e-12)
@@ -116,6 +120,26 @@ def test_visible_contains_the_known_lag(control: Made) -> None:
     known_ms = control.world.knobs.visible_us / 1000
     assert share_at(one, known_ms - 5.1) == pytest.approx(1.0)
     assert share_at(one, known_ms + 6.0) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "late_us"), [("durable", "stored_us"), ("cache", "cached_us")])
+def test_the_stores_curves_contain_the_known_lags(queue: Made, name: str, late_us: str) -> None:
+    one = next(one for one in queue.data.hidden if one.lag == name)
+    known_ms = getattr(queue.world.knobs, late_us) / 1000
+    assert one.n == queue.world.knobs.probes
+    assert share_at(one, known_ms - 5.1) == pytest.approx(1.0)
+    assert share_at(one, known_ms + 6.0) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_t_visibility(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: pd.DataFrame = of(queries.SOON, made, monkeypatch)
+    points = {i: (one.shown, one.n) for i, one in enumerate(made.data.soon.bins) if one.n}
+    assert points == {int(i): (int(row["sum"]), int(row["size"])) for i, row in known.iterrows()}
+    assert sum(n for _, n in points.values()) == 2 * made.world.knobs.probes
+    visible = made.world.knobs.visible_us
+    for one in made.data.soon.bins:
+        if one.n and (one.to_us <= visible or one.from_us >= visible):
+            assert one.share == (one.from_us >= visible)
 
 
 def test_cumulative_flow(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +202,7 @@ def test_the_queries_on_the_page_run_where_the_page_is(
 ) -> None:
     page = (reported.path / "report.html").read_text()
     found = [unescape(query) for query in re.findall(r"<pre><code>(.*?)</code></pre>", page, flags=re.DOTALL)]
-    assert len(found) == 6
+    assert len(found) == 7
     for query in found:
         assert list(run_query(query, reported.path, monkeypatch)) == ["."]
 

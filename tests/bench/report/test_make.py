@@ -26,6 +26,7 @@ CHARTS = {
     "percentile-spectrum",
     "latency-heat-map",
     "not-yet-visible",
+    "t-visibility",
     "cumulative-flow",
     "cpu-per-message",
     "time-by-stage",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.guards import GUARDS
-from bench.report import markdown, tables, terminal
+from bench.report import figures, markdown, tables, terminal
 from bench.report.figures import MISSING
 from bench.report.run_report import detail_tables, run_document, verdict_line
 from bench.results import Json
@@ -36,7 +36,17 @@ def test_plain_text_has_no_codes_and_fits_120_columns(text: str) -> None:
 
 
 def test_one_screen(text: str) -> None:
-    assert len(text.splitlines()) <= 60
+    """Of a run in which much went wrong, and each of it has a row."""
+    assert len(text.splitlines()) <= 64
+
+
+def test_pushes_and_unread_numbers_have_a_row_where_they_were_wrong(control: Made, redis: Made) -> None:
+    def rows(made: Made) -> list[str]:
+        return [row[0] for row in tables.how_wrong(made.summary).rows]
+
+    assert rows(control)[:4] == list(tables.WRONG.values())
+    assert tables.WRONG_IF_FOUND["push_gaps"] in rows(redis)
+    assert tables.WRONG_IF_FOUND["push_gaps"] not in rows(control)
 
 
 def test_the_first_line_says_who_ran_where(redis: Made) -> None:
@@ -46,6 +56,23 @@ def test_the_first_line_says_who_ran_where(redis: Made) -> None:
     )
     manifest["run"]["pinned"] = "generator: core 0 · under test: 1 of 2 cores"
     assert shown(redis.summary, manifest).startswith("Cores: generator: core 0 · under test: 1 of 2 cores\n")
+
+
+def test_a_server_of_somebody_else_s_says_what_is_not_available(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    summary["run"] |= {"url": "ws://h/ws", "server": {"name": "chat", "version": "2"}, "caps": ["trace"]}
+    summary["not_available"] = {"SEED": "no secret", "DUMP": "no secret", "STATS": "not offered"}
+    del summary["resources"]["server"]
+    said = shown(summary, redis.folder.manifest())
+    for line in (
+        "Server: ws://h/ws, chat 2; caps trace",
+        "Not available on /control: SEED, DUMP (no secret)",
+        "Not available on /control: STATS (not offered)",
+        "What was acknowledged is held against what the API shows at the end, not a store",
+        "CPU and memory of the server: not available (no --server-pid was given)",
+    ):
+        assert f"\n{line}\n" in said
+    assert "ot available on /control" not in shown(redis.summary, redis.folder.manifest())
 
 
 def test_the_last_line_is_a_greppable_verdict(redis: Made) -> None:
@@ -102,16 +129,47 @@ def test_what_was_wrong_is_told_with_what_n_could_have_shown(redis: Made) -> Non
     for check in summary["consistency"]["checks"]:
         if check["name"] == "linearizable":
             check |= {"violations": 3, "upper_bound_95": 0.00042, "worst": {"age_s": 41.2}, "eligible": 9_000}
+            check |= {"episodes": 2}
         if check["name"] == "stale_at_end":
             check |= {"verdict": "unknown", "unknown_because": "it did not finish", "upper_bound_95": None}
     rows = {row[0]: row[1:] for row in tables.how_wrong(summary).rows}
-    assert rows["reads that do not show what was complete"] == ("9,000", "3", "0.00042", "41.2 s", "no")
-    assert rows["cursors stale when nothing was on its way"][2] == MISSING
+    assert rows["reads that do not show what was complete"] == (
+        "9,000", "3", "2", "0.00042", "41.2 s", "no"
+    )  # fmt: skip
+    assert rows["cursors stale when nothing was on its way"][3] == MISSING
     assert rows["cursors stale when nothing was on its way"][-1] == "unknown: it did not finish"
 
 
 def test_what_was_not_measured_is_said_with_its_reason(text: str) -> None:
-    assert "not available: not measured yet" in " ".join(text.split())
+    assert "queue not available: no queue" in " ".join(text.split())
+
+
+def test_a_lag_that_the_polls_cannot_tell_from_none_is_an_upper_bound(redis: Made) -> None:
+    rows = {row[0]: row for row in tables.how_far_behind(redis.summary).rows}
+    assert rows["L5 durable"][2].startswith("≤0.")
+    assert not rows["L6 cache"][2].startswith("≤")
+    assert rows["L6 cache"][-2:] == (f"0 of {redis.summary['lag']['cache']['eligible']}", "0")
+
+
+def test_events_behind_and_how_soon_a_read_shows_it_are_told(queue: Made) -> None:
+    note = tables.how_far_behind(queue.summary).note
+    assert "events behind in 41 samples: p50 17, max 17" in note
+    assert "a read shows it: 0 % at 0–2 ms, 100 % at 10–20 ms, 100 % at 100–200 ms after the ACK" in note
+    (table,) = tables.how_soon(queue.summary)
+    assert len(table.rows) == 12
+    assert table.rows[-1] == ("5–6 s", "0", MISSING, MISSING)
+
+
+def test_badges_are_told_by_cause(redis: Made) -> None:
+    spent = redis.summary["badge"]["error_s_per_user_hour"]
+    assert f"lost {figures.digits(spent['lost'])}, resurrected 0)" in tables.how_wrong(redis.summary).note
+    (table,) = tables.how_badges_are(redis.summary)
+    assert [row[0].split(":")[0] for row in table.rows] == ["late", "lost", "resurrected", "all"]
+    assert spent["lost"] > 0
+    summary = copy.deepcopy(redis.summary)
+    summary["badge"] = {"available": False, "why_not": "nobody was told"}
+    assert tables.how_badges_are(summary) == ()
+    assert tables.how_wrong(summary).note == "badges: not available: nobody was told"
 
 
 def test_every_objection_is_there_with_its_advice(redis: Made) -> None:

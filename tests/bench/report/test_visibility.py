@@ -10,7 +10,7 @@ from bench.report.visibility import (
     Hidden,
     finding,
     hidden,
-    hidden_visible,
+    hidden_polled,
     nothing,
     reached,
     share_at,
@@ -56,7 +56,7 @@ def test_the_table_adds_up_at_every_time() -> None:
 
 def test_polls_leave_a_band_and_not_a_point() -> None:
     seen = Visible(np.array([0.0, 5e6, 20e6]), np.array([5e6, 10e6, np.inf]), 0)
-    one = hidden_visible(DB, seen)
+    one = hidden_polled(DB, "visible", seen)
     assert (one.n, one.undelivered) == (3, 1)
     assert (one.low <= one.share + 1e-9).all()
     assert (one.share <= one.high + 1e-9).all()

@@ -47,7 +47,7 @@ class FakeStore:
     async def highest_seq(self, conversation_id: str, message_ids: Sequence[int], trace: Trace) -> int:
         return max(message_ids) % 100
 
-    async def send(self, conversation: Conversation, draft: Draft, trace: Trace) -> Stored:
+    async def send(self, conversation: Conversation, draft: Draft, trace: Trace, also: None) -> Stored:
         self.calls.append(("begin", draft.client_msg_id))
         if self.gate is not None:
             await self.gate.wait()
@@ -57,7 +57,7 @@ class FakeStore:
         return Stored(sent, None, self.duplicate)
 
     async def read(
-        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
+        self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace, also: None
     ) -> list[Marking]:
         self.calls.append(("read", [(room.conversation_id, seq) for room, seq in wanted]))
         return [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+from schemes.queue.ages import BOUNDS_MS, LONGEST_MS, Counted, together
 from schemes.queue.lag import Lag
 from schemes.stores.redis import RedisStore
 
@@ -33,3 +36,23 @@ def test_a_partition_that_redis_does_not_know_is_behind_from_its_start() -> None
     lag = Lag(RedisStore("redis://nowhere"), "t", lambda: {0: 5})
     lag.note({}, 1.0)
     assert lag.events == 5
+
+
+def test_ages_are_counted_in_classes_that_hold_them() -> None:
+    counted = Counted()
+    counted.note([1_000, 1_000, 990, 400], 1_000.7)
+    counted.note([0], 100_000_000.0)
+    told = together([counted.json(), counted.json()])
+    assert [events for _, _, events in told] == [4, 2, 2, 2]
+    bounds = [(above, within) for above, within, _ in told]
+    assert bounds[:2] == [(0, 1_000), (9_000, 11_000)]
+    above, within = bounds[2]
+    assert above < 600_000 < within < 1.06 * above  # the stamp may be 1 ms older than it says
+    assert bounds[3][1] == LONGEST_MS * 1000
+
+
+def test_classes_are_a_millisecond_or_a_twentieth_wide() -> None:
+    widths = [high - low for low, high in itertools.pairwise(BOUNDS_MS)]
+    assert min(widths) == 1
+    assert all(width <= max(1, 0.06 * low) for width, low in zip(widths, BOUNDS_MS[:-1], strict=True))
+    assert together([]) == []

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 
 from schemes.ports import Refused
 from schemes.stores import kafka
-from schemes.stores.kafka import EventLog, partition_of
+from schemes.stores.kafka import EventLog, EventReader, partition_of
 
 
 class Producer:
@@ -194,3 +195,21 @@ async def test_a_closed_log_says_what_never_arrived(
     log.put([(b"a", b"1")])
     await log.close(timeout_s=0.05)
     assert "1 events never reached Kafka" in caplog.text
+
+
+async def test_what_is_behind_counts_only_what_is_still_assigned() -> None:
+    """In a rebalance: the reader has not learnt yet that partition 1 is gone, the client has."""
+
+    class Rebalancing:
+        def assignment(self) -> set[TopicPartition]:
+            return {TopicPartition("t", 0)}
+
+        def highwater(self, where: TopicPartition) -> int:
+            assert where.partition == 0, "Partition is not assigned"
+            return 7
+
+    reader = EventReader("nowhere:1", "t", group="g", member=0)
+    reader._consumer = Rebalancing()
+    assert reader.behind() == 0
+    reader._next = {0: 5, 1: 3}
+    assert reader.behind() == 2

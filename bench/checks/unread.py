@@ -1,0 +1,190 @@
+"""Are the unread numbers that people are shown true?
+
+While others send and read, a number is right if it lies between what was certain when it was asked for and
+what was possible when it came (`bounds.py`).  At the end, when nothing is going on any more, the two meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.checks import sentences
+from bench.checks.bounds import NOTHING
+from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.counted import Counted, collect
+from bench.checks.observed import SEED
+from bench.checks.story import Story
+from bench.metrics.history import History
+from bench.metrics.ragged import distinct
+from bench.record import Op, Outcome
+from bench.results import Json
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+ACCURATE, CONVERGENCE, TOTAL = "accurate_unread", "convergence", "total_unread"
+"""The promises."""
+OWN: Final = "own message unread"
+STALE_CURSOR: Final = "too high: stale cursor"
+HIGH: Final = "too high"
+STALE_HEAD: Final = "too low: newest messages not shown yet"
+AHEAD: Final = "too low: cursor ahead of all writes"
+LOW: Final = "too low"
+
+
+def judge(history: History, unknown: str) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else nobody knows what was certain, no check
+    says `pass`, and no number is called wrong."""
+    case = _Case(history, Story(history), collect(history), unknown, set(history.run.get("promises") or ()))
+    results = [case.shown(), case.at_end(), case.total()]
+    return Judgement(
+        [check for check, _ in results], [finding for _, findings in results for finding in findings]
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    history: History
+    story: Story
+    counted: Counted
+    unknown: str
+    promises: set[str]
+
+    def shown(self) -> tuple[Check, list[Json]]:
+        """While the run went on."""
+        among = ~self.counted.final
+        return self._within("unread", ACCURATE, among, among, self.unknown)
+
+    def at_end(self) -> tuple[Check, list[Json]]:
+        """On the fresh connections of the final read.  A number that is what the store itself holds has
+        converged; if the store lost something, that is told of the store."""
+        counted, unknown = self.counted, self.unknown
+        if self.history.manifest.get("drained") is not True:
+            unknown = unknown or "something may still have been on its way"
+        other = counted.final & (counted.shown.unread != counted.stored)
+        return self._within("unread_at_end", CONVERGENCE, counted.final, other, unknown)
+
+    def _within(
+        self, name: str, promise: str, among: Bools, suspects: Bools, unknown: str
+    ) -> tuple[Check, list[Json]]:
+        """Which of the suspects among these are out of their bounds; the furthest first."""
+        drift = self.counted.bounds.drift
+        wrong = np.flatnonzero(suspects & (drift != 0) & (not unknown))
+        wrong = wrong[np.argsort(-np.abs(drift[wrong]), kind="stable")]
+        kinds = _kinds(self.counted, wrong[:FINDINGS_MAX])
+        findings = [
+            self._tell(name, kind, int(i)) for i, kind in zip(wrong[:FINDINGS_MAX], kinds, strict=True)
+        ]
+        return self._check(
+            name, promise, int(np.count_nonzero(among)), len(wrong), findings, unknown
+        ), findings
+
+    def _tell(self, name: str, kind: str, i: int) -> Json:
+        counted, limits = self.counted, self.counted.bounds
+        high = limits.drift[i] > 0
+        write, message = (limits.least, limits.last) if high else (limits.most, limits.message)
+        records = []
+        if message[i] != NOTHING:
+            sent = int(message[i])
+            records.append(
+                self.story.operation(int(counted.sends_row[sent]), "message", int(counted.sends.seq[sent]))
+            )
+        if write[i] != NOTHING:
+            row, value = int(counted.cursors_row[write[i]]), int(counted.cursors.value[write[i]])
+            told = self.story.seed(value) if row == SEED else self.story.operation(row, "write", value)
+            if not records or told["op_id"] != records[0]["op_id"]:
+                records.append(told)
+        unread = int(counted.shown.unread[i])
+        records.append(self.story.operation(int(counted.row[i]), "read", unread))
+        head, cursor = int(counted.last_seq[i]), int(counted.read_seq[i])
+        return {
+            "check": name,
+            "kind": kind,
+            "conversation": int(counted.shown.conversation[i]),
+            "user": int(counted.user[i]),
+            "unread": unread,
+            "low": int(limits.low[i]),
+            "high": int(limits.high[i]),
+            "drift": int(limits.drift[i]),
+            "read_seq_shown": cursor,
+            "last_seq_shown": head if head >= 0 else None,
+            "says": sentences.unread(records[-1], int(limits.low[i]), int(limits.high[i]), kind),
+            "records": records,
+        }
+
+    def total(self) -> tuple[Check, list[Json]]:
+        """`total_unread` against the sum over the same answer, where that lists all of a person's
+        conversations.  Both come from the server: a difference is its own contradiction."""
+        operations, membership = self.history.operations, self.history.membership
+        told = (operations["op"] == Op.STATE) & (operations["outcome"] == Outcome.OK)
+        rows = np.flatnonzero(told & (operations["unread"] >= 0))
+        listed, total = self._sums(rows)
+        of = np.bincount(membership.user, minlength=int(operations["user"][rows].max(initial=0)) + 1)
+        whole = listed == of[operations["user"][rows]]
+        wrong = np.flatnonzero(whole & (total != operations["unread"][rows]))
+        findings = [self._tell_total(int(rows[i]), int(total[i])) for i in wrong[:FINDINGS_MAX]]
+        eligible = int(np.count_nonzero(whole))
+        return self._check("total_unread", TOTAL, eligible, len(wrong), findings, self.unknown), findings
+
+    def _tell_total(self, row: int, added: int) -> Json:
+        said = int(self.history.operations["unread"][row])
+        read = self.story.operation(row, "read", said)
+        return {
+            "check": "total_unread",
+            "kind": "total is not the sum",
+            "says": sentences.total(read, added),
+            "user": read["user"],
+            "total": said,
+            "sum": added,
+            "records": [read],
+        }
+
+    def _sums(self, rows: Ints) -> tuple[Ints, Ints]:
+        """(conversations listed, their unread numbers added up) of STATEs."""
+        row, unread = self.counted.row, self.counted.shown.unread
+        mine = np.isin(row, rows)
+        of = np.searchsorted(rows, row[mine])
+        listed = np.bincount(of, minlength=len(rows))
+        total = np.bincount(of, unread[mine], minlength=len(rows)).astype(np.int64)
+        return listed, total
+
+    def _check(
+        self, name: str, promise: str, eligible: int, wrong: int, findings: list[Json], unknown: str
+    ) -> Check:
+        worst = findings[0] if findings else None
+        return Check(name, promise, promise in self.promises, eligible, wrong, worst, unknown)
+
+
+def _kinds(counted: Counted, wrong: Ints) -> list[str]:
+    """What explains each number, as far as the same answer shows it."""
+    limits = counted.bounds
+    unread, read_seq, head = (
+        column[wrong] for column in (counted.shown.unread, counted.read_seq, counted.last_seq)
+    )
+    top = np.where(head >= 0, head, limits.possibly_sent[wrong])
+    others = top - read_seq - _own_between(counted, wrong, read_seq, top)
+    read, possibly_read, sent = (column[wrong] for column in (limits.read, limits.possibly_read, limits.sent))
+    high = limits.drift[wrong] > 0
+    ahead = (read_seq > possibly_read) & (unread >= np.maximum(0, sent - read_seq))
+    behind = (head >= 0) & (head < sent) & (unread >= np.maximum(0, head - possibly_read))
+    told = [
+        (high & (unread > others) & (unread <= top - read_seq), OWN),
+        (high & (read_seq < read) & (unread <= limits.possibly_sent[wrong] - read_seq), STALE_CURSOR),
+        (high, HIGH),
+        (behind, STALE_HEAD),
+        (ahead, AHEAD),
+    ]
+    return [str(kind) for kind in np.select([which for which, _ in told], [kind for _, kind in told], LOW)]
+
+
+def _own_between(counted: Counted, wrong: Ints, above: Ints, up_to: Ints) -> Ints:
+    """How many messages that the person sent, and was told of, are in (above, up_to]."""
+    own, shown = counted.own, counted.shown.key[wrong]
+    bits = int(max(own.value.max(initial=0), up_to.max(initial=0), above.max(initial=0))).bit_length() + 1
+    packed = distinct((own.key << bits) | own.value)
+    first, last = (np.searchsorted(packed, (shown << bits) | seq, side="right") for seq in (above, up_to))
+    between: Ints = np.maximum(0, last - first)
+    return between

@@ -1,0 +1,193 @@
+"""Mutants of a clean record: which the checks kill, and what each check kills that no other does.
+
+`python -m bench.selftest.scores` prints a page of Markdown; exit code 1 if a mutant survived, if a check and
+its oracle accuse different cursors, or if a check has too few mutants that are wrong."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from bench.checks import all_checks
+from bench.metrics import whole
+from bench.selftest.held import Record
+from bench.selftest.mutations import OPERATORS
+from bench.selftest.oracle import ORACLES, Rows, Wrong
+
+TRIES: Final = 20
+"""Mutants made at most for each that is wanted: the others change nothing that the check asks."""
+ABOUT: Final = """\
+Each mutant is one small change to a recorded clean run (`bench/selftest/recorded/`) that leaves a record
+which could have been written. It is *wrong* or *equivalent* for the check that it aims at by the verdict of
+a second implementation (`bench/selftest/oracle.py`: plain loops, and a search for an order where the check
+has a theorem). Mutants are made until as many as asked for are wrong. All checks are compared with their
+oracles on every mutant, not only the one that it aims at. No service and no clock has a part in it: the same
+seed gives the same table anywhere."""
+IMPLIED: Final = """\
+A check of a session, device or person kills nothing alone: whatever it accuses is stale in real time too, so
+`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`wrong`: what the oracles accuse, by check; `accused`: what the checks do."""
+
+    owner: str
+    operator: str
+    what: str
+    wrong: dict[str, Wrong]
+    accused: dict[str, Wrong]
+
+    @property
+    def equivalent(self) -> bool:
+        """Nothing that its owner asks has become wrong."""
+        return not self.wrong[self.owner]
+
+    @property
+    def killers(self) -> set[str]:
+        return {check for check, accused in self.accused.items() if accused}
+
+    @property
+    def disagree(self) -> list[str]:
+        """Checks that accuse other cursors than the oracle does."""
+        return [check for check, wrong in self.wrong.items() if wrong != self.accused[check]]
+
+
+@dataclass
+class Scores:
+    mutants: list[Mutant] = field(default_factory=list)
+
+    def of(self, check: str) -> list[Mutant]:
+        return [mutant for mutant in self.mutants if mutant.owner == check]
+
+    @property
+    def survivors(self) -> list[Mutant]:
+        return [m for m in self.mutants if not m.equivalent and m.owner not in m.killers]
+
+    @property
+    def disagreements(self) -> list[Mutant]:
+        return [mutant for mutant in self.mutants if mutant.disagree]
+
+    def only(self, check: str) -> int:
+        """How many mutants nobody but this check kills."""
+        return sum(mutant.killers == {check} for mutant in self.mutants)
+
+
+def accused(record: Record) -> dict[str, Wrong]:
+    """What the checks accuse, by check: (conversation, person)."""
+    history = record.history()
+    judgement = all_checks.judge(history, whole.why_not(whole.look(history)))
+    found: dict[str, Wrong] = {check.name: set() for check in judgement.checks}
+    for finding in judgement.findings:
+        found[finding["check"]].add((finding["conversation"], finding["user"]))
+    return found
+
+
+def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) -> Iterator[Mutant]:
+    """Mutants that aim at one check, operator after operator, until `wanted` of them are wrong."""
+    operators, bad = OPERATORS[check], 0
+    for number in range(TRIES * wanted):
+        operator = operators[number % len(operators)]
+        record = clean.copy()
+        what = operator(record, rng)
+        if what is None:
+            continue
+        found = accused(record)
+        rows = Rows(record)
+        wrong = {name: ORACLES[name](rows) for name in found}
+        mutant = Mutant(check, operator.__name__, what, wrong, found)
+        yield mutant
+        bad += not mutant.equivalent
+        if bad == wanted:
+            return
+
+
+def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS)) -> Scores:
+    clean = Record.load()
+    scores = Scores()
+    for number, check in enumerate(checks):
+        scores.mutants += mutants(clean, check, wanted, np.random.default_rng([seed, number]))
+    return scores
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def page(scores: Scores, wanted: int, seed: int) -> str:
+    command = f"`make proof-mutations` (`python -m bench.selftest.scores --wrong {wanted} --seed {seed}`)"
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    survived, disagree = len(scores.survivors), len(scores.disagreements)
+    of = f"Of {len(scores.mutants):,} mutants"
+    parts = [
+        "# Mutants of a clean record, and the checks that kill them",
+        f"{command}, {datetime.now(UTC):%Y-%m-%d}, {versions}.",
+        ABOUT,
+        table(scores),
+        f"{of} {survived} survived; on {disagree} a check and its oracle disagree.",
+        IMPLIED,
+        operators(scores),
+    ]
+    return "\n\n".join(parts)
+
+
+def table(scores: Scores) -> str:
+    killed = [mutant for mutant in scores.mutants if mutant.killers]
+    head = ("check", "mutants", "equivalent", "wrong", "killed", "survived", "survive without it")
+    lines = [_row(head), _row([":--", *["--:"] * (len(head) - 1)])]
+    for check in OPERATORS:
+        own = scores.of(check)
+        wrong = [mutant for mutant in own if not mutant.equivalent]
+        dead = sum(check in mutant.killers for mutant in wrong)
+        cells = (len(own), len(own) - len(wrong), len(wrong), dead, len(wrong) - dead)
+        lines.append(_row([f"`{check}`", *map(str, cells), f"{scores.only(check)} of {len(killed)}"]))
+    return "\n".join(lines)
+
+
+def operators(scores: Scores) -> str:
+    made = Counter(mutant.operator for mutant in scores.mutants)
+    wrong = Counter(mutant.operator for mutant in scores.mutants if not mutant.equivalent)
+    lines = [_row(("operator", "mutants", "wrong for the check aimed at")), _row((":--", "--:", "--:"))]
+    lines += [_row((f"`{name}`", str(made[name]), str(wrong[name]))) for name in sorted(made)]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.selftest.scores", description=__doc__)
+    parser.add_argument("--wrong", type=int, default=60, help="mutants per check that are wrong for it")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args(arguments)
+    scores = score(asked.wrong, asked.seed)
+    print(page(scores, asked.wrong, asked.seed))
+    bad = failures(scores, asked.wrong)
+    for line in bad:
+        print(line, file=sys.stderr)
+    return 1 if bad else 0
+
+
+def failures(scores: Scores, wanted: int) -> list[str]:
+    """What must not be, a line each."""
+    bad = [f"survived {m.owner}: {m.operator}: {m.what}" for m in scores.survivors]
+    bad += [
+        f"{', '.join(m.disagree)} and oracle disagree: {m.operator}: {m.what}" for m in scores.disagreements
+    ]
+    for check in OPERATORS:
+        wrong = sum(not mutant.equivalent for mutant in scores.of(check))
+        if wrong < wanted:
+            bad.append(f"{check}: only {wrong} of {wanted} mutants were wrong")
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
