@@ -2,12 +2,13 @@
 # `make bench ARGS="--scheme all --users 2000"` runs `bench run --scheme all --users 2000`.
 
 ARGS ?= --scheme redis --users 10000
+LIES ?= --users 2000 --rate 100 --duration 60
 BIN := .venv/bin
 
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations proof-selftest proof-clean clean
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -16,6 +17,8 @@ help:
 	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
 	@echo "make speed    how fast the harness itself is; wants a quiet machine"
 	@echo "make proof-mutations   thousands of mutants of a clean record against the checks; docs/evidence/mutations.md"
+	@echo "make proof-selftest    lies of three doses through a proxy, at the load of a run ($(LIES)); docs/evidence/selftest.txt"
+	@echo "make proof-clean       300 honest runs, half of them disturbed: none may be accused; goes on where it stopped"
 	@echo "make clean    remove .venv and caches (results stay)"
 
 setup:
@@ -42,6 +45,14 @@ lint: setup-python
 
 speed: setup
 	@$(FILES); $(BIN)/pytest -m speed
+
+proof-selftest: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/bench selftest $(LIES) > docs/evidence/selftest.txt; code=$$?; cat docs/evidence/selftest.txt; exit $$code
+
+proof-clean: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/bench selftest --clean 300 > docs/evidence/clean.txt; code=$$?; cat docs/evidence/clean.txt; exit $$code
 
 proof-mutations: setup-python
 	@mkdir -p docs/evidence

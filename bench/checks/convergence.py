@@ -42,12 +42,14 @@ class Cached:
 
 @dataclass(frozen=True)
 class _Paths:
-    """What each path shows of some cursors (ABSENT: nothing), and what is wrong with them."""
+    """What each path shows of some cursors (ABSENT: nothing), and what is wrong with them.  `shown_by`: by
+    which op_id the API did."""
 
     names: Ints
     store: Ints
     cache: Ints
     api: Ints
+    shown_by: Ints
     compared: Bools
     behind: Bools
     ahead: Bools
@@ -104,6 +106,9 @@ def _paths(evidence: Evidence, store: Cursors, cache: Cursors, api: Cursors, wri
     held, cached, shown = (np.full(len(names), ABSENT) for _ in range(3))
     for values, path in ((held, store), (cached, cache), (shown, api)):
         values[np.searchsorted(names, _names(path))] = path.value
+    shown_by = np.full(len(names), NO_OPERATION)
+    if len(api.value):
+        shown_by[np.searchsorted(names, _names(api))] = evidence.shown_by
     compared = (held != ABSENT) & ((cached != ABSENT) | (shown != ABSENT))
     explained = _explained(evidence, names, writes)
     behind = compared & (cached != ABSENT) & (cached < held)
@@ -115,6 +120,7 @@ def _paths(evidence: Evidence, store: Cursors, cache: Cursors, api: Cursors, wri
         held,
         cached,
         shown,
+        shown_by,
         compared,
         behind,
         ahead,
@@ -149,7 +155,9 @@ def _tell(cursor: str, paths: _Paths, writes: Writes, at: int, story: Told) -> l
         store, cache, api = (int(path[wrong[i]]) for path in (paths.store, paths.cache, paths.api))
         asked = [] if operations[i] == NO_OPERATION else [(int(operations[i]), int(values[i]))]
         age_s = round(int(ages[i]) / 1e9, 6) if ages[i] >= 0 else None
-        records = [story.by_id(op_id, "write", value) for op_id, value in asked]
+        records = [story.by_id(op_id, "write", value) for op_id, value in asked] + [story.held(store)]
+        if paths.shown_by[wrong[i]] != NO_OPERATION:
+            records.append(story.by_id(int(paths.shown_by[wrong[i]]), "read", api))
         findings.append(
             {
                 "check": "converged",
@@ -162,7 +170,7 @@ def _tell(cursor: str, paths: _Paths, writes: Writes, at: int, story: Told) -> l
                 "cache": _or_none(cache),
                 "shown": _or_none(api),
                 "age_s": age_s,
-                "records": [*records, story.held(store)],
+                "records": records,
             }
         )
     return findings

@@ -76,12 +76,27 @@ def command(
         scheme, users=users, rate_per_s=rate, duration_s=duration, warmup_s=5.0, seed=seed, out=out,
         command=" ".join(["bench", *sys.argv[1:]]),
     )  # fmt: skip
+    if not as_json:
+        _head(options.command)
     if clean is not None:
         options = replace(options, users=60, rate_per_s=30.0, duration_s=4.0, warmup_s=1.0)
         good = _held(options, line, lambda: _clean_series(options, clean, line, as_json=as_json))
     else:
         good = _held(options, line, lambda: _doses(options, doses, line, as_json=as_json))
     sys.exit(0 if good else EXIT_NOT_TO_BE_TRUSTED)
+
+
+def _head(command: str) -> None:
+    """What evidence needs to be believed: when, where and by which command."""
+    from datetime import UTC, datetime
+
+    from bench import machine
+
+    here = machine.describe()
+    click.echo(f"{command}, {datetime.now(UTC):%Y-%m-%d}")
+    click.echo(
+        f"{here['cores']} cores ({here['cpu']}), machine class {here['class']}, Python {here['python']}"
+    )
 
 
 def _held(options: RunOptions, line: Line, work: Callable[[], bool]) -> bool:

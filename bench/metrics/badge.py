@@ -50,7 +50,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 DEVICES_MAX: Final = 2_000
-EVERYTHING: Final = 1 << 40
+EVERYTHING: Final = 1 << 32
 """How far a cursor may be whose person sent a message that nobody answered."""
 NOT_SHOWN: Final = "no device was told how much is unread while it was connected"
 

@@ -169,7 +169,7 @@ def how_far_behind(summary: Json) -> Table:
         "How far behind (ms)",
         ("", "n", "p50", "p99", "p99.9", "max", "p99 of others", "undelivered", "censored"),
         tuple(rows),
-        "; ".join([*_polls(lag), *_events_behind(lag), *_soon_seen(summary), *said]),
+        "; ".join([*_events_behind(lag), *_soon_seen(summary), *said]),
     )
 
 
@@ -179,11 +179,6 @@ def _bounded(entry: Json, level: str, floor: float | None) -> str:
     if lower.get(level) == 0 and upper.get(level) is not None:
         return f"≤{quantile({**entry['quantiles'], level: upper[level]}, level, floor)}"
     return quantile(entry["quantiles"], level, floor)
-
-
-def _polls(lag: Json) -> list[str]:
-    told = any((lag.get(name) or {}).get("lower") is not None for name in ("visible", "durable", "cache"))
-    return ["≤ by the first poll"] if told else []
 
 
 def _events_behind(lag: Json) -> list[str]:

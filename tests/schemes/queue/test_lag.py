@@ -54,5 +54,5 @@ def test_ages_are_counted_in_classes_that_hold_them() -> None:
 def test_classes_are_a_millisecond_or_a_twentieth_wide() -> None:
     widths = [high - low for low, high in itertools.pairwise(BOUNDS_MS)]
     assert min(widths) == 1
-    assert all(width <= max(1, 0.06 * low) for width, low in zip(widths, BOUNDS_MS[:-1], strict=True))
+    assert all(width <= 1 + 0.045 * low for width, low in zip(widths, BOUNDS_MS[:-1], strict=True))
     assert together([]) == []
