@@ -63,10 +63,10 @@ def how_fast(summary: Json) -> Table:
         )
     return Table(
         "How fast (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "p99 of others", "errors"),
+        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "others' p99", "errors"),
         tuple(rows),
         f"Response from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few; "
-        f"≥ unanswered ones took at least that long.{_whose(summary)}",
+        f"≥ some unanswered.{_whose(summary)}",
     )
 
 
@@ -167,7 +167,7 @@ def how_far_behind(summary: Json) -> Table:
     said = [f"{', '.join(names)} {why}" for why, names in absent.items()]
     return Table(
         "How far behind (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "p99 of others", "undelivered", "censored"),
+        ("", "n", "p50", "p99", "p99.9", "max", "others' p99", "undelivered", "censored"),
         tuple(rows),
         "; ".join([*_events_behind(lag), *_soon_seen(summary), *said]),
     )
@@ -360,7 +360,7 @@ def work_line(summary: Json) -> str:
     hits = figures.percent(ratio) if ratio is not None else figures.unavailable(why_not)
     parts = [
         f"cache hits {hits}",
-        f"key reads per key write {_optional(work.get('key_reads_per_key_write'))}",
+        f"key reads per write {_optional(work.get('key_reads_per_key_write'))}",
         f"MySQL statements per operation {_optional(work.get('mysql_statements_per_operation'))}",
         f"commits {_optional(work.get('mysql_commits_per_operation'))}",
         f"Redis commands {_optional(work.get('redis_commands_per_operation'))}",

@@ -42,6 +42,7 @@ S = 1_000_000_000
 US = 1_000
 START = 1_000 * S
 """When the run began, on its CLOCK_MONOTONIC."""
+PROBES = {op for op in Op if op.name.startswith("PROBE_")}
 PROBER, POLLER, DOOR = 0xFFFFFF, 0xFFFFFE, 0xFFFFFD
 """The sessions of probes: one writes, one looks, one asks the stores."""
 
@@ -226,6 +227,9 @@ class World:
     def worker(self, device: int) -> int:
         return self.knobs.workers if self.is_probe(device) else max(device, 0) % self.knobs.workers
 
+    def is_timed_by_probes(self, op: Op, device: int) -> bool:
+        return self.is_probe(device) or (bool(self.knobs.probe_every) and op in PROBES)
+
     def draw(self, name: str, spread: Spread) -> int:
         """Nanoseconds; each name has a sequence of its own."""
         self.drawn[name] += 1
@@ -236,15 +240,17 @@ class World:
     def operation(
         self, op: Op, device: int, intended: int, takes: Spread, *, plan: int | None = None, **values: Any
     ) -> dict[str, Any]:
-        """Writes one row; a device of -1 is a probe or final connection of worker 0."""
-        worker = self.worker(device)
+        """Writes one row; a device of -1 is a final connection, of worker 0, or a probe pair's, of the
+        probe users' process or else worker 0."""
+        by_probes = self.is_timed_by_probes(op, device)
+        worker = self.knobs.workers if by_probes else self.worker(device)
         op_id = worker << 40 | self.next_row[worker]
         self.next_row[worker] += 1
         sent = intended + self.draw("send lag", self.knobs.send_lag_us)
         took = self.draw(op.name, takes)
         server = took * 7 // 10 // US
         stamps: dict[str, Any] = {"acknowledged": sent + took + int(self.knobs.unstamped_us) * US}
-        if self.is_probe(device):
+        if by_probes:
             clean = self.rng.random() >= self.knobs.coalesced
             stamps = {
                 "acknowledged": sent + took,
