@@ -462,7 +462,7 @@ class _Attempt:
         counters = Counters(self._stack.services)
         self._exit.callback(counters.close)
         asked = [counters.sample]
-        if "kafka" in SCHEMES[self._arm.scheme].needs:
+        if "kafka" in self._needs:
             self._queue_lag = QueueLag(self._new_door)
             self._exit.callback(self._queue_lag.close)
             asked.append(self._queue_lag.sample)
