@@ -105,12 +105,14 @@ def _short(sha: Any) -> str:
 class Figure:
     """One figure of a run.  `unit` us, s, bytes, share, count or number; `of` None: not known.
 
-    `bounded`: the figure is a lower bound, since unanswered or undelivered ones are in it."""
+    `bounded`: the figure is a lower bound, since unanswered or undelivered ones are in it.  `floor`: the
+    resolution of a time, µs."""
 
     name: str
     unit: str
     of: Callable[[Run], float | None]
     bounded: Callable[[Run], bool] = lambda _: False
+    floor: Callable[[Run], float | None] = lambda _: None
 
 
 def _quantiles(run: Run, *path: str) -> Json:
@@ -130,6 +132,16 @@ def _lag(name: str, level: str) -> Callable[[Run], float | None]:
 
 def _bounded(level: str, *path: str) -> Callable[[Run], bool]:
     return lambda run: level in _quantiles(run, *path).get("at_least", ())
+
+
+def _floor(*path: str) -> Callable[[Run], float | None]:
+    """Of those who gave the headline."""
+    return lambda run: _quantiles(run, *path).get("resolution_floor_us", _floor_of(run))
+
+
+def _floor_of(run: Run) -> float | None:
+    floor: float | None = run.summary["generator"].get("resolution_floor_us")
+    return floor
 
 
 def _undelivered(run: Run) -> float | None:
@@ -206,12 +218,19 @@ FIGURES: Final = (
             "us",
             _time(operation, level),
             _bounded(level, "operations", operation, "latency_us"),
+            _floor("operations", operation),
         )
         for operation in ("READ", "STATE", "SEND", "SYNC")
         for level in ("p50", "p99", "p999")
     ),
     *(
-        Figure(f"lag.{name}.{level}", "us", _lag(name, level), _bounded(level, "lag", name, "quantiles"))
+        Figure(
+            f"lag.{name}.{level}",
+            "us",
+            _lag(name, level),
+            _bounded(level, "lag", name, "quantiles"),
+            _floor("lag", name),
+        )
         for name in ("receipt", "own_device", "visible", "message", "durable", "cache", "queue")
         for level in ("p50", "p99")
     ),
@@ -254,23 +273,20 @@ def compare(compared: Sequence[Arm], labels: Sequence[str], *, allow_unlike: boo
     unlike = differences(runs)
     if unlike and not allow_unlike:
         raise UnlikeError(f"These runs are not alike: {'; '.join(unlike)}.")
-    floor = _floor_us(runs)
-    rows = [_row(figure, compared, labels, floor) for figure in FIGURES]
+    rows = [_row(figure, compared, labels) for figure in FIGURES]
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
         "unlike": unlike,
         "verdict": _verdict(runs),
-        "resolution_floor_us": floor,
+        "resolution_floor_us": _coarsest([_floor_of(run) for run in runs]),
         "arms": [_arm(arm, label) for arm, label in zip(compared, labels, strict=True)],
         "figures": [row for row in rows if any(value is not None for value in row["values"].values())],
     }
 
 
-def _floor_us(runs: Sequence[Run]) -> float | None:
-    """The coarsest resolution among the runs."""
-    known = [run.summary["generator"].get("resolution_floor_us") for run in runs]
-    return max((floor for floor in known if floor is not None), default=None)
+def _coarsest(floors: Sequence[float | None]) -> float | None:
+    return max((floor for floor in floors if floor is not None), default=None)
 
 
 def _verdict(runs: Sequence[Run]) -> Json:
@@ -322,7 +338,7 @@ def _arm(arm: Arm, label: str) -> Json:
     }
 
 
-def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str], floor: float | None) -> Json:
+def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str]) -> Json:
     values, ranges = {}, {}
     for arm, label in zip(compared, labels, strict=True):
         known = sorted(value for run in arm.runs if (value := figure.of(run)) is not None)
@@ -339,8 +355,9 @@ def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str], floor: 
         "values": values,
         "ranges": ranges,
         "at_least": at_least,
+        "resolution_floor_us": _coarsest([figure.floor(run) for arm in compared for run in arm.runs]),
     }
-    row["not_separated"] = _not_separated(row, floor)
+    row["not_separated"] = _not_separated(row, row["resolution_floor_us"])
     return row
 
 

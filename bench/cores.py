@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 GENERATOR: Final = "generator"
+"""Load workers, probe users and Locust's master; sampled in parts, `generator/0` and so on."""
 STRICT_FROM: Final = 4
+PROBE_USERS: Final = f"{GENERATOR}/probe_users"
 REAL_TIME_PRIORITY: Final = 1
-"""Of SCHED_RR: before all that is not real-time, behind all that is.  Needs root or CAP_SYS_NICE."""
+"""Of SCHED_RR: before all that is not real-time, behind all that is; probe users, whose times count most and
+who do little, go before load users.  Needs root or CAP_SYS_NICE."""
 
 
 def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
@@ -24,10 +27,11 @@ def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
     everything = set(range(cores))
     under_test = everything - {0} if cores >= STRICT_FROM else everything
     for component, pids in components.items():
-        _bind(pids, {0} if component == GENERATOR else under_test)
+        _bind(pids, {0} if is_generator(component) else under_test)
     if cores >= STRICT_FROM:
         return f"generator: core 0 · under test: {cores - 1} of {cores} cores"
-    first = _schedule(components.get(GENERATOR, ()), os.SCHED_RR, REAL_TIME_PRIORITY)
+    first = _schedule(_generator_pids(components), os.SCHED_RR, REAL_TIME_PRIORITY)
+    _schedule(components.get(PROBE_USERS, ()), os.SCHED_RR, REAL_TIME_PRIORITY + 1)
     return f"generator: core 0{', first in line' if first else ''} · under test: all {cores} cores"
 
 
@@ -35,7 +39,23 @@ def release(components: Mapping[str, Sequence[int]], cores: int) -> None:
     """Takes it all back: every core for everybody."""
     for pids in components.values():
         _bind(pids, set(range(cores)))
-    _schedule(components.get(GENERATOR, ()), os.SCHED_OTHER, 0)
+    _schedule(_generator_pids(components), os.SCHED_OTHER, 0)
+
+
+def parts_of_generator(pids: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """The load processes (`Fleet.pids`) as components: each worker by its number, the others by name."""
+    parts = {str(number): [pid] for number, pid in enumerate(pids.get("worker", ()))}
+    parts |= {name: list(of) for name, of in pids.items() if name != "worker"}
+    return {f"{GENERATOR}/{part}": of for part, of in parts.items() if of}
+
+
+def is_generator(component: str) -> bool:
+    """Whether it is one of its parts."""
+    return component.partition("/")[0] == GENERATOR
+
+
+def _generator_pids(components: Mapping[str, Sequence[int]]) -> list[int]:
+    return [pid for component, pids in components.items() if is_generator(component) for pid in pids]
 
 
 def _bind(pids: Sequence[int], cores: set[int]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from bench.expressions import Condition, UndecidedError
+from bench.metrics.headline import GAP_US
 from bench.results import Json
 
 OK, WARN, INCONCLUSIVE, INVALID = "ok", "warn", "inconclusive", "invalid"
@@ -39,6 +40,8 @@ GROWTH_SHARE: Final = 0.25
 CPU_WARN: Final = 0.70
 CPU_VOID: Final = 0.90
 STEAL: Final = 0.05
+PROBES_BUSY: Final = 0.20
+"""Of a core; busier, the probe users' process waits for itself."""
 SAMPLES: Final = 100
 SAMPLES_P99: Final = 1_000
 
@@ -208,6 +211,65 @@ def _generator_cpu(summary: Json) -> Guard:
     )
 
 
+def _probe_users(summary: Json) -> Guard:
+    probes = summary["probe_users"]
+    if not probes:
+        told = "there were no probe users: they are a tenth of the users, if there are ten"
+        return Guard("probe_users", OK, None, PROBES_BUSY, told, "")
+    used = probes["cpu_cores"]
+    unstamped = bool(probes["operations"]) and not probes["stamps"]["clean"]
+    busy = "its CPU was not sampled" if used is None else f"it used {used:.0%} of a core"
+    return Guard(
+        "probe_users",
+        _by(False, unstamped or float(used or 0) > PROBES_BUSY),
+        used,
+        PROBES_BUSY,
+        f"{probes['users']} probe users in a process of their own, {_share(probes)} of the load: {busy}"
+        + (", and the kernel stamped none of its replies" if unstamped else ""),
+        "A busy process is late to send, and without the kernel's stamps late to notice: lower --rate, or "
+        "quiet the machine.",
+    )
+
+
+def _share(probes: Json) -> str:
+    share = probes["load_share"]
+    return "an unknown share" if share is None else f"{share:.1%}"
+
+
+def _cross_check(summary: Json) -> Guard:
+    """Two instruments, one system: where they differ, what differs is theirs, or chance."""
+    lags = {f"lag.{name}": entry for name, entry in summary["lag"].items()}
+    checked = {
+        name: entry
+        for name, entry in (summary["operations"] | lags).items()
+        if (entry.get("cross_check") or {}).get("p99_apart") is not None
+    }
+    apart = {name: entry for name, entry in checked.items() if entry["cross_check"]["p99_apart"]}
+    gaps = [abs(entry["cross_check"]["p99_gap_us"]) for entry in checked.values()]
+    agree = (
+        f"p99 of probe users and load users agree in all {len(checked)} figures with enough samples of both"
+    )
+    return Guard(
+        "probe_users_agree",
+        _by(False, bool(apart)),
+        max(gaps, default=None),
+        GAP_US,
+        f"p99 is not what the others' is: {'; '.join(map(_apart, apart, apart.values()))}"
+        if apart
+        else agree,
+        "Trust the probe users' figures: load users are timed late by a busy process (add --workers, lower "
+        "--rate). What may be chance needs a longer run to tell.",
+    )
+
+
+def _apart(name: str, entry: Json) -> str:
+    q = entry["latency_us"] if "latency_us" in entry else entry["quantiles"]
+    other = entry["cross_check"]
+    chance = ", may be chance" if other["maybe_chance"] else ""
+    theirs = (q["p99"] - other["p99_gap_us"]) / 1000
+    return f"{name} {q['p99'] / 1000:.2f} ms ({entry['from']}), {theirs:.2f} ms ({other['from']}{chance})"
+
+
 def _steal(summary: Json) -> Guard:
     machine = summary["resources"].get("machine") or {}
     stolen = (machine.get("counters") or {}).get("steal_s")
@@ -305,6 +367,8 @@ GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _floor,
     _growing,
     _generator_cpu,
+    _probe_users,
+    _cross_check,
     _steal,
     _internal_errors,
     _drained,

@@ -66,6 +66,17 @@ class Phase(IntEnum):
     FINAL = 5
 
 
+class Rx(IntEnum):
+    """Whose clock says when a reply or push came."""
+
+    NONE = 0
+    """This process read it: late by what its event loop had to do first."""
+    CLEAN = 1
+    """The kernel got its last byte."""
+    COALESCED = 2
+    """This process read it, together with more, so that the kernel's stamp is not its own."""
+
+
 class PushKind(IntEnum):
     MESSAGE = 0
     READ = 1
@@ -92,7 +103,7 @@ OPERATIONS: Final = np.dtype(
         ("plan", "<i8"),  # row of the plan that this carries out (bench/plan.py), NONE if unplanned
         ("intended", "<i8"),  # when the schedule wanted it; latency counts from here
         ("sent", "<i8"),  # just before the send call
-        ("acknowledged", "<i8"),  # when the reply was read; 0 if none came
+        ("acknowledged", "<i8"),  # when the reply came (`rx` says by whose clock); 0 if none did
         ("argument", "<i8"),  # READ, DELIVERED: up_to_seq of the first item; SYNC: since; HISTORY: from_seq;
         # PROBE_STATE, _ONCE, _DURABLE, _CACHED: the seq of the READ that is waited for
         ("value", "<i8"),  # READ: read_seq; SEND: seq; STATE, SYNC, HELLO: change_id; PROBE_DURABLE, _CACHED:
@@ -117,7 +128,9 @@ OPERATIONS: Final = np.dtype(
         ("error", "<u1"),  # index in ERROR_NAMES
         ("phase", "<u1"),
         ("flags", "<u1"),  # bit 0: duplicate (SEND) / applied (READ, DELIVERED); SYNC: MORE, RESET
-        ("_pad", "<u4"),
+        ("rx", "<u1"),
+        ("_pad", "<u1"),
+        ("rx_late_us", "<u2"),  # how long after the kernel's stamp it was read; 65535: that or longer
     ]
 )
 ITEMS: Final = np.dtype(
@@ -137,7 +150,7 @@ ITEMS: Final = np.dtype(
 )
 PUSHES: Final = np.dtype(
     [
-        ("received", "<i8"),
+        ("received", "<i8"),  # `rx` says by whose clock
         ("at_ms", "<i8"),  # the server's wall clock, from the frame
         ("value", "<i8"),  # MESSAGE: seq; UPDATE: up_to_seq
         ("version", "<i8"),  # NONE for MESSAGE
@@ -150,7 +163,9 @@ PUSHES: Final = np.dtype(
         ("unread", "<i4"),  # UPDATE read/ to the reader's own devices: as told; NONE
         ("kind", "<u1"),
         ("phase", "<u1"),
-        ("_pad", "<u2"),
+        ("rx", "<u1"),
+        ("_pad", "<u1"),
+        ("_pad_of_row", "<u4"),
     ]
 )
 CONNECTIONS: Final = np.dtype(

@@ -14,7 +14,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     tool, tool_version, run_id, command, started_at (ISO 8601, UTC)
     ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
-                    ack: {send, read}, receipt_members, ...; url, server, caps of one that ran already
+                    ack: {send, read}, receipt_members, probe_users: {users, worker: number of their process,
+                    planned_share}, ...; url, server, caps of one that ran already
     rows            {"operations-0": rows that the run wrote into that file, ...}
     clock           {began, ended}: ns of CLOCK_MONOTONIC, around all that was recorded
     load            {send_per_s, planned: rows of the plan that the run was to carry out, connections_asked}

@@ -27,6 +27,7 @@ from bench import population as people
 from bench.control import Control, ControlError, Door, NotOffered
 from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
+from bench.load.shares import ProbeUsers, choose_probe_users
 from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
 from bench.services import ServicesError, Stack, bring_up, mariadb
@@ -86,6 +87,7 @@ class Load:
 
     population: people.Population
     plan: planning.Plan
+    probe_users: ProbeUsers
 
     @classmethod
     def of(cls, options: RunOptions) -> Load:
@@ -106,7 +108,8 @@ class Load:
             measure_s=options.duration_s,
             reads_per_mark=options.reads_per_mark,
         )
-        return cls(population, planning.make(population, wanted))
+        plan = planning.make(population, wanted)
+        return cls(population, plan, choose_probe_users(population, plan))
 
 
 @dataclass
@@ -438,6 +441,7 @@ class _Attempt:
             nonce=self._secret[:6],
             secret=self._token_secret(),
             workers=options.workers,
+            probe_devices=self._load.probe_users.devices,
             delivered_window_s=options.delivered_window_s,
             web_port=WEB_PORT if options.web else None,
             door=self._door_of_probes(),
@@ -458,7 +462,7 @@ class _Attempt:
         counters = Counters(self._stack.services)
         self._exit.callback(counters.close)
         asked = [counters.sample]
-        if "kafka" in SCHEMES[self._arm.scheme].needs:
+        if "kafka" in self._needs:
             self._queue_lag = QueueLag(self._new_door)
             self._exit.callback(self._queue_lag.close)
             asked.append(self._queue_lag.sample)
@@ -468,15 +472,15 @@ class _Attempt:
     def _components(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         if self._fleet is not None:
-            found["generator"] = [pid for pids in self._fleet.pids().values() for pid in pids]
+            found |= cores.parts_of_generator(self._fleet.pids())
         if self._server is not None:
             found |= self._server.pids()
         return found | {name: list(service.pids) for name, service in self._stack.services.items()}
 
     def _ours(self) -> dict[str, list[int]]:
         """What the harness started: it binds nobody else's processes to cores."""
-        components = self._components()
-        return components if self._options.target is None else {cores.GENERATOR: components[cores.GENERATOR]}
+        ours = self._options.target is None
+        return {part: pids for part, pids in self._components().items() if ours or cores.is_generator(part)}
 
     def _arrange_cores(self) -> str:
         said = cores.arrange(self._ours(), machine.cores())
@@ -612,6 +616,11 @@ class _Attempt:
                 "options": dict(arm.options),
                 **said,
                 "workers": options.workers,
+                "probe_users": {
+                    "users": len(load.probe_users.devices),
+                    "worker": options.workers,
+                    "planned_share": round(load.probe_users.planned_share, 6),
+                },
                 "history": {"direct": options.history[0], "group": options.history[1]},
                 "cache": options.cache if "redis" in self._needs else None,
                 "attention_factor": load.plan.options.attention_factor,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -21,9 +21,11 @@ from bench.expressions import parse
 from bench.metrics import (
     badge,
     flow,
+    headline,
     lags,
     load,
     operations,
+    probe_users,
     queue_lag,
     resources,
     t_visibility,
@@ -60,6 +62,8 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     told = lags.collect(history)
     used, done = resources.summarise_resources(history), operations.summarise_all(history)
     judged = all_checks.judge(history, whole.why_not(record))
+    generator, probes = _generator(history, used), probe_users.summarise_probe_users(history)
+    lag = lags.summarise(told, visible.collect(history), queue_lag.collect(history))
     summary: Json = {
         "schema_version": SCHEMA_VERSION,
         **{name: manifest.get(name) for name in ("tool_version", "run_id", "command", "started_at")},
@@ -67,15 +71,16 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "verdict": {},
         "run": history.run,
         "load": load.summarise_load(history),
-        "operations": done,
-        "lag": lags.summarise(told, visible.collect(history), queue_lag.collect(history)),
+        "operations": _with_floors(done, generator, probes),
+        "lag": _with_floors(lag, generator, probes),
         "t_visibility": t_visibility.summarise(t_visibility.looks(history)),
         "badge": badge.summarise(badge.badge(history)),
         "consistency": {
             "checks": [check.to_dict() for check in judged.checks],
             "causes": len(causes(judged.findings)),
         },
-        "generator": _generator(history, used),
+        "generator": generator,
+        "probe_users": probes,
         "resources": used,
         "stores": resources.store_work(used, done, resources.states_read(history)),
         "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
@@ -100,7 +105,7 @@ def _generator(history: History, used: Json) -> Json:
     cores, rss = figures.get("cpu_cores_mean"), figures.get("rss_bytes_max")
     return {
         **lag,
-        "resolution_floor_us": _floor_us(lag["send_lag_us"], said),
+        "resolution_floor_us": load.floor_us(lag["send_lag_us"], int(said.get("receive_error_us") or 0)),
         "cpu_cores": cores,
         "cpu_cores_by_worker": resources.by_worker(history),
         "cpu_us_per_operation": round(cores * history.window.seconds * 1e6 / sent, 2)
@@ -113,10 +118,15 @@ def _generator(history: History, used: Json) -> Json:
     }
 
 
-def _floor_us(send_lag: Json, said: Mapping[str, Any]) -> int | None:
-    """f: what the instrument itself adds at p99.  Below 100 samples the largest send lag stands for it."""
-    late = send_lag["p99"] if send_lag["p99"] is not None else send_lag["max"]
-    return None if late is None else late + int(said.get("receive_error_us") or 0)
+def _with_floors(figures: Json, generator: Json, probes: Json | None) -> Json:
+    """Adds to each entry the resolution of those who gave its headline."""
+    floor = generator["resolution_floor_us"]
+    of_probes = (probes or {}).get("resolution_floor_us")
+    best = floor if of_probes is None else of_probes
+    return {
+        name: entry | {"resolution_floor_us": best if entry.get("from") == headline.PROBES else floor}
+        for name, entry in figures.items()
+    }
 
 
 def _bytes_per_user(history: History, rss: int | None) -> int | None:
@@ -148,6 +158,7 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
             yield f"{name}.{field}", "", operation[field], None
         yield from _quantiles(f"{name}.latency", operation["latency_us"])
         yield from _quantiles(f"{name}.service", operation["service_us"])
+        yield from _others(f"{name}.latency", operation["cross_check"], "latency_us")
     yield from _behind(summary)
     for check in summary["consistency"]["checks"]:
         yield f"violations.{check['name']}", "", check["violations"], check["eligible"]
@@ -158,12 +169,18 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
         yield f"{name}.rss_bytes_max", "bytes", used["rss_bytes_max"], None
 
 
+def _others(name: str, cross_check: Json | None, of: str) -> Iterator[tuple[str, str, Any, int]]:
+    if cross_check is not None:
+        yield from _quantiles(f"{name}.of_{cross_check['from']}", cross_check[of])
+
+
 def _behind(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
     """Lags, t-visibility, badges."""
     for name, lag in summary["lag"].items():
         if lag["available"]:
             yield f"lag.{name}.undelivered", "", lag["undelivered"], lag["eligible"]
             yield from _quantiles(f"lag.{name}", lag["quantiles"])
+            yield from _others(f"lag.{name}", lag.get("cross_check"), "quantiles")
     for one in summary["t_visibility"]["bins"]:
         yield f"t_visibility.{one['from_us']}", "share", one["share"], one["n"]
     if summary["badge"]["available"]:

@@ -91,8 +91,8 @@ def _stored(history: History, cursors: Ints, asked: Ints) -> Ints:
 
 
 def _own(history: History, cursors: Cursors, row: Ints) -> Cursors:
-    operations = history.operations["op"][np.maximum(row, 0)] if len(row) else row
-    sent = (row != observed.SEED) & np.isin(operations, (Op.SEND, Op.PROBE_SEND))
+    sent = row != observed.SEED
+    sent[sent] = np.isin(history.operations["op"][row[sent]], (Op.SEND, Op.PROBE_SEND))
     return Cursors(*(getattr(cursors, name)[sent] for name in Cursors.__dataclass_fields__))
 
 

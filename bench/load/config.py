@@ -36,6 +36,9 @@ class LoadConfig:
     nonce: str
     secret: str | None = None
     workers: int = 1
+    """Load processes under Locust's master; the probe users' process comes on top."""
+    probe_devices: tuple[int, ...] = ()
+    """Devices of the probe users (`shares.py`); none: no process of theirs."""
     in_flight: int = 64
     """Devices that sign in at the same time, per worker."""
     deadline_s: float = 5.0

@@ -96,13 +96,12 @@ class Crowd:
             Device(self, number, int(person), DEVICE, int(starts[person]), int(starts[person + 1]), int(base))
             for number, person, base in zip(numbers, persons, bases, strict=False)
         ]
+        self._by_number = {device.number: device for device in self.devices}
         self._next_ping = 0
 
     def device(self, number: int) -> Device:
-        """The device of this number of the population; worker i of W owns i, i + W, ..."""
-        first = self.devices[0].number
-        step = self.devices[1].number - first if len(self.devices) > 1 else 1
-        return self.devices[(number - first) // step]
+        """The device of this number of the population, which must be one of this process's."""
+        return self._by_number[number]
 
     def keep_alive(self, due: int, every_ns: int) -> None:
         """Goes round all devices once in a heartbeat; whoever said nothing since then says PING."""

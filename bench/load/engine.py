@@ -109,6 +109,7 @@ class Engine:
         in_flight: int = 64,
         deadline_s: float = 5.0,
         on_fatal: Callable[[str], None],
+        recorder: type[Recorder] = Recorder,
     ) -> None:
         uri = parse_uri(url if url.rstrip("/").endswith(PATH) else url.rstrip("/") + PATH)
         door = replace(uri, path=uri.path.removesuffix(PATH) + CONTROL_PATH)
@@ -116,7 +117,7 @@ class Engine:
         self._address = _socket.getaddrinfo(uri.host, uri.port, 0, _socket.SOCK_STREAM)[0]
         self.worker = worker
         self.deadline_ns = round(deadline_s * 1e9)
-        self.recorder = Recorder(folder, worker)
+        self.recorder = recorder(folder, worker)
         self.phases = Phases()
         self.counters: Counter[str] = Counter()
         self.hub = get_hub()
@@ -159,7 +160,7 @@ class Engine:
         connection.out = connection.handshake.request
         connection.row = self._record(connection, Op.CONNECT, intended, now_ns())
         family, kind, protocol, _, address = self._address
-        connection.socket = _socket.socket(family, kind, protocol)
+        connection.socket = self._socket(family, kind, protocol)
         connection.socket.setblocking(False)
         connection.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         failure = connection.socket.connect_ex(address)
@@ -167,6 +168,9 @@ class Engine:
             self.hub.loop.run_callback(self._lose, connection, ABNORMAL, os.strerror(failure))
         else:
             self._watch(connection, READABLE_AND_WRITABLE)  # writable: the request goes out
+
+    def _socket(self, family: int, kind: int, protocol: int) -> Any:
+        return _socket.socket(family, kind, protocol)
 
     def _watch(self, connection: Connection, events: int) -> None:
         if connection.watcher is not None:
@@ -189,7 +193,7 @@ class Engine:
         self.recorder.connection_time(connection.row, "opened", moment)
         device.opened()
         if rest:
-            self._feed(connection, rest, moment)
+            self._take(connection, connection.frames.feed(rest), moment)
 
     def close(self, device: Device, code: int = NORMAL_CLOSE) -> None:
         """Closes from our side; the device does not hear of it."""
@@ -236,7 +240,7 @@ class Engine:
             if not data:
                 self._lose(connection, ABNORMAL, "end of stream")
             elif connection.handshake is None:
-                self._feed(connection, data, moment)
+                self._take(connection, connection.frames.feed(data), moment)
             else:
                 self._upgraded(connection, data, moment)
         except BlockingIOError:
@@ -246,9 +250,10 @@ class Engine:
                 self.guard(error)
             self._lose(connection, ABNORMAL, repr(error))
 
-    def _feed(self, connection: Connection, data: bytes, moment: int) -> None:
+    def _take(self, connection: Connection, payloads: list[bytes], moment: int) -> None:
+        """The messages of one read, which came at `moment`, and what the framing wants to be answered."""
         frames = connection.frames
-        for payload in frames.feed(data):
+        for payload in payloads:
             message = decode(payload)
             if message.reply_to:
                 self._reply(connection, message, moment)

@@ -1,4 +1,4 @@
-"""The load as the runner sees it: Locust's master and its workers, processes of their own.
+"""The load as the runner sees it: Locust's master, its workers and the probe users, processes of their own.
 
 No locust in here.
 
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -47,11 +47,11 @@ FINAL_TIMEOUT_S: Final = 120.0
 class WorkerLost(Exception):
     """A load process died unasked, or said that it cannot go on.
 
-    `worker` is its number, -1 for Locust's master; `at_ns` (CLOCK_MONOTONIC) is when that was noticed."""
+    `worker` is its number: -1 for Locust's master, that of the last worker + 1 for the probe users' process.
+    `at_ns` (CLOCK_MONOTONIC) is when that was noticed."""
 
-    def __init__(self, worker: int, pid: int, at_ns: int, reason: str) -> None:
-        who = "Locust's master" if worker < 0 else f"load worker {worker}"
-        super().__init__(f"{who} (process {pid}) was lost: {reason}")
+    def __init__(self, name: str, worker: int, pid: int, at_ns: int, reason: str) -> None:
+        super().__init__(f"{name} (process {pid}) was lost: {reason}")
         self.worker = worker
         self.pid = pid
         self.at_ns = at_ns
@@ -62,9 +62,16 @@ class _Child:
     """One process, its channel, and what it said last."""
 
     def __init__(
-        self, module: str, worker: int, config: LoadConfig, first: dict[str, Any], log: IO[bytes]
+        self,
+        name: str,
+        module: str,
+        worker: int,
+        config: LoadConfig,
+        first: dict[str, Any],
+        log: IO[bytes],
     ) -> None:
         ours, theirs = socket.socketpair()
+        self.name = name
         self.worker = worker
         self.channel = Channel(ours.detach())
         self.events: dict[str, dict[str, Any]] = {}
@@ -117,7 +124,7 @@ class _Child:
         self.report = report
 
     def lost(self, reason: str) -> WorkerLost:
-        return WorkerLost(self.worker, self.process.pid, time.monotonic_ns(), reason)
+        return WorkerLost(self.name, self.worker, self.process.pid, time.monotonic_ns(), reason)
 
     def _ending(self) -> str:
         try:
@@ -145,6 +152,7 @@ class Fleet:
         self._say = say
         self._master: _Child | None = None
         self._workers: list[_Child] = []
+        self._probes: _Child | None = None
 
     # --- the life of a run ------------------------------------------------------------------------------
 
@@ -152,13 +160,18 @@ class Fleet:
         """Starts the processes and waits until all are ready.  Raises WorkerLost, TimeoutError, OSError."""
         self.config.memory_folder.mkdir(parents=True, exist_ok=True)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._master = self._child("bench.load.master", -1, {})
+        workers = self.config.workers
+        self._master = self._child("Locust's master", "master", "bench.load.master", -1)
         self._workers = [
-            self._child("bench.load.worker", number, {"worker": number})
-            for number in range(self.config.workers)
+            self._child(f"load worker {number}", f"worker-{number}", "bench.load.worker", number)
+            for number in range(workers)
         ]
-        self._wait([self._master, *self._workers], "ready", START_TIMEOUT_S)
-        self._tell({"do": "join", "port": self._master.port})
+        if self.config.probe_devices:
+            name = "the probe users' load process"
+            self._probes = self._child(name, "probe-users", "bench.load.probe_users", workers)
+        self._wait(self._children(), "ready", START_TIMEOUT_S)
+        for worker in self._workers:
+            worker.tell({"do": "join", "port": self._master.port})
         self._wait([self._master], "workers", START_TIMEOUT_S)
         if self.config.web_port is not None:
             self._say(f"Locust's page: http://127.0.0.1:{self.config.web_port}")
@@ -166,12 +179,15 @@ class Fleet:
     def connect(self) -> None:
         """Tells Locust to start all users; `poll` says how many are connected."""
         assert self._master is not None, "start() comes first"
-        self._master.tell({"do": "spawn", "users": self.config.population.devices})
+        probes = len(self.config.probe_devices)
+        self._master.tell({"do": "spawn", "users": self.config.population.devices - probes})
+        if self._probes is not None:
+            self._probes.tell({"do": "spawn", "users": probes})
 
     def freeze_gc(self) -> None:
         """Collects and freezes garbage collection in every worker, now.  Raises WorkerLost, TimeoutError."""
         self._tell({"do": "freeze"})
-        self._wait(self._workers, "frozen", FREEZE_TIMEOUT_S)
+        self._wait(self._loads(), "frozen", FREEZE_TIMEOUT_S)
 
     def begin(self, t0_ns: int) -> None:
         """The warm-up starts at t0_ns (CLOCK_MONOTONIC), the measured window after it; both end by
@@ -183,13 +199,13 @@ class Fleet:
 
         Raises WorkerLost, TimeoutError."""
         self._tell({"do": "final"})
-        done = self._wait(self._workers, "final", timeout_s)
+        done = self._wait(self._loads(), "final", timeout_s)
         return sum(event["read"] for event in done), sum(event["failed"] for event in done)
 
     def stop(self) -> list[Path]:
         """Ends every process, however far the run is, and says where the rows are."""
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        children = [child for child in [*self._workers, self._master] if child is not None]
+        children = self._children()
         for child in children:
             try:
                 child.tell({"do": "stop"})
@@ -197,7 +213,7 @@ class Fleet:
                 continue  # already gone, which is what was wanted
         for child in children:
             child.end(deadline)
-        self._workers, self._master = [], None
+        self._workers, self._master, self._probes = [], None, None
         return self.paths()
 
     # --- watching it ------------------------------------------------------------------------------------
@@ -213,8 +229,8 @@ class Fleet:
 
     def pids(self) -> dict[str, list[int]]:
         """Process ids by component."""
-        master = [self._master.process.pid] if self._master is not None else []
-        return {"master": master, "worker": [child.process.pid for child in self._workers]}
+        found = {"master": _pids([self._master]), "worker": _pids(self._workers)}
+        return found | ({"probe_users": _pids([self._probes])} if self._probes is not None else {})
 
     def paths(self) -> list[Path]:
         """The files of rows, `<table>-<worker>.rows`, also of workers that were lost."""
@@ -223,15 +239,19 @@ class Fleet:
     # --- inside -----------------------------------------------------------------------------------------
 
     def _children(self) -> list[_Child]:
-        return [child for child in [self._master, *self._workers] if child is not None]
+        """All of them, the master last: the others hang on it."""
+        return [child for child in [*self._loads(), self._master] if child is not None]
 
-    def _child(self, module: str, worker: int, first: dict[str, Any]) -> _Child:
-        name = "master" if worker < 0 else f"worker-{worker}"
-        with (self._folder / f"load-{name}.log").open("ab") as log:
-            return _Child(module, worker, self.config, first, log)
+    def _loads(self) -> list[_Child]:
+        """Those that carry out the plan."""
+        return [child for child in [*self._workers, self._probes] if child is not None]
+
+    def _child(self, name: str, log_name: str, module: str, worker: int) -> _Child:
+        with (self._folder / f"load-{log_name}.log").open("ab") as log:
+            return _Child(name, module, worker, self.config, {"worker": worker}, log)
 
     def _tell(self, order: dict[str, Any]) -> None:
-        for child in self._workers:
+        for child in self._loads():
             child.tell(order)
 
     def _wait(self, children: list[_Child], event: str, timeout_s: float) -> list[dict[str, Any]]:
@@ -239,13 +259,14 @@ class Fleet:
         deadline = time.monotonic() + timeout_s
         while not all(event in child.events for child in children):
             if time.monotonic() > deadline:
-                silent = [child.worker for child in children if event not in child.events]
-                raise TimeoutError(f"no {event!r} from load workers {silent} within {timeout_s:.0f} s")
+                silent = ", ".join(child.name for child in children if event not in child.events)
+                raise TimeoutError(f"no {event!r} from {silent} within {timeout_s:.0f} s")
             self.poll(0.1)
         return [child.events.pop(event) for child in children]
 
     def _live(self) -> Live:
-        reports = [child.report for child in self._workers]
+        loads = self._loads()
+        reports = [child.report for child in loads]
         latency: dict[str, Buckets] = {}
         lag: Buckets = {}
         counters: Counter[str] = Counter()
@@ -264,15 +285,19 @@ class Fleet:
             offered=sum(report.offered for report in reports),
             achieved=sum(report.achieved for report in reports),
             sent=sum(report.sent for report in reports),
-            sent_per_s=sum(child.sent_per_s for child in self._workers),
+            sent_per_s=sum(child.sent_per_s for child in loads),
             pushes=sum(report.pushes for report in reports),
-            pushes_per_s=sum(child.pushes_per_s for child in self._workers),
+            pushes_per_s=sum(child.pushes_per_s for child in loads),
             outcomes={op: dict(counts) for op, counts in outcomes.items()},
             latency_us={op: (quantile(b, 0.5), quantile(b, 0.99)) for op, b in latency.items()},
             send_lag_us=(quantile(lag, 0.5), quantile(lag, 0.99)),
             counters=dict(counters),
-            finished=bool(self._workers) and all("finished" in child.events for child in self._workers),
+            finished=bool(loads) and all("finished" in child.events for child in loads),
         )
+
+
+def _pids(children: Sequence[_Child | None]) -> list[int]:
+    return [child.process.pid for child in children if child is not None]
 
 
 def _add(total: Buckets, more: Buckets) -> None:

@@ -46,6 +46,11 @@ def text_frame(payload: bytes, opcode: int = WHOLE_TEXT, mask: bytes | None = No
     return head + mask + apply_mask(payload, mask)
 
 
+def framed_bytes(payload: int) -> int:
+    """The size of a server's whole text frame with a payload of so many bytes."""
+    return payload + (2 if payload < 126 else 4 if payload < 65536 else 10)
+
+
 def close_frame(code: int) -> bytes:
     return text_frame(code.to_bytes(2, "big"), CLOSE)
 
@@ -120,6 +125,11 @@ class Frames:
         self._parts: list[bytes] | None = None
         self.out = b""
         self.close_code = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return len(self._tail)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the messages that are complete now."""

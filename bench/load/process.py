@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import gevent
-import numpy as np
 
 from bench.load.config import LoadConfig
 from bench.load.device import Crowd, Device
 from bench.load.engine import Engine
 from bench.load.final_read import FinalRead
 from bench.load.pacing import now_ns
+from bench.load.shares import share_of
+from bench.load.stamps import StampedEngine
 from bench.load.timeline import Timeline
 from bench.plan import Plan
 from bench.population import Population
@@ -27,7 +28,7 @@ DRAIN_POLL_S: Final = 0.05
 
 
 class LoadProcess:
-    """Worker `worker`: owns devices `worker`, `worker + workers`, ...
+    """Load worker `worker`, or the probe users' process if there is no load worker of that number.
 
     `on_fatal(reason)` is called once if the run cannot go on."""
 
@@ -43,7 +44,10 @@ class LoadProcess:
         self.population = population
         self.plan = plan
         self.worker = worker
-        self.engine = Engine(
+        share = share_of(population, worker, config.workers, config.probe_devices)
+        self._people = share.people.tolist()
+        engine = StampedEngine if worker == config.workers else Engine
+        self.engine: Engine = engine(
             config.host,
             config.memory_folder,
             worker,
@@ -51,16 +55,15 @@ class LoadProcess:
             deadline_s=config.deadline_s,
             on_fatal=on_fatal,
         )
-        numbers = list(range(worker, population.devices, config.workers))
         self.crowd = Crowd(
             self.engine,
             population,
-            numbers,
+            share.devices.tolist(),
             secret=config.secret,
             delivered_window_s=config.delivered_window_s,
             door=config.door,
         )
-        self.timeline = Timeline(self.crowd, plan, config.nonce, worker, config.workers)
+        self.timeline = Timeline(self.crowd, plan, config.nonce, share)
         self.crowd.on_message = self.timeline.arrived
         self.crowd.keep_alive(now_ns(), PING_EVERY_NS)
         self._unclaimed: Iterator[Device] = iter(self.crowd.devices)
@@ -108,13 +111,9 @@ class LoadProcess:
         on_finished()
 
     def final_read(self, on_done: Callable[[int, int], None]) -> None:
-        """Reads everybody's state on fresh connections; `on_done(people read, people not)`."""
+        """Reads the state of its people on fresh connections; `on_done(people read, people not)`."""
         self.engine.phases.enter(Phase.FINAL, now_ns())
-        population = self.population
-        probes = np.arange(population.people, population.people + 2 * population.options.probe_pairs)
-        people = np.concatenate([np.arange(population.connected), probes])
-        own = people[people % self.config.workers == self.worker]
-        FinalRead(self.crowd, own.tolist(), on_done).start()
+        FinalRead(self.crowd, self._people, on_done).start()
 
     def stop(self) -> None:
         """Closes every connection and the files."""

@@ -32,7 +32,7 @@ SEGMENT_MASK: Final = SEGMENT_ROWS - 1
 OP_ID_BITS: Final = 40
 _COUNT: Final = 1
 
-_pack_operation = struct.Struct("<qqqqqqqqqIIIIiIIIIIIHBBBBBBI").pack_into
+_pack_operation = struct.Struct("<qqqqqqqqqIIIIiIIIIIIHBBBBBBI").pack_into  # rx and what follows as one
 _pack_time = struct.Struct("<q").pack_into
 _pack_values = struct.Struct("<qqq").pack_into
 _unpack_request = struct.Struct("<I42xBxB").unpack_from  # session, op, outcome
@@ -40,7 +40,7 @@ _pack_unread = struct.Struct("<i").pack_into
 _pack_stages = struct.Struct("<IIIIIH").pack_into
 _pack_items = struct.Struct("<H").pack_into
 _pack_item = struct.Struct("<qqqqqIIiHBB").pack_into
-_pack_push = struct.Struct("<qqqqqIIIIIiBBH").pack_into
+_pack_push = struct.Struct("<qqqqqIIIIIiBBB5x").pack_into
 _pack_connection = struct.Struct("<qqqqqIIIHBB").pack_into
 
 _PENDING: Final = int(Outcome.PENDING)
@@ -59,6 +59,9 @@ _UNREAD, _SERVER, _ITEMS, _OP, _OUTCOME, _ERROR, _FLAGS = (
     _OFFSETS["operations"][name]
     for name in ("unread", "server_us", "items", "op", "outcome", "error", "flags")
 )
+_RX, _RX_LATE = (_OFFSETS["operations"][name] for name in ("rx", "rx_late_us"))
+_PUSH_RX: Final = _OFFSETS["pushes"]["rx"]
+LONGEST_US: Final = (1 << 16) - 1
 
 
 class RecordFull(Exception):
@@ -320,6 +323,72 @@ class Recorder:
         _pack_time(segment, offset + _OFFSETS["connections"]["closed"], at)
         _pack_items(segment, offset + _OFFSETS["connections"]["close_code"], code)
         segment[offset + _OFFSETS["connections"]["phase"]] = phase
+
+
+class StampedRecorder(Recorder):
+    """Adds to each reply and push how its time was taken."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        super().__init__(folder, worker)
+        self._rx = self._late_us = 0
+
+    def received(self, rx: int, late_ns: int) -> None:
+        """How what is recorded next was stamped (bench.record.Rx), and how long it lay unread."""
+        self._rx = rx
+        self._late_us = min(max(0, late_ns) // 1000, LONGEST_US)
+
+    def answered(
+        self,
+        row: int,
+        at: int,
+        value: int,
+        version: int,
+        change_id: int,
+        unread: int,
+        items: int,
+        flags: int,
+        stages: Stages | None,
+    ) -> None:
+        super().answered(row, at, value, version, change_id, unread, items, flags, stages)
+        segment = self.operations.segments[row >> SEGMENT_BITS]
+        offset = (row & SEGMENT_MASK) * OPERATION_BYTES
+        segment[offset + _RX] = self._rx
+        _pack_items(segment, offset + _RX_LATE, self._late_us)
+
+    def push(
+        self,
+        kind: int,
+        received: int,
+        at_ms: int,
+        value: int,
+        version: int,
+        change_id: int,
+        session: int,
+        user: int,
+        device: int,
+        conversation: int,
+        actor: int,
+        phase: int,
+        unread: int = NONE,
+    ) -> None:
+        row = self.pushes.count
+        super().push(
+            kind,
+            received,
+            at_ms,
+            value,
+            version,
+            change_id,
+            session,
+            user,
+            device,
+            conversation,
+            actor,
+            phase,
+            unread,
+        )
+        segment = self.pushes.segments[row >> SEGMENT_BITS]
+        segment[(row & SEGMENT_MASK) * PUSH_BYTES + _PUSH_RX] = self._rx
 
 
 def read_rows(path: Path) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Carries out one worker's part of the plan: its devices' sends, reads and openings, and its probes.
+"""Carries out one process's part of the plan: its devices' sends, reads and openings, and its probes.
 
 A scenario merges the parts that it wants into one stream of steps (`scenarios/steady_chat.py`); a read joins
 in when its message has arrived.
@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.load.device import Crowd, Device
 from bench.load.pacing import Step
 from bench.load.probes import ProbePair
-from bench.plan import Plan
+from bench.load.shares import Share
+from bench.plan import Plan, Rows
 from bench.population import Ints
 from bench.record import Op
 
@@ -23,13 +25,12 @@ _WAITING, _DUE, _DONE = 0, 1, 2
 
 
 class Timeline:
-    """Worker `worker` of `workers`; times count from `t0_ns`, which is set when the run begins."""
+    """What `share` owns; times count from `t0_ns`, which is set when the run begins."""
 
-    def __init__(self, crowd: Crowd, plan: Plan, nonce: str, worker: int, workers: int) -> None:
+    def __init__(self, crowd: Crowd, plan: Plan, nonce: str, share: Share) -> None:
         self.crowd = crowd
         self._plan = plan
         self._suffix: Final = f"-{nonce}"
-        self._worker, self._workers = worker, workers
         self._bodies = {int(size): "x" * int(size) for size in np.unique(plan.sends["body"])}
         self._read_start = plan.reads_of_sends().data
         self._read_device = np.ascontiguousarray(plan.reads["device"]).data
@@ -38,9 +39,10 @@ class Timeline:
         self._read_progress = bytearray(len(plan.reads))
         self._end_ns = 0
         self.t0_ns = 0
-        self.probe_pairs = [
-            ProbePair(crowd, pair) for pair in range(worker, crowd.population.options.probe_pairs, workers)
-        ] if plan.options.probes else []  # fmt: skip
+        pairs = share.pairs.tolist() if plan.options.probes else []
+        self._pairs = {pair: ProbePair(crowd, pair) for pair in pairs}
+        self._owns_device = _flags(share.devices, crowd.population.devices)
+        self._owns_pair = _flags(share.pairs, crowd.population.options.probe_pairs)
 
     def begin(self, t0_ns: int) -> None:
         """The warm-up starts at this time of CLOCK_MONOTONIC."""
@@ -48,37 +50,42 @@ class Timeline:
         self._end_ns = t0_ns + round(self._plan.options.duration_s * 1e9)
 
     @property
+    def probe_pairs(self) -> list[ProbePair]:
+        return list(self._pairs.values())
+
+    @property
     def end_ns(self) -> int:
         """When the measured window ends."""
         return self._end_ns
 
     def planned_at(self) -> Ints:
-        """When this worker's planned operations are due, ascending, in ns after t0."""
+        """When this process's planned operations are due, ascending, in ns after t0."""
         plan = self._plan
         parts = [
-            plan.sends["at"][self._own(plan.sends["device"])],
-            plan.reads["at"][self._own(plan.reads["device"])],
+            plan.sends["at"][self._owns_device[plan.sends["device"]]],
+            plan.reads["at"][self._owns_device[plan.reads["device"]]],
         ]
-        parts += 2 * [plan.openings["at"][self._own(plan.openings["device"])]]
-        parts += 2 * [plan.probes["at"][self._own(plan.probes["pair"])]]
+        parts += 2 * [plan.openings["at"][self._owns_device[plan.openings["device"]]]]
+        parts += 2 * [plan.probes["at"][self._owns_pair[plan.probes["pair"]]]]
         at: Ints = np.sort(np.concatenate(parts))
         return at
 
-    def _own(self, owner: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> Ints:
-        return np.flatnonzero(owner % self._workers == self._worker)
+    def _own(self, table: Rows) -> Ints:
+        """Rows of the devices of this process."""
+        return np.flatnonzero(self._owns_device[table["device"]])
 
     # --- streams of steps -------------------------------------------------------------------------------
 
     def sends(self) -> Iterator[Step]:
         """Every planned SEND."""
         table = self._plan.sends
-        for row in self._own(table["device"]).tolist():
+        for row in self._own(table).tolist():
             yield self.t0_ns + int(table["at"][row]), self._send, (row,)
 
     def seeded_reads(self) -> Iterator[Step]:
         """The reads of messages that were seeded unread; the others follow from messages that arrive."""
         seeded = self._plan.reads[: self._read_start[0]]
-        own = self._own(seeded["device"])
+        own = self._own(seeded)
         for row in own[np.argsort(seeded["at"][own], kind="stable")].tolist():
             self._read_progress[row] = _DUE
             device = self.crowd.device(int(seeded["device"][row]))
@@ -87,14 +94,14 @@ class Timeline:
     def openings(self) -> Iterator[Step]:
         """Somebody opens the app: the most recent conversations, and what changed."""
         table = self._plan.openings
-        for row in self._own(table["device"]).tolist():
+        for row in self._own(table).tolist():
             yield self.t0_ns + int(table["at"][row]), self._open, (row,)
 
     def probes(self) -> Iterator[Step]:
         """How long a read stays invisible elsewhere (lags L4 to L6, t-visibility)."""
         table = self._plan.probes
-        for row in self._own(table["pair"]).tolist():
-            pair = self.probe_pairs[int(table["pair"][row]) // self._workers]
+        for row in np.flatnonzero(self._owns_pair[table["pair"]]).tolist():
+            pair = self._pairs[int(table["pair"][row])]
             arguments = self._plan.first_probe + 2 * row, int(table["offset_us"][row]) * 1000
             yield self.t0_ns + int(table["at"][row]), pair.probe, arguments
 
@@ -140,9 +147,15 @@ class Timeline:
 
     def finish(self) -> None:
         """Records the reads whose message never came as not sent."""
-        own = self._own(self._plan.reads["device"])
+        own = self._own(self._plan.reads)
         progress = np.frombuffer(self._read_progress, np.uint8)
         for row in own[progress[own] != _DONE].tolist():
             device = self.crowd.device(self._read_device[row])
             due, conversation = self.t0_ns + self._read_at[row], self._read_conversation[row]
             self.crowd.engine.unsent(device, Op.READ, due, conversation, plan=self._plan.first_read + row)
+
+
+def _flags(owned: Ints, count: int) -> npt.NDArray[np.bool_]:
+    flags = np.zeros(count, np.bool_)
+    flags[owned] = True
+    return flags

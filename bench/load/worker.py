@@ -122,14 +122,14 @@ def start_users(load: LoadProcess, users: list[type[ChatUser]], runner: Any, t0_
         user_greenlet.args[0].begin(t0_ns)
 
 
-def main() -> None:
-    """Says fatal and leaves if it cannot start."""
+def main(kind: type[Worker] = Worker) -> None:
+    """A load process's life.  Says fatal and leaves if it cannot start."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     channel = inherited()
     first = channel.receive_one()
     try:
         config = msgspec.convert(first["config"], LoadConfig)
-        Worker(channel, config, first["worker"])
+        kind(channel, config, first["worker"])
     except Exception as error:  # rim of the process: the runner must hear why
         log.critical("cannot start", exc_info=error)
         channel.send({"event": "fatal", "reason": repr(error)})

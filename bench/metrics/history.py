@@ -158,6 +158,27 @@ class History:
         first: Bools = self.operations["attempt"] == 0
         return first
 
+    @cached_property
+    def probe_worker(self) -> int | None:
+        """Number of the probe users' process; None if there was none."""
+        said = self.run.get("probe_users") or {}
+        return int(said["worker"]) if said.get("users") else None
+
+    @cached_property
+    def by_probes(self) -> Bools:
+        """Rows of `operations` that the probe users' process carried out."""
+        return self._of_probe_worker(self.operations["op_id"] >> 40)
+
+    def probe_sessions(self, session: Ints) -> Bools:
+        """Which of these sessions were the probe users' process's."""
+        return self._of_probe_worker(session >> 24)
+
+    def _of_probe_worker(self, worker: Ints) -> Bools:
+        if self.probe_worker is None:
+            return np.zeros(len(worker), np.bool_)
+        same: Bools = worker == self.probe_worker
+        return same
+
     def rows(self, op: Op) -> Ints:
         """Row numbers of one operation, all phases, in the order of the record."""
         return np.flatnonzero(self.operations["op"] == op)

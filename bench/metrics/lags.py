@@ -14,6 +14,7 @@ Told are the sessions whose SUB was acknowledged before the write was sent.  A p
 least as high covers the write.  What never came is censored when the session closed or the run's drain ended;
 it is `undelivered` if the session outlived the drain.  A READ that nobody answered may have happened: it
 counts if a push shows it, and is censored at its deadline if none does.  Quantiles are Kaplan-Meier's.
+Counts are of all devices that had to be told, quantiles of those that `headline.py` chooses.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics import queue_lag
+from bench.metrics import headline, queue_lag
 from bench.metrics.history import DEADLINE_US, History, Marks, marks
 from bench.metrics.queue_lag import QueueLag
 from bench.metrics.ragged import distinct
@@ -43,13 +44,17 @@ class Lag:
     """One entry per write and device that had to be told, ns.  `from_ack` is signed: a push may beat the ack.
 
     `operation` is the row of the write.  `outlived`: the session was there to the end of the drain, so that
-    what is not observed is undelivered."""
+    what is not observed is undelivered.  `of_probes`: the probe users' process took its time."""
 
     time: Ints
     from_ack: Ints
     observed: Bools
     outlived: Bools
     operation: Ints
+    of_probes: Bools
+
+    def take(self, which: Bools) -> Lag:
+        return Lag(**{name: getattr(self, name)[which] for name in self.__dataclass_fields__})
 
     @property
     def undelivered(self) -> int:
@@ -75,7 +80,7 @@ def ack(history: History) -> Lag:
     observed = operations["outcome"][rows] == Outcome.OK
     took = operations["acknowledged"][rows] - operations["sent"][rows]
     time = np.where(observed, took, np.maximum(took, DEADLINE_US * 1_000))
-    return Lag(time, np.zeros_like(time), observed, observed, rows)
+    return Lag(time, np.zeros_like(time), observed, observed, rows, history.by_probes[rows])
 
 
 # --- pushes -----------------------------------------------------------------------------------------------
@@ -137,7 +142,8 @@ def _lag(history: History, writes: Marks, pairs: _Pairs, received: Ints) -> Lag:
     at = np.where(observed, received, np.maximum(until, sent))
     acknowledged = np.where(answered, writes.acknowledged[pairs.write], deadline)
     outlived = (closed >= end) & answered
-    return Lag(at - sent, at - acknowledged, observed, outlived, writes.row[pairs.write])
+    of_probes = history.probe_sessions(history.sessions.session[pairs.session])
+    return Lag(at - sent, at - acknowledged, observed, outlived, writes.row[pairs.write], of_probes)
 
 
 class Covering:
@@ -258,18 +264,29 @@ def _entry(name: str, lag: Lag) -> Json:
     if not len(lag.time):
         return _unavailable("nobody had to be told in the measured window")
     eligible = int(np.count_nonzero(lag.outlived))
+    choice = headline.choose(lag.of_probes)
+    shown = lag.take(choice.rows)
+    quantiles = shown.curve().summarise()
     entry: Json = {
         "count": len(lag.time),
         "censored": int(np.count_nonzero(~lag.observed)),
         "undelivered": lag.undelivered,
         "eligible": eligible,
         "undelivered_share": lag.undelivered / eligible if eligible else None,
-        "quantiles": lag.curve().summarise(),
+        "from": choice.source,
+        "quantiles": quantiles,
+        "cross_check": headline.cross_check(
+            choice,
+            np.where(lag.observed, lag.time / 1e3, np.inf),
+            quantiles,
+            lambda rows: {"quantiles": lag.take(rows).curve().summarise()},
+            "quantiles",
+        ),
         "available": True,
         "why_not": None,
     }
     if name != "ack":
-        entry["from_ack"] = lag.curve_from_ack().summarise()
+        entry["from_ack"] = shown.curve_from_ack().summarise()
     return entry
 
 
@@ -282,6 +299,8 @@ def _polled_entry(seen: Visible) -> Json:
         "undelivered": int(np.count_nonzero(np.isinf(seen.right))),
         "eligible": n,
         "undelivered_share": float(np.mean(np.isinf(seen.right))),
+        "from": headline.PROBES if seen.by_probes else headline.ALL,
+        "cross_check": None,
         "quantiles": estimate,
         "lower": lower,
         "upper": upper,
@@ -299,7 +318,9 @@ def _unavailable(why_not: str) -> Json:
         "undelivered": 0,
         "eligible": 0,
         "undelivered_share": None,
+        "from": None,
         "quantiles": None,
+        "cross_check": None,
         "available": False,
         "why_not": why_not,
     }

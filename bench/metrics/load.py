@@ -133,9 +133,11 @@ def _outcomes(history: History, planned: int | None) -> Json:
 # --- the generator ----------------------------------------------------------------------------------------
 
 
-def send_lag(history: History) -> Json:
-    """How late operations were sent: Q, and its p99 over the thirds of the window (does it grow?)."""
+def send_lag(history: History, which: Bools | None = None) -> Json:
+    """How late operations were sent: Q, and its p99 over the thirds of the window (does it grow?); of these
+    rows of `operations`, by default all."""
     rows = _timed_rows(history)
+    rows = rows if which is None else rows[which[rows]]
     lag = _send_lag_us(history, rows)
     third = (
         (history.operations["intended"][rows] - history.window.measure)
@@ -144,6 +146,12 @@ def send_lag(history: History) -> Json:
     )
     thirds = [summarise(lag[third == i])["p99"] for i in range(3)]
     return {"send_lag_us": summarise(lag), "send_lag_p99_by_third_us": thirds}
+
+
+def floor_us(send_lag: Json, receive_error_us: int) -> int | None:
+    """f: what the instrument itself adds at p99.  Below 100 samples the largest send lag stands for it."""
+    late = send_lag["p99"] if send_lag["p99"] is not None else send_lag["max"]
+    return None if late is None else late + receive_error_us
 
 
 def _timed_rows(history: History) -> Ints:

@@ -3,6 +3,8 @@
 Latency counts from when the plan wanted the operation, service time from when it was sent.  Both hold what
 was answered (ok, and the server's own failures) and what nobody knows, which enters as at least the
 deadline.  READ and DELIVERED react to a message: their `intended` already waits for its arrival.
+
+Counts are of all users; times are of those that `headline.py` chooses, with the others beside them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.metrics import headline
 from bench.metrics.history import DEADLINE_US, History
 from bench.metrics.quantiles import rank, summarise
 from bench.record import ERROR_NAMES, Op, Outcome
@@ -38,6 +41,17 @@ class Timed:
     latency_us: Floats
     service_us: Floats
     answered: NDArray[np.bool_]
+    of_probes: NDArray[np.bool_]
+
+    def take(self, which: NDArray[np.bool_]) -> Timed:
+        return Timed(**{name: getattr(self, name)[which] for name in self.__dataclass_fields__})
+
+    def summarise(self) -> dict[str, Json]:
+        at_least = DEADLINE_US if bool((~self.answered).any()) else None
+        return {
+            "latency_us": summarise(self.latency_us, at_least_us=at_least),
+            "service_us": summarise(self.service_us, at_least_us=at_least),
+        }
 
 
 def timed(history: History, op: Op) -> Timed:
@@ -49,7 +63,13 @@ def timed(history: History, op: Op) -> Timed:
     service = (operations["acknowledged"][rows] - operations["sent"][rows]) / 1e3
     service = np.where(outcome == Outcome.INFO, np.maximum(service, DEADLINE_US), service)
     latency = service + (operations["sent"][rows] - operations["intended"][rows]) / 1e3
-    return Timed(rows, latency, service, outcome != Outcome.INFO)
+    return Timed(rows, latency, service, outcome != Outcome.INFO, history.by_probes[rows])
+
+
+def timed_best(history: History, op: Op) -> Timed:
+    """Those that give the headline."""
+    took = timed(history, op)
+    return took.take(headline.choose(took.of_probes).rows)
 
 
 def summarise_all(history: History) -> Json:
@@ -62,9 +82,11 @@ def _summarise(history: History, op: Op) -> Json:
     operations = history.operations
     rows = history.measured_rows(op)
     outcome = np.bincount(operations["outcome"][rows], minlength=len(Outcome))
-    took = timed(history, op)
+    everybody = timed(history, op)
+    choice = headline.choose(everybody.of_probes)
+    took = everybody.take(choice.rows)
+    figures = took.summarise()
     retried = np.flatnonzero((operations["op"] == op) & history.measured & ~history.first)
-    at_least = DEADLINE_US if bool((~took.answered).any()) else None
     return {
         "count": int(outcome[[Outcome.OK, Outcome.FAIL, Outcome.INFO]].sum()),
         "ok": int(outcome[Outcome.OK]),
@@ -74,8 +96,15 @@ def _summarise(history: History, op: Op) -> Json:
         "already_read": int(outcome[Outcome.ALREADY_READ]),
         "retries": {"count": len(retried), "ok": int(np.count_nonzero(history.outcome(retried, Outcome.OK)))},
         "errors": _errors(history, rows),
-        "latency_us": summarise(took.latency_us, at_least_us=at_least),
-        "service_us": summarise(took.service_us, at_least_us=at_least),
+        "from": choice.source,
+        **figures,
+        "cross_check": headline.cross_check(
+            choice,
+            everybody.latency_us,
+            figures["latency_us"],
+            lambda rows: everybody.take(rows).summarise(),
+            "latency_us",
+        ),
         "dependency_us": _dependency(history, op, rows),
         "stages_us": _server_stages(history, took),
         "mean_ms": _mean_stages(history, took, np.arange(len(took.row))),

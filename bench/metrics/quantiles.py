@@ -38,6 +38,17 @@ def quantile(values: NDArray[Any], p: float) -> float:
     return float(np.partition(values, place)[place])
 
 
+def bounds(values: NDArray[Any], p: float) -> tuple[float, float]:
+    """95 % interval of the quantile at p of at least one sample, by order statistics: the ranks around n p
+    between which it lies (normal approximation of the binomial; H. A. David and H. N. Nagaraja, "Order
+    Statistics", 3rd ed., 7.1)."""
+    n = len(values)
+    spread = 1.96 * math.sqrt(n * p * (1 - p))
+    low, high = max(0, math.floor(n * p - spread) - 1), min(n - 1, math.ceil(n * p + spread) - 1)
+    ordered = np.partition(values, sorted({low, high}))
+    return float(ordered[low]), float(ordered[high])
+
+
 def summarise(values_us: NDArray[Any], *, at_least_us: float | None = None) -> Json:
     """Q of `summary.json`: {n, mean, p50, p90, p99, p999, max} in whole µs, and what to make of them.
 

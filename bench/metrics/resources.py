@@ -1,7 +1,8 @@
 """What each component used: CPU, memory, waiting for a CPU, and the stores' own counters.
 
-From `timeseries.parquet`.  A component may be sampled in parts (`generator/0`, `generator/1`): parts are
-added up, and each worker's own CPU is kept, since one busy worker is enough to distort what it measures.
+From `timeseries.parquet`.  A component may be sampled in parts (`generator/0`, `generator/probe_users`):
+parts are added up, and each worker's own CPU is kept, since one busy worker is enough to distort what it
+measures.
 """
 
 from __future__ import annotations
@@ -135,31 +136,39 @@ def _gauges(all_series: Series, parts: list[str]) -> dict[str, int]:
 
 
 def by_worker(history: History) -> list[float]:
-    """CPU, in cores, of each part of the generator over the measured window.  Sampled as one, all workers are
-    taken to be equally busy."""
-    window = history.window
-    mine = _of_generator(history, "cpu_s")
-    if window.seconds <= 0 or not mine:
+    """CPU, in cores, of each load worker over the measured window.  Sampled as one, all workers are taken to
+    be equally busy."""
+    if history.window.seconds <= 0:
         return []
-    start, end = window.measure / 1e9, window.measure_end / 1e9
-    used = [_between(*growth(*one), start, end) / window.seconds for one in mine]
+    used = {part: _mean(cpu_s, history.window) for part, cpu_s in _of_generator(history, "cpu_s")}
     workers = int(history.run.get("workers") or 1)
-    if len(used) == 1:
-        used = [used[0] / workers] * workers
-    return [round(cores, 4) for cores in used]
+    if "generator" in used:
+        return [round(used["generator"] / workers, 4)] * workers
+    return [cores for part, cores in used.items() if part.partition("/")[2].isdecimal()]
+
+
+def cores_of(history: History, part: str) -> float | None:
+    """CPU, in cores, of one sampled part over the measured window; None if it was not sampled."""
+    sampled = series(history).get((part, "cpu_s"))
+    return _mean(sampled, history.window) if sampled is not None and history.window.seconds > 0 else None
+
+
+def _mean(cpu_s: tuple[Floats, Floats], window: Window) -> float:
+    start, end = window.measure / 1e9, window.measure_end / 1e9
+    return round(_between(*growth(*cpu_s), start, end) / window.seconds, 4)
 
 
 def rss_before_connecting(history: History) -> int | None:
     """Bytes that the generator held in the last sample before the first connection; None without one."""
     asked = history.connections["intended"]
     first_s = int(asked[asked > 0].min(initial=np.iinfo(np.int64).max)) / 1e9
-    held = [value[t <= first_s][-1:] for t, value in _of_generator(history, "rss_bytes")]
+    held = [value[t <= first_s][-1:] for _, (t, value) in _of_generator(history, "rss_bytes")]
     return round(sum(float(value[0]) for value in held)) if held and all(map(len, held)) else None
 
 
-def _of_generator(history: History, metric: str) -> list[tuple[Floats, Floats]]:
+def _of_generator(history: History, metric: str) -> list[tuple[str, tuple[Floats, Floats]]]:
     return [
-        values
+        (component, values)
         for (component, name), values in sorted(series(history).items())
         if component.partition("/")[0] == "generator" and name == metric
     ]

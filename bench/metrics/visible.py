@@ -7,7 +7,7 @@ would be late by up to the poll's spacing, last-absent times early; Turnbull's e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -40,6 +40,8 @@ class Visible:
     """Probes whose value was seen, was gone again, and came back."""
     polls: int = 0
     """How often it was asked, all probes together."""
+    by_probes: bool = False
+    """The probe users' process took its times."""
 
     def intervals(self) -> Intervals:
         """In µs."""
@@ -125,8 +127,7 @@ def cache(history: History) -> Visible:
     with np.errstate(invalid="ignore"):
         left = np.maximum(0, cached.left - np.where(np.isinf(stored.right), np.inf, stored.right))
         right = np.maximum(left, cached.right - stored.left)
-    both = _Polled(left, right, cached.polled & stored.polled, cached.flapped, cached.polls)
-    return both.seen()
+    return replace(cached, left=left, right=right, polled=cached.polled & stored.polled).seen()
 
 
 def _asked(history: History, op: Op) -> _Polled:
@@ -167,9 +168,11 @@ class _Polled:
     polled: Bools
     flapped: int
     polls: int
+    by_probes: bool
 
     def seen(self) -> Visible:
-        return Visible(self.left[self.polled], self.right[self.polled], self.flapped, self.polls)
+        left, right = self.left[self.polled], self.right[self.polled]
+        return Visible(left, right, self.flapped, self.polls, self.by_probes)
 
 
 def _intervals(history: History, probes: Marks, probe: Ints, poll: Ints, shows: Bools) -> _Polled:
@@ -188,4 +191,5 @@ def _intervals(history: History, probes: Marks, probe: Ints, poll: Ints, shows: 
     left = np.maximum(0, last_absent - probes.acknowledged).astype(np.float64)
     right = np.where(settled_at == never, np.inf, (settled_at - probes.acknowledged).astype(np.float64))
     flapped = (first_present < never) & (first_present < last_absent)
-    return _Polled(left, right, polled, int(np.count_nonzero(flapped)), len(probe))
+    by_probes = history.probe_worker is not None
+    return _Polled(left, right, polled, int(np.count_nonzero(flapped)), len(probe), by_probes)

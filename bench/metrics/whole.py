@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.metrics.history import History
 from bench.metrics.ragged import distinct
 from bench.population import NOBODY
-from bench.record import ERROR_NAMES, Op, Outcome, Phase, PushKind
+from bench.record import ERROR_NAMES, Op, Outcome, Phase, PushKind, Rx
 from bench.results import Json, Table
 
 Ints = NDArray[np.int64]
@@ -29,7 +29,8 @@ NUMBER: Final = (1 << 40) - 1
 TOLD_MAX: Final = 5
 """Problems that are told in words; the number of all is told with them."""
 BACKWARDS_NS: Final = 1_000_000_000
-"""Receive times of one process may be out of order by what waited in its sockets, not by more."""
+"""Receive times of one process, those of the kernel on one connection, may be out of order by what waited in
+its sockets, not by more."""
 WORDS: Final = {
     "operations": {"op": len(Op), "outcome": len(Outcome), "phase": len(Phase), "error": len(ERROR_NAMES)},
     "pushes": {"kind": len(PushKind), "phase": len(Phase)},
@@ -103,8 +104,8 @@ def _clocks(history: History) -> Iterator[str]:
     sent, acknowledged = operations["sent"], operations["acknowledged"]
     early = (acknowledged > 0) & (acknowledged < sent)
     yield from _told(operations, early, "it was acknowledged before it was sent")
-    yield from _told(operations, _backwards(operations, "sent", 0), "its clock went backwards")
-    yield from _told(pushes, _backwards(pushes, "received", BACKWARDS_NS), "its clock went backwards")
+    yield from _told(operations, _backwards(operations, sent, 0), "its clock went backwards")
+    yield from _told(pushes, _received_backwards(history), "its clock went backwards")
     clock = history.manifest.get("clock") or {}
     if clock:
         for table, column in ((operations, "sent"), (operations, "acknowledged"), (pushes, "received")):
@@ -113,11 +114,28 @@ def _clocks(history: History) -> Iterator[str]:
             yield from _told(table, outside, f"{column} is outside of the run: a clock jumped")
 
 
-def _backwards(table: Table, column: str, tolerance: int) -> Bools:
-    """Rows whose time is before one that the same process wrote down earlier."""
+def _received_backwards(history: History) -> Bools:
+    """Pushes that came before one that was written down earlier.
+
+    The kernel stamps what waits for a process that is held, however long that takes: such rows are in order
+    on each connection, but not in the order in which the process read its connections."""
+    pushes = history.pushes
+    received, session = pushes["received"], pushes["session"]
+    own = np.flatnonzero(history.probe_sessions(session))
+    if not len(own):
+        return _backwards(pushes, received, BACKWARDS_NS)
+    back = _backwards(pushes, np.where(pushes["rx"] == Rx.CLEAN, 0, received), BACKWARDS_NS)
+    own = own[np.argsort(session[own], kind="stable")]
+    same, step = np.diff(session[own]) == 0, np.diff(received[own])
+    back[own[1:][same & (step < -BACKWARDS_NS)]] = True
+    return back
+
+
+def _backwards(table: Table, times: Ints, tolerance: int) -> Bools:
+    """Rows whose time is before one that the same process wrote down earlier; 0 is no time."""
     back = np.zeros(table.rows, np.bool_)
     for _, first, last in table.shards():
-        at = table[column][first:last]
+        at = times[first:last]
         back[first:last] = (at > 0) & (at < np.maximum.accumulate(at) - tolerance)
     return back
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from bench import compare
+from bench.metrics.headline import PROBES
 from bench.report import figures, tables, wording
 from bench.report.arms import CONTROL
 from bench.report.document import Document, Table
@@ -204,14 +205,15 @@ def _table(content: Json) -> Table:
 def _pair(content: Json, title: str, path: str) -> tuple[str, ...]:
     """p50 | p99: values of `figures`, marks of the middle block's Q."""
     name = path.replace("operations.", "").replace(".latency_us", "").replace(".quantiles", "")
-    floor, cells = content["resolution_floor_us"], []
+    floors = {level: _row(content, f"{name}.{level}").get("resolution_floor_us") for level in LEVELS}
+    cells = []
     for arm in content["arms"]:
         q: Any = arm["summary"]
         for step in path.split("."):
             q = (q or {}).get(step)
         values = {level: _row(content, f"{name}.{level}")["values"].get(arm["label"]) for level in LEVELS}
         shown: Mapping[str, Any] = {**(q or {}), **values}
-        cells.append(" | ".join(tables.quantile(shown, level, floor) for level in LEVELS))
+        cells.append(" | ".join(tables.quantile(shown, level, floors[level]) for level in LEVELS))
     return (title, *cells)
 
 
@@ -230,9 +232,28 @@ def _note(content: Json) -> str:
         elif row["not_separated"]:
             pairs = ", ".join(f"{a} and {b}" for a, b in row["not_separated"])
             said.append(f"{name} does not separate {pairs}")
+    said += _mixed(content)
     few = f"{tables.RARELY} fewer than 10 samples beyond; {MISSING} too few samples, or not known"
     marks = f"± below 5 × resolution; {few}"
     return "; ".join([*said, marks]) + "."
+
+
+def _mixed(content: Json) -> list[str]:
+    """Figures that are the probe users' in some arms and all users' in others."""
+    found = []
+    for title, path in QUANTILES.items():
+        of, name, _ = path.split(".")
+        source = {arm["label"]: _source(arm["summary"], of, name) for arm in content["arms"]}
+        probes = [label for label, users in source.items() if users == PROBES]
+        if probes and set(source.values()) - {PROBES, None}:
+            what = title.partition(" p50")[0]
+            found.append(f"{what} is of the probe users in {figures.joined(probes)}, else of all users")
+    return found
+
+
+def _source(summary: Json, of: str, name: str) -> str | None:
+    source: str | None = (summary[of].get(name) or {}).get("from")
+    return source
 
 
 def verdict_line(content: Json) -> str:

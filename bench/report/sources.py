@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bench.metrics import lags, queue_lag, t_visibility, visible
 from bench.metrics.history import History
-from bench.metrics.operations import timed
+from bench.metrics.operations import timed_best
 from bench.metrics.resources import series
 from bench.record import Op, Outcome
 from bench.report import cpu, flow, heatmap, soon, spectrum, stages, visibility
@@ -79,7 +79,7 @@ def _events(history: History) -> tuple[Event, ...]:
 
 
 def _curve(history: History, arm: Arm, op: Op) -> spectrum.Curve:
-    took = timed(history, op)
+    took = timed_best(history, op)
     unanswered = int(np.count_nonzero(~took.answered))
     return spectrum.curve(arm, op.name, took.latency_us, took.service_us[took.answered], unanswered)
 

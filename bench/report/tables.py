@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.compare import FLOORS
+from bench.metrics.headline import ENOUGH, GAP_SHARE, GAP_US, PROBES
 from bench.metrics.operations import STAGES
 from bench.report import figures
 from bench.report.document import Table
@@ -16,6 +17,8 @@ from bench.results import Json
 
 TOLERATED: Final = 0.01
 BESIDE: Final = {"generator": "generator (not under test)", "machine": "machine (everything)"}
+APART: Final = "!"
+"""Marks a cross-check that is not what the headline says."""
 RARELY: Final = "*"
 """Marks a percentile with fewer than ten samples beyond it."""
 
@@ -44,26 +47,51 @@ def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
 
 
 def how_fast(summary: Json) -> Table:
-    floor = summary["generator"]["resolution_floor_us"]
     rows = []
     for name, figure in summary["operations"].items():
-        latency, service = figure["latency_us"], figure["service_us"]
+        latency, service, floor = figure["latency_us"], figure["service_us"], figure["resolution_floor_us"]
         errors = ", ".join(f"{n:,} {code}" for code, n in figure["errors"].items())
         rows.append(
             (
                 name,
-                figures.count(figure["count"]),
+                samples(figure["from"], latency),
                 *(quantile(latency, level, floor) for level in ("p50", "p99", "p999", "max")),
                 quantile(service, "p99", floor),
+                cross_check(figure["cross_check"], "latency_us"),
                 errors or "0",
             )
         )
     return Table(
         "How fast (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "errors"),
+        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "others' p99", "errors"),
         tuple(rows),
         f"Response from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few; "
-        "≥ unanswered ones took at least that long.",
+        f"≥ some unanswered.{_whose(summary)}",
+    )
+
+
+def samples(source: str | None, q: Mapping[str, Any]) -> str:
+    """How many samples a headline has, and whose they are."""
+    return f"{figures.count(q['n'])}{' probes' if source == PROBES else ''}"
+
+
+def cross_check(other: Mapping[str, Any] | None, name: str) -> str:
+    """The p99 of those who did not give the headline."""
+    if other is None:
+        return MISSING
+    return f"{other['from']} {quantile(other[name], 'p99')}{APART if other['p99_apart'] else ''}"
+
+
+def _whose(summary: Json) -> str:
+    """Who the probe users are, if there are any."""
+    probes = summary["probe_users"]
+    if not probes:
+        return ""
+    return (
+        f" Of {figures.count(probes['users'])} probe users (a process of their own, kernel receive stamps, "
+        f"{figures.percent(probes['load_share'], 2)} of the load) where they have {ENOUGH:,} samples, else "
+        f"of all; others: the load users, or the probe users. {APART} more than {GAP_US // 1000} ms and "
+        f"{GAP_SHARE:.0%} apart."
     )
 
 
@@ -115,7 +143,7 @@ def _pushes(load: Json) -> str:
 
 
 def how_far_behind(summary: Json) -> Table:
-    lag, floor = summary["lag"], summary["generator"]["resolution_floor_us"]
+    lag = summary["lag"]
     rows: list[tuple[str, ...]] = []
     absent: dict[str, list[str]] = {}
     for name in LAGS:
@@ -125,19 +153,21 @@ def how_far_behind(summary: Json) -> Table:
         if not entry["available"]:
             absent.setdefault(figures.unavailable(entry["why_not"]), []).append(name)
             continue
+        q, floor = entry["quantiles"], entry["resolution_floor_us"]
         rows.append(
             (
                 LAGS[name].split(":")[0],
-                figures.count(entry["count"]),
+                samples(entry.get("from"), q),
                 *(_bounded(entry, level, floor) for level in ("p50", "p99", "p999", "max")),
-                figures.count(entry["undelivered"]),
+                cross_check(entry.get("cross_check"), "quantiles"),
+                f"{figures.count(entry['undelivered'])} of {figures.count(entry['eligible'])}",
                 figures.count(entry["censored"]),
             )
         )
     said = [f"{', '.join(names)} {why}" for why, names in absent.items()]
     return Table(
         "How far behind (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "undelivered", "censored"),
+        ("", "n", "p50", "p99", "p99.9", "max", "others' p99", "undelivered", "censored"),
         tuple(rows),
         "; ".join([*_events_behind(lag), *_soon_seen(summary), *said]),
     )
@@ -330,7 +360,7 @@ def work_line(summary: Json) -> str:
     hits = figures.percent(ratio) if ratio is not None else figures.unavailable(why_not)
     parts = [
         f"cache hits {hits}",
-        f"key reads per key write {_optional(work.get('key_reads_per_key_write'))}",
+        f"key reads per write {_optional(work.get('key_reads_per_key_write'))}",
         f"MySQL statements per operation {_optional(work.get('mysql_statements_per_operation'))}",
         f"commits {_optional(work.get('mysql_commits_per_operation'))}",
         f"Redis commands {_optional(work.get('redis_commands_per_operation'))}",

@@ -34,6 +34,7 @@ TRUTH_S: Final = 60.0
 STOP_S: Final = 5.0
 STOPPED_S: Final = 2.0
 """How long the generator is held by SIGSTOP."""
+LOAD_MODULES: Final = frozenset(("bench.load.worker", "bench.load.probe_users"))
 STOP_AFTER_S: Final = 2.0
 HONEST: Final[tuple[tuple[str, dict[str, str]], ...]] = (
     ("memory", {}),
@@ -225,7 +226,7 @@ class _Stopper:
 
 def _is_load(process: psutil.Process) -> bool:
     try:
-        return "bench.load.worker" in process.cmdline()
+        return not LOAD_MODULES.isdisjoint(process.cmdline())
     except psutil.Error:
         return False
 

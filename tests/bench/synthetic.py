@@ -32,6 +32,7 @@ from bench.record import (
     Outcome,
     Phase,
     PushKind,
+    Rx,
 )
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, QUEUE_AGES, TOOL, RunFolder
 from schemes import SCHEMES
@@ -41,6 +42,7 @@ S = 1_000_000_000
 US = 1_000
 START = 1_000 * S
 """When the run began, on its CLOCK_MONOTONIC."""
+PROBES = {op for op in Op if op.name.startswith("PROBE_")}
 PROBER, POLLER, DOOR = 0xFFFFFF, 0xFFFFFE, 0xFFFFFD
 """The sessions of probes: one writes, one looks, one asks the stores."""
 
@@ -111,6 +113,12 @@ class Knobs:
     """Cursors that the cache holds as they were before, and the API shows so (redis, queue)."""
     hole: int = 0
     """Rows missing in the middle of the first worker's record."""
+    probe_every: int = 0
+    """Every so many-th device is a probe user's, in a process of their own; 0: there are none."""
+    unstamped_us: float = 0
+    """How late load users' processes read what came."""
+    coalesced: float = 0
+    """Share of the probe users' replies that came together with others."""
     closed_devices: int = 0
     """Devices whose session the server closes half-way through."""
     cores: dict[str, float] = field(default_factory=lambda: {"generator": 0.3, "server": 0.5, "mysql": 0.4})
@@ -139,7 +147,7 @@ class World:
         self.pushes: list[dict[str, Any]] = []
         self.connections: list[dict[str, Any]] = []
         self.plan = count()
-        self.next_row = [0] * knobs.workers
+        self.next_row = [0] * (knobs.workers + 1)
         self.events: list[tuple[int, int, Callable[[], None]]] = []
         self.order = count()
         self.drawn: dict[str, int] = defaultdict(int)
@@ -191,8 +199,7 @@ class World:
         self.closes: dict[int, int] = {}
         middle = (self.measure + self.measure_end) // 2
         for device, user in enumerate(self.device_user):
-            worker = device % self.knobs.workers
-            session = worker << 24 | (device // self.knobs.workers + 1)
+            session = self.worker(device) << 24 | (device // self.knobs.workers + 1)
             self.session[device] = session
             asked = START + device * MS
             closed = middle if device < self.knobs.closed_devices else self.drain_end + 2 * S
@@ -214,6 +221,15 @@ class World:
                 }
             )
 
+    def is_probe(self, device: int) -> bool:
+        return device >= 0 and bool(self.knobs.probe_every) and device % self.knobs.probe_every == 0
+
+    def worker(self, device: int) -> int:
+        return self.knobs.workers if self.is_probe(device) else max(device, 0) % self.knobs.workers
+
+    def is_timed_by_probes(self, op: Op, device: int) -> bool:
+        return self.is_probe(device) or (bool(self.knobs.probe_every) and op in PROBES)
+
     def draw(self, name: str, spread: Spread) -> int:
         """Nanoseconds; each name has a sequence of its own."""
         self.drawn[name] += 1
@@ -224,19 +240,28 @@ class World:
     def operation(
         self, op: Op, device: int, intended: int, takes: Spread, *, plan: int | None = None, **values: Any
     ) -> dict[str, Any]:
-        """Writes one row; a device of -1 is a probe or final connection of worker 0."""
-        worker = max(device, 0) % self.knobs.workers
+        """Writes one row; a device of -1 is a final connection, of worker 0, or a probe pair's, of the
+        probe users' process or else worker 0."""
+        by_probes = self.is_timed_by_probes(op, device)
+        worker = self.knobs.workers if by_probes else self.worker(device)
         op_id = worker << 40 | self.next_row[worker]
         self.next_row[worker] += 1
         sent = intended + self.draw("send lag", self.knobs.send_lag_us)
         took = self.draw(op.name, takes)
         server = took * 7 // 10 // US
+        stamps: dict[str, Any] = {"acknowledged": sent + took + int(self.knobs.unstamped_us) * US}
+        if by_probes:
+            clean = self.rng.random() >= self.knobs.coalesced
+            stamps = {
+                "acknowledged": sent + took,
+                "rx": Rx.CLEAN if clean else Rx.COALESCED,
+                "rx_late_us": 300 + self.next_row[worker] % 100,
+            }
         row = {
             "op_id": op_id,
             "plan": next(self.plan) if plan is None else plan,
             "intended": intended,
             "sent": sent,
-            "acknowledged": sent + took,
             "argument": NONE,
             "value": NONE,
             "version": NONE,
@@ -253,6 +278,7 @@ class World:
             "op": op,
             "outcome": Outcome.OK,
             "phase": self.phase(intended),
+            **stamps,
         } | values
         self.operations.append(row)
         return row
@@ -277,6 +303,7 @@ class World:
                 "change_id": NONE,
                 "unread": NONE,
                 "session": self.session[device],
+                "rx": Rx.CLEAN if self.is_probe(device) else Rx.NONE,
                 "user": self.device_user[device],
                 "device": device,
                 "kind": kind,
@@ -311,7 +338,7 @@ class World:
     def _number(self) -> None:
         """Numbers each worker's rows in the order in which they were sent, as a recorder does."""
         self.operations.sort(key=lambda row: row["sent"] or row["intended"])
-        numbers = [count() for _ in range(self.knobs.workers)]
+        numbers = [count() for _ in range(self.knobs.workers + 1)]
         new = {
             row["op_id"]: row["op_id"] >> 40 << 40 | next(numbers[row["op_id"] >> 40])
             for row in self.operations
@@ -638,7 +665,7 @@ def rows(dtype: np.dtype[Any], dicts: Iterable[dict[str, Any]]) -> np.ndarray[An
 
 
 def _write_tables(folder: RunFolder, world: World) -> None:
-    for worker in range(world.knobs.workers):
+    for worker in range(world.knobs.workers + bool(world.knobs.probe_every)):
         operations = [row for row in world.operations if row["op_id"] >> 40 == worker]
         if worker == 0 and world.knobs.hole:
             middle = len(operations) // 2
@@ -789,6 +816,11 @@ def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
             "ack": {"send": ack, "read": ack},
             "receipt_members": 200,
             "workers": knobs.workers,
+            "probe_users": {
+                "users": sum(map(world.is_probe, range(len(world.device_user)))),
+                "worker": knobs.workers,
+                "planned_share": 0.1,
+            },
         },
         "load": {
             "send_per_s": knobs.send_per_s,

@@ -68,6 +68,21 @@ def check(verdict: str, *, promised: bool = True, violations: int = 0) -> Json:
     }
 
 
+def probes(**figures: Any) -> Json:
+    stamps = {"none": 0, "clean": 900, "coalesced": 5}
+    return {
+        "users": 20,
+        "load_share": 0.0987,
+        "operations": 905,
+        "cpu_cores": 0.01,
+        "stamps": stamps,
+    } | figures
+
+
+def other(*, apart: bool | None) -> Json:
+    return {"from": "load", "p99_gap_us": -2_000, "p99_apart": apart, "maybe_chance": False}
+
+
 FIRES = [
     ("finished", "ended", {"how": "failed", "phase": "measure", "message": "it broke"}, "invalid"),
     ("finished", "ended", {"how": "interrupted", "phase": "measure", "message": ""}, "inconclusive"),
@@ -86,6 +101,10 @@ FIRES = [
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 1_500, 2_000], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.2, 0.9], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.7, 0.2], "warn"),
+    ("probe_users", "probe_users", probes(cpu_cores=0.21), "warn"),
+    ("probe_users", "probe_users", probes(stamps={"none": 3, "clean": 0, "coalesced": 0}), "warn"),
+    ("probe_users_agree", "operations/READ/cross_check", other(apart=True), "warn"),
+    ("probe_users_agree", "lag/receipt/cross_check", other(apart=True), "warn"),
     ("cpu_steal", "resources/machine", {"counters": {"steal_s": 1.5}}, "warn"),
     ("internal_errors", "operations/READ/errors", {"INTERNAL": 1}, "invalid"),
     ("drained", "drained", False, "warn"),
@@ -110,6 +129,11 @@ SILENT = [
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [None, 9_000, 90_000]),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.69]),
     ("generator_cpu", "generator/cpu_cores_by_worker", []),
+    ("probe_users", "probe_users", probes(cpu_cores=0.20)),
+    ("probe_users", "probe_users", probes(cpu_cores=None, load_share=None)),
+    ("probe_users", "probe_users", probes(operations=0, stamps={"none": 0, "clean": 0, "coalesced": 0})),
+    ("probe_users_agree", "operations/READ/cross_check", other(apart=False)),
+    ("probe_users_agree", "operations/READ/cross_check", other(apart=None)),
     ("cpu_steal", "resources/machine", {"counters": {"steal_s": 0.5}}),
     ("internal_errors", "operations/READ/errors", {"NOT_MEMBER": 5}),
     ("drained", "drained", None),
@@ -151,6 +175,21 @@ def test_what_could_not_be_asked_is_said_to_be_unknown(summary: Json) -> None:
 
 def test_every_guard_is_made_to_fire() -> None:
     assert len({name for name, *_ in FIRES}) == len(GUARDS)
+
+
+def test_a_gap_is_told_with_both_figures_and_whether_chance_could_do_it(summary: Json) -> None:
+    spoil(
+        summary, "operations/READ/latency_us", {**summary["operations"]["READ"]["latency_us"], "p99": 12_340}
+    )
+    spoil(summary, "operations/READ/cross_check", other(apart=True) | {"maybe_chance": True})
+    told = said(summary, "probe_users_agree").message
+    assert "READ 12.34 ms (all), 14.34 ms (load, may be chance)" in told
+
+
+def test_how_many_probe_users_there_were_is_always_said(summary: Json) -> None:
+    assert "no probe users" in said(summary, "probe_users").message
+    told = said(spoil(summary, "probe_users", probes()), "probe_users").message
+    assert told == "20 probe users in a process of their own, 9.9% of the load: it used 1% of a core"
 
 
 def test_a_death_names_victim_and_second(summary: Json) -> None:

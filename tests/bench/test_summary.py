@@ -188,3 +188,14 @@ def test_an_empty_manifest_of_ours_still_gives_a_summary(tmp_path: Path) -> None
     figures = summary.summarize(folder)
     assert figures["operations"]["SEND"]["count"] > 0
     assert figures["duration_s"] * S > 0
+
+
+def test_a_run_that_recorded_nothing_has_a_summary(tmp_path: Path) -> None:
+    """It broke before anybody was connected: that is what its summary must say."""
+    folder, _ = build(tmp_path)
+    for shard in folder.path.glob("*-[0-9].parquet"):
+        shard.unlink()
+    folder.update_manifest(ended={"how": "internal_error", "phase": "connect", "message": "a bug"})
+    verdict = summary.summarize(folder)["verdict"]
+    assert verdict["status"] == "INVALID"
+    assert any("a bug" in reason["message"] for reason in verdict["reasons"])

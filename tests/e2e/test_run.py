@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.record import NONE, Op, Outcome, Phase
+from bench.record import NONE, Op, Outcome, Phase, Rx
 from bench.results import RunFolder
 from bench.runner import Load
 from tests.e2e.small import USERS, carry_out, left_behind, options
@@ -87,7 +87,7 @@ def test_every_component_was_sampled(finished: tuple[str, RunFolder, dict[str, A
         {"generator", "server", "machine"} | stores[scheme] | ({"consumer"} if scheme == "queue" else set())
     )
     series = folder.timeseries()
-    assert set(series["component"].tolist()) >= expected
+    assert {name.partition("/")[0] for name in series["component"].tolist()} >= expected
     for component in expected - {"machine"}:
         assert summary["resources"][component]["cpu_cores_mean"] > 0
 
@@ -101,6 +101,21 @@ def test_reads_and_pushes_really_happened(finished: tuple[str, RunFolder, dict[s
     assert folder.table("pushes").rows > 100
     assert summary["lag"]["receipt"]["count"] > 10
     assert summary["lag"]["receipt"]["undelivered"] == 0
+
+
+def test_a_tenth_of_the_users_are_timed_by_the_kernel(
+    finished: tuple[str, RunFolder, dict[str, Any]],
+) -> None:
+    _, folder, summary = finished
+    probes, operations = summary["probe_users"], folder.table("operations")
+    assert probes["users"] == folder.manifest()["run"]["probe_users"]["users"] == USERS // 10
+    assert 0 < probes["load_share"] < 0.2
+    assert probes["cpu_cores"] > 0
+    assert probes["stamps"]["clean"] > 0.5 * probes["operations"]
+    own = operations["op_id"] >> 40 == 1
+    assert set(operations["rx"][~own].tolist()) == {Rx.NONE}
+    for name in ("SEND", "READ"):
+        assert summary["operations"][name]["from"] == "all", "a run this small has few samples of theirs"
 
 
 def test_the_services_are_named_truthfully(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:

@@ -67,7 +67,7 @@ def test_an_unknown_run_names_the_nearest(folder: RunFolder) -> None:
 
 
 def test_a_run_without_findings_says_what_was_judged(tmp_path: Path) -> None:
-    clean, _ = build(tmp_path, measure_s=3, people=16, visible_us=0)
+    clean, _ = build(tmp_path, measure_s=3, people=16, visible_us=0, probes=4)
     summary.write(clean)
     result = explain(str(clean.path))
     assert result.exit_code == 0

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
 from bench.plan import Plan, PlanOptions, make
 from bench.population import PopulationOptions, build
-from bench.record import NONE, Op, Outcome, Phase, PushKind
+from bench.record import NONE, TABLES, Op, Outcome, Phase, PushKind, Rx
 from schemes.protocol import CONTROL_PATH, SUBPROTOCOL, ControlRequest, decode_control_reply, encode
 from tests.bench.load.servers import ROOT, SECRET, MemoryServer, memory_server
 
@@ -59,14 +59,16 @@ def seed(url: str, plan: Plan) -> None:
         ask(ControlRequest("SEED", done=True))
 
 
-def prepare(server: MemoryServer, memory: Path, folder: Path, workers: int) -> tuple[Fleet, Plan]:
+def prepare(
+    server: MemoryServer, memory: Path, folder: Path, workers: int, probe_devices: tuple[int, ...] = ()
+) -> tuple[Fleet, Plan]:
     plan = make(build(PEOPLE), OPTIONS)
     plan.save(folder / "plan.npz")
     seed(server.url, plan)
     config = LoadConfig(
         host=server.url, scenario="scenarios/steady_chat.py", memory=str(memory),
         plan_file=str(folder / "plan.npz"), population=PEOPLE, plan=OPTIONS, nonce=secrets.token_hex(4),
-        secret=SECRET, workers=workers,
+        secret=SECRET, workers=workers, probe_devices=probe_devices,
     )  # fmt: skip
     return Fleet(config, folder / "logs", lambda _line: None), plan
 
@@ -114,6 +116,56 @@ def test_a_whole_run_with_two_workers(server: MemoryServer, memory: Path, tmp_pa
     _check_the_rest(paths, plan)
 
 
+def test_probe_users_do_their_part_of_the_same_plan(
+    server: MemoryServer, memory: Path, tmp_path: Path
+) -> None:
+    probes = (0, 7, 8, 30, 59, 60)
+    fleet, plan = prepare(server, memory, tmp_path, workers=2, probe_devices=probes)
+    try:
+        assert connected(fleet).connected == USERS
+        assert {name: len(pids) for name, pids in fleet.pids().items()} == {
+            "master": 1, "worker": 2, "probe_users": 1,
+        }  # fmt: skip
+        fleet.freeze_gc()
+        t0_ns = time.monotonic_ns() + 100_000_000
+        fleet.begin(t0_ns)
+        while not (live := fleet.poll(0.2)).finished:
+            assert time.monotonic_ns() < t0_ns + 15_000_000_000
+        assert fleet.final_read() == (build(PEOPLE).connected + 4, 0)
+        pids = [pid for of_kind in fleet.pids().values() for pid in of_kind]
+    finally:
+        paths = fleet.stop()
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not [what for what in live.counters if "bug" in what], live.counters
+    assert live.achieved == live.offered == plan.count, "both kinds of users are counted"
+    _check_operations(table(paths, "operations"), plan, t0_ns)
+    _check_the_rest(paths, plan)
+    _check_probe_users(paths, probes)
+
+
+def _check_probe_users(paths: list[Path], probes: tuple[int, ...]) -> None:
+    shards = [
+        {name: table([path for path in paths if path.name.endswith(f"-{n}.rows")], name) for name in TABLES}
+        for n in range(3)
+    ]
+    load = [device for device in range(USERS) if device not in probes]
+    for shard, devices in zip(shards, (load[::2], load[1::2], probes), strict=True):
+        own = shard["operations"]["device"]
+        assert set(own[own != 0xFFFFFFFF].tolist()) == set(devices)
+    *of_load, of_probes = shards
+    for shard in of_load:
+        assert not np.isin(shard["operations"]["op"], [Op.PROBE_READ, Op.PROBE_STATE]).any()
+        assert not shard["operations"]["rx"].any()
+        assert not shard["pushes"]["rx"].any()
+    operations = of_probes["operations"]
+    assert (operations["op"] == Op.PROBE_STATE).any(), "the probe pairs are timed here"
+    timed = operations[(operations["outcome"] == Outcome.OK) & (operations["op"] >= Op.SEND)]
+    assert (timed["rx"] == Rx.CLEAN).mean() > 0.5
+    assert not operations["rx"][operations["sent"] == 0].any()
+    assert (timed["acknowledged"] > timed["sent"]).all()
+    assert (of_probes["pushes"]["rx"] == Rx.CLEAN).any()
+
+
 def _check_operations(operations: np.ndarray, plan: Plan, t0_ns: int) -> None:
     """Each planned operation has one row, at its time; what was read is what the plan said."""
     planned = operations[operations["plan"] != NONE]
@@ -131,7 +183,8 @@ def _check_operations(operations: np.ndarray, plan: Plan, t0_ns: int) -> None:
     assert (reads["flags"][read] & 1).mean() == 1.0, "every READ found something new at the server too"
     measured = (planned["intended"] >= t0_ns + 1_000_000_000) & (planned["op"] != Op.PROBE_READ)
     assert set(planned["phase"][measured]) == {Phase.MEASURE}
-    assert set(operations["outcome"].tolist()) == {Outcome.OK, Outcome.ALREADY_READ}
+    cut_off = (operations["op"] == Op.DELIVERED) & (operations["intended"] > t0_ns + 4_000_000_000)
+    assert set(operations["outcome"][~cut_off].tolist()) == {Outcome.OK, Outcome.ALREADY_READ}
 
 
 def _check_workers(paths: list[Path]) -> None:
@@ -161,11 +214,11 @@ def _check_the_rest(paths: list[Path], plan: Plan) -> None:
     assert len(set(final["user"].tolist())) == people + 4
 
 
-@pytest.mark.parametrize("victim", ["worker", "master"])
+@pytest.mark.parametrize(("victim", "number"), [("worker", 0), ("probe_users", 1), ("master", -1)])
 def test_a_killed_process_is_named_and_its_rows_stay(
-    server: MemoryServer, memory: Path, tmp_path: Path, victim: str
+    server: MemoryServer, memory: Path, tmp_path: Path, victim: str, number: int
 ) -> None:
-    fleet, _ = prepare(server, memory, tmp_path, workers=1)
+    fleet, _ = prepare(server, memory, tmp_path, workers=1, probe_devices=(1, 2))
     try:
         connected(fleet)
         fleet.begin(time.monotonic_ns())
@@ -174,7 +227,7 @@ def test_a_killed_process_is_named_and_its_rows_stay(
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(WorkerLost, match=f"{pid}.*SIGKILL") as lost:
             watch(fleet)
-        assert (lost.value.worker, lost.value.pid) == (0 if victim == "worker" else -1, pid)
+        assert (lost.value.worker, lost.value.pid) == (number, pid)
     finally:
         paths = fleet.stop()
     assert len(table(paths, "operations")) > USERS * 5
@@ -212,7 +265,7 @@ class Talker(ChatUser):
 
 
 def test_tasks_in_blocking_style(server: MemoryServer, memory: Path, tmp_path: Path) -> None:
-    fleet, _ = prepare(server, memory, tmp_path, workers=1)
+    fleet, _ = prepare(server, memory, tmp_path, workers=1, probe_devices=(3, 4, 5))
     scenario = tmp_path / "talkers.py"
     scenario.write_text(TASKS)
     fleet = Fleet(replace(fleet.config, scenario=str(scenario)), tmp_path, print)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.load import recorder as recorder_module
-from bench.load.recorder import SEGMENT_ROWS, Recorder, RecordFull, read_rows
+from bench.load.recorder import SEGMENT_ROWS, Recorder, RecordFull, StampedRecorder, read_rows
 from bench.load.replies import Stages
-from bench.record import NONE, TABLES, Op, Outcome, Phase, PushKind
+from bench.record import NONE, TABLES, Op, Outcome, Phase, PushKind, Rx
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def test_every_column_of_an_operation_lands_where_the_record_says(recorder: Reco
     done = read_rows(recorder.paths["operations"])[0]
     assert pending["outcome"] == Outcome.PENDING
     assert pending["acknowledged"] == 0
-    assert {name: int(done[name]) for name in done.dtype.names if name != "_pad"} == {
+    assert {name: int(done[name]) for name in done.dtype.names if not name.startswith("_")} == {
         "op_id": 3 << 40, "plan": 18, "intended": 11, "sent": 12, "acknowledged": 20, "argument": 17,
         "value": 21, "version": 22, "change_id": 23, "session": 13, "user": 14, "device": 15,
         "conversation": 16, "unread": 24, "dependency_us": 19, "server_us": 26, "wait_us": 27, "store_us": 28,
         "cache_us": 29, "queue_us": 30, "items": 25, "op": Op.READ, "attempt": 1, "outcome": Outcome.OK,
-        "error": 0, "phase": Phase.MEASURE, "flags": 1,
+        "error": 0, "phase": Phase.MEASURE, "flags": 1, "rx": Rx.NONE, "rx_late_us": 0,
     }  # fmt: skip
 
 
@@ -70,12 +70,29 @@ def test_the_other_tables(recorder: Recorder) -> None:
     assert only("pushes") == {
         "received": 1, "at_ms": 2, "value": 3, "version": 4, "change_id": 5, "session": 6, "user": 7,
         "device": 8, "conversation": 9, "actor": 10, "unread": 11, "kind": PushKind.READ,
-        "phase": Phase.DRAIN,
+        "phase": Phase.DRAIN, "rx": Rx.NONE,
     }  # fmt: skip
     assert only("connections") == {
         "intended": 1, "opened": 5, "welcomed": 0, "subscribed": 6, "closed": 7, "session": 2, "user": 3,
         "device": 4, "close_code": 4408, "role": 1, "phase": Phase.MEASURE,
     }  # fmt: skip
+
+
+def test_stamps_land_beside_what_was_stamped_and_nowhere_else(tmp_path: Path) -> None:
+    recorder = StampedRecorder(tmp_path, 3)
+    for _ in range(3):
+        recorder.operation(Op.READ, 1, 2, 3, 4, 5, Phase.MEASURE)
+    for row, (rx, late_ns) in ((0, (Rx.CLEAN, 1_234_567)), (2, (Rx.COALESCED, 1 << 40))):
+        recorder.received(rx, late_ns)
+        recorder.answered(row, 20, 21, 22, 23, 24, 25, 1, Stages(26, 27, 28, 29, 30))
+        recorder.push(PushKind.READ, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, Phase.DRAIN)
+    operations, pushes = (read_rows(recorder.paths[table]) for table in ("operations", "pushes"))
+    assert operations["rx"].tolist() == [Rx.CLEAN, Rx.NONE, Rx.COALESCED]
+    assert operations["rx_late_us"].tolist() == [1234, 0, 65535]
+    assert operations["flags"].tolist() == [1, 0, 1]
+    assert operations["queue_us"].tolist() == [30, 0, 30]
+    assert pushes["rx"].tolist() == [Rx.CLEAN, Rx.COALESCED]
+    assert pushes["phase"].tolist() == 2 * [Phase.DRAIN]
 
 
 def test_it_grows_over_segments_and_old_rows_can_still_end(recorder: Recorder) -> None:

@@ -68,6 +68,20 @@ def test_parts_are_added_up_and_each_worker_is_known(tmp_path: Path) -> None:
     assert resources.by_worker(history) == pytest.approx([0.2, 0.6])
 
 
+def test_the_probe_users_process_is_a_part_but_no_worker(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path)
+    used = {"0": 0.2, "1": 0.6, "master": 0.05, "probe_users": 0.1}
+    folder.write_timeseries(
+        (START + second * S, f"generator/{part}", "cpu_s", second * cores)
+        for second in range(40)
+        for part, cores in used.items()
+    )
+    history = History(folder)
+    assert resources.summarise_resources(history)["generator"]["cpu_cores_mean"] == pytest.approx(0.95)
+    assert resources.by_worker(history) == pytest.approx([0.2, 0.6])
+    assert resources.cores_of(history, "generator/probe_users") == pytest.approx(0.1)
+
+
 def test_work_per_operation(tmp_path: Path) -> None:
     folder, world = build(tmp_path, scheme="redis", measure_s=20)
     history = History(folder)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench import summary
 from bench.metrics.history import History
 from bench.metrics.whole import look, why_not
-from bench.record import TABLES, Outcome
+from bench.record import TABLES, Outcome, Rx
 from bench.results import Json, RunFolder
 from tests.bench.synthetic import S, build
 
@@ -156,6 +156,27 @@ def test_items_of_nothing_and_missing_items_are_told(tmp_path: Path) -> None:
     told = " ".join(record_of(folder)["problems"])
     assert "items-0.parquet row 4: the operation that it belongs to was not recorded" in told
     assert "it has not as many items as it says" in told
+
+
+@pytest.mark.parametrize(("sessions", "told"), [(2, False), (1, True)])
+def test_kernel_stamps_are_in_order_on_each_connection(tmp_path: Path, sessions: int, told: bool) -> None:
+    """A probe users' process that is held finds seconds of stamps in its sockets, read one by one."""
+    folder, _ = build(tmp_path, probe_every=4)
+    rows = read(folder, "pushes", 2)
+    rows = rows[np.isin(rows["session"], np.unique(rows["session"])[:sessions])]
+    order = np.argsort(rows["session"] if sessions > 1 else -rows["received"], kind="stable")
+    folder.write_rows("pushes", 2, rows[order])
+    assert (rows["received"][order][:-1] - rows["received"][order][1:]).max() > 2 * S
+    assert any("pushes-2.parquet" in problem for problem in record_of(folder)["problems"]) is told
+
+
+@pytest.mark.parametrize("rx", [Rx.NONE, Rx.COALESCED])
+def test_times_of_the_process_itself_are_in_order(tmp_path: Path, rx: Rx) -> None:
+    folder, _ = build(tmp_path, probe_every=4)
+    rows = read(folder, "pushes", 2)
+    rows["rx"] = rx
+    folder.write_rows("pushes", 2, rows[np.argsort(rows["session"], kind="stable")])
+    assert "pushes-2.parquet" in str(record_of(folder)["problems"])
 
 
 def test_a_damaged_record_is_invalid_and_no_check_passes(tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def test_arms_below_the_floor_are_called_not_separated(compared: Compared) -> No
     assert "STATE p99 does not separate control and redis/flags" in document.tables[0].note
 
 
+def test_figures_of_different_users_are_named(compared: Compared) -> None:
+    """The queue's run had probe users enough, the others had none."""
+    note = comparison_document(compared.content).tables[0].note
+    assert "SEND is of the probe users in queue/flags, else of all users" in note
+    assert "STATE is of" not in note
+    content = copy.deepcopy(compared.content)
+    for arm in content["arms"]:
+        arm["summary"]["operations"]["SEND"]["from"] = "probes"
+    assert "SEND is of" not in comparison_document(content).tables[0].note
+
+
 def test_every_figure_is_listed_with_its_range(compared: Compared) -> None:
     table = detail_tables(compared.content)[0]
     assert len(table.rows) == len(compared.content["figures"])

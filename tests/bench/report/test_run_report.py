@@ -148,7 +148,7 @@ def test_a_lag_that_the_polls_cannot_tell_from_none_is_an_upper_bound(redis: Mad
     rows = {row[0]: row for row in tables.how_far_behind(redis.summary).rows}
     assert rows["L5 durable"][2].startswith("≤0.")
     assert not rows["L6 cache"][2].startswith("≤")
-    assert rows["L6 cache"][-2:] == ("0", "0")
+    assert rows["L6 cache"][-2:] == (f"0 of {redis.summary['lag']['cache']['eligible']}", "0")
 
 
 def test_events_behind_and_how_soon_a_read_shows_it_are_told(queue: Made) -> None:
@@ -169,7 +169,7 @@ def test_badges_are_told_by_cause(redis: Made) -> None:
     summary = copy.deepcopy(redis.summary)
     summary["badge"] = {"available": False, "why_not": "nobody was told"}
     assert tables.how_badges_are(summary) == ()
-    assert tables.how_wrong(summary).note == "badges: not available: nobody was told"
+    assert tables.how_wrong(summary).note.startswith("badges: not available: nobody was told")
 
 
 def test_every_objection_is_there_with_its_advice(redis: Made) -> None:

@@ -25,7 +25,7 @@ def lag(us: list[float], observed: list[bool] | None = None, outlived: list[bool
     seen = np.array(observed if observed is not None else [True] * n)
     stayed = np.array(outlived if outlived is not None else [True] * n)
     time = (np.array(us) * 1_000).astype(np.int64)
-    return Lag(time, time, seen, stayed, np.arange(n))
+    return Lag(time, time, seen, stayed, np.arange(n), np.zeros(n, np.bool_))
 
 
 def test_undelivered_marks_hold_the_curve_up() -> None:
