@@ -12,7 +12,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
 
     schema_version  of this layout
     tool, tool_version, run_id, command, started_at (ISO 8601, UTC)
-    ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
+    ended           {how: running|finished|interrupted|failed|violation|not_started|internal_error, phase,
+                    message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
                     ack: {send, read}, receipt_members, ...; url, server, caps of one that ran already
     rows            {"operations-0": rows that the run wrote into that file, ...}
