@@ -38,8 +38,11 @@ HORIZON_NS: Final = 20_000_000_000
 NEVER: Final = 1 << 62
 _READ, _DELIVERED = int(PushKind.READ), int(PushKind.DELIVERED)
 
-Rises = tuple[int, ...]
-"""The running maximum of a cursor: (value, since, the value before, since, ...), the last first."""
+FULL: Final = 32
+"""Numbers in a cursor's rises from which on the older half is looked at, to be forgotten."""
+
+Rises = list[int] | tuple[int, int]
+"""The running maximum of a cursor: value, since when, the next higher value, since when, ..."""
 
 
 class Heard:
@@ -81,7 +84,7 @@ class LiveChecks:
         self._horizon_ns = horizon_ns
         self._start = NEVER
         self._heard: dict[int, Heard] = {}
-        self._settled: dict[int, Rises] = {}
+        self._settled: dict[int, tuple[int, int]] = {}
         """One for each value: most cursors are where they were when the load began."""
         self._written, self._read, self._pushed, self._paged = (
             self.counts[name] for name in (READ_YOUR_WRITES, MONOTONIC_READS, PUSH_ORDER, SYNC_PAGES)
@@ -126,10 +129,10 @@ class LiveChecks:
     def _judge(
         self, count: LiveCount, rises: Rises, user: int, conversation: int, value: int, sent: int, at: int
     ) -> None:
-        place = 1
+        place = len(rises) - 1
         while rises[place] >= sent:
-            place += 2
-            if place > len(rises):
+            place -= 2
+            if place < 0:
                 return  # nothing was complete
         count.eligible += 1
         if rises[place - 1] > value:
@@ -139,45 +142,56 @@ class LiveChecks:
         if at < self._start:
             at = 0  # before every read that is judged
         rises = known.get(conversation)
-        if rises is None or (at == rises[1] == 0 and value > rises[0]):
+        if rises is None or (at == rises[-1] == 0 and value > rises[0]):
             known[conversation] = (value, at) if at else self._settled.setdefault(value, (value, 0))
-        elif at < rises[1]:
+        elif at < rises[-1]:
             known[conversation] = _in_order(rises, value, at)
-        elif value > rises[0]:
-            known[conversation] = _risen(rises, value, at, at - self._horizon_ns)
+        elif value > rises[-2]:
+            if isinstance(rises, tuple):
+                known[conversation] = [*rises, value, at]
+            else:
+                rises += (value, at)
+                if len(rises) >= FULL:
+                    _forget(rises, at - self._horizon_ns)
 
     # --- pushes -----------------------------------------------------------------------------------------
 
     def message(self, session: int, user: int, conversation: int, sender: int, seq: int, at: int) -> None:
         """A MESSAGE came."""
-        if seq > 0 and conversation <= self._conversations and sender <= self._people:
-            heard = self.heard(session)
-            stream = conversation << 2
-            rises = seq > heard.last_number.get(stream, -1)
-            if rises:
-                heard.last_number[stream] = seq
+        if seq <= 0 or conversation > self._conversations or sender > self._people:
+            return
+        heard = self._heard.get(session) or self.heard(session)
+        stream = conversation << 2
+        rises = seq > heard.last_number.get(stream, -1)
+        if rises:
+            heard.last_number[stream] = seq
+        if rises and heard.subscribed:
+            self._pushed.eligible += 1
+        else:
             self._push(heard, rises, user, conversation, at)
 
     def update(
         self, session: int, user: int, kind: int, conversation: int, actor: int, value: int, version: int,
         change_id: int, at: int,
     ) -> None:  # fmt: skip
-        """An UPDATE of somebody's cursor came."""
-        if kind not in (_READ, _DELIVERED) or value <= 0:
+        """An UPDATE came: of a read or delivery cursor, or of something else."""
+        if kind > _DELIVERED or value <= 0 or conversation > self._conversations or actor > self._people:
             return
-        if conversation > self._conversations or actor > self._people:
-            return
-        heard = self.heard(session)
-        stream, number = (conversation << 32 | actor) << 2 | kind, version if version >= 0 else value
+        heard = self._heard.get(session) or self.heard(session)
+        stream = conversation << 34 | actor << 2 | kind
+        number = version if version >= 0 else value
         rises = number > heard.last_number.get(stream, -1)
         if rises:
             heard.last_number[stream] = number
-        if kind == _READ and change_id >= 0:
+        if change_id >= 0 and kind == _READ:
             if change_id > heard.last_change:
                 heard.last_change = change_id
             else:
                 rises = False
-        self._push(heard, rises, user, conversation, at)
+        if rises and heard.subscribed:
+            self._pushed.eligible += 1
+        else:
+            self._push(heard, rises, user, conversation, at)
 
     def _push(self, heard: Heard, rises: bool, user: int, conversation: int, at: int) -> None:
         if not heard.subscribed:
@@ -210,19 +224,17 @@ class LiveChecks:
             self.on_first()
 
 
-def _risen(rises: Rises, value: int, at: int, forget: int) -> Rises:
-    """One more, without what no read can be held against any more: all before the last at `forget`."""
-    kept = 2
-    while kept < len(rises) and rises[kept - 1] >= forget:
-        kept += 2
-    return (value, at, *rises[:kept])
+def _forget(rises: list[int], before: int) -> None:
+    """The older half, if no read can be held against it any more."""
+    middle = len(rises) // 4 * 2
+    if rises[middle + 1] < before:
+        del rises[:middle]
 
 
 def _in_order(rises: Rises, value: int, at: int) -> Rises:
     """The same with one that was complete before the last: times may come from two clock readers."""
-    done = sorted([*zip(rises[1::2], rises[::2], strict=True), (at, value)])
     risen: list[int] = []
-    for since, reached in done:
-        if not risen or reached > risen[0]:
-            risen[:0] = reached, since
-    return tuple(risen)
+    for since, reached in sorted([*zip(rises[1::2], rises[::2], strict=True), (at, value)]):
+        if not risen or reached > risen[-2]:
+            risen += (reached, since)
+    return risen
