@@ -25,6 +25,9 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     final           {asked: connections of the final read that were tried, answered, held_against: store|api}
     not_available   {request of the control door: why it could not be asked}
     fail_if         [expression]
+    fail_fast       whether the run was to end at the first violation
+    live            {live check: {eligible, violations, first: {user, conversation, at_ns}}}; {} where a load
+                    process did not come to say its last counts
     generator       {gc_pauses, ceiling_per_s}
     plan_sha256, machine, settings, ...: for the reader
 """

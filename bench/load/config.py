@@ -102,6 +102,7 @@ class Report:
     counters: dict[str, int] = field(default_factory=dict)
     """lost: ..., gaps, reordered, bug: ..."""
     checks: dict[str, LiveCount] = field(default_factory=dict)
+    """By name of the live check."""
 
 
 @dataclass(frozen=True)
