@@ -81,13 +81,11 @@ class Record:
         operations, pushes = history.operations, history.pushes
         self._ok: Bools = operations["outcome"] == Outcome.OK
         self._of_device: Bools = operations["device"] != NOBODY
-        sent = operations["sent"]
-        self._zero = int(min(sent[sent > 0].min(initial=2**62), pushes["received"].min(initial=2**62))) - 1
         self._item, self._owner = items_of(history, np.flatnonzero(self._ok & (operations["items"] > 0)))
         self._read_pushes = np.flatnonzero(pushes["kind"] == PushKind.READ)
 
     def _at(self, moment: Ints) -> Ints:
-        return np.maximum(0, moment - self._zero)
+        return np.maximum(0, moment - self._history.zero)
 
     def _rows(self, *ops: Op) -> Ints:
         """Answered operations."""

@@ -46,8 +46,8 @@ class Counted:
 
 
 def collect(history: History) -> Counted:
-    """Times count from the start of the run."""
-    zero = history.window.start - 1
+    """Times count from `history.zero`."""
+    zero = history.zero
     sends, sends_row = _sends(history, zero)
     seen = observed.collect(history)
     writes = np.flatnonzero(seen.operations.write)

@@ -67,7 +67,7 @@ class Fills:
         ]
         if not len(missed):
             return None
-        zero = self._history.window.start - 1
+        zero = self._history.zero
         committed_by = int(operations.responded[missed].min()) + zero
         deleted_from = int(operations.invoked[missed].max()) + zero
         answered = int(operations.responded[read])

@@ -38,13 +38,13 @@ class Observed:
 
 
 def collect(history: History) -> Observed:
-    """Times count from the start of the run."""
+    """Times count from `history.zero`; where cursors started was before."""
     parts = [_seeds(history), _reads_written(history), _sends(history), _acks_read(history), _shown(history)]
     cursor, write, value, invoked, responded, row = (
         np.concatenate([part[i] for part in parts]) for i in range(6)
     )
     known = distinct(np.concatenate([cursor, _unanswered_sends(history)]))
-    zero = history.window.start - 1
+    zero = history.zero
     operations = Operations(
         key=np.searchsorted(known, cursor),
         write=write.astype(np.bool_),
