@@ -20,7 +20,8 @@ from bench.checks import all_checks
 from bench.metrics import whole
 from bench.selftest.held import Record
 from bench.selftest.mutations import OPERATORS
-from bench.selftest.oracle import ORACLES, Rows, Wrong
+from bench.selftest.oracle import ORACLES
+from bench.selftest.rows import Rows, Wrong
 
 TRIES: Final = 20
 """Mutants made at most for each that is wanted: the others change nothing that the check asks."""
@@ -93,7 +94,7 @@ def accused(record: Record) -> dict[str, Wrong]:
 
 def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) -> Iterator[Mutant]:
     """Mutants that aim at one check, operator after operator, until `wanted` of them are wrong."""
-    operators, bad = OPERATORS[check], 0
+    operators, bad, unchanged = OPERATORS[check], 0, Rows(clean)
     for number in range(TRIES * wanted):
         operator = operators[number % len(operators)]
         record = clean.copy()
@@ -101,7 +102,7 @@ def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) ->
         if what is None:
             continue
         found = accused(record)
-        rows = Rows(record)
+        rows = Rows(record, unchanged)
         wrong = {name: ORACLES[name](rows) for name in found}
         mutant = Mutant(check, operator.__name__, what, wrong, found)
         yield mutant
