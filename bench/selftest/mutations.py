@@ -1,6 +1,6 @@
 """Small changes to a clean record, each of which leaves a record that could have been written: every value is
-one that the protocol allows, every operation ends after it began, rows are in the order of their clocks, and no
-number is missing.
+one that the protocol allows, every operation ends after it began, rows are in the order of their clocks, and
+no number is missing.
 
 An operator changes a record in place and says what it did; None where it found nothing to change.
 `OPERATORS` has those that aim at each check; a new check is one entry there and one in oracle.py.  Here are
@@ -12,14 +12,28 @@ from typing import Final
 
 import numpy as np
 
-from bench.record import Op, Outcome, Phase
+from bench.record import Op, Outcome
 from bench.selftest import mutations_changes as changes
 from bench.selftest import mutations_pushes as pushes
 from bench.selftest import mutations_unread as unread
 from bench.selftest.choose import (
-    READS, SENDS, STATES, Ints, Operator, Rng, answered, behind, op_name, operation_of, other_number, pick, put,
-    shift, shown, store_row,
-)  # fmt: skip
+    READS,
+    SENDS,
+    STATES,
+    Ints,
+    Operator,
+    Rng,
+    answered,
+    behind,
+    op_name,
+    operation_of,
+    other_number,
+    pick,
+    put,
+    shift,
+    shown,
+    store_row,
+)
 from bench.selftest.held import Record
 
 # --- what is shown of a cursor ----------------------------------------------------------------------------

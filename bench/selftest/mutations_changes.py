@@ -10,9 +10,21 @@ from numpy.typing import NDArray
 from bench.population import NOBODY
 from bench.record import Op, PushKind
 from bench.selftest.choose import (
-    READS, STATES, Ints, Operator, Rng, answered, last_seq, op_name, operation_of, other_number, pick, push_name,
-    put, shift,
-)  # fmt: skip
+    READS,
+    STATES,
+    Ints,
+    Operator,
+    Rng,
+    answered,
+    last_seq,
+    op_name,
+    operation_of,
+    other_number,
+    pick,
+    push_name,
+    put,
+    shift,
+)
 from bench.selftest.held import Record
 
 Bools = NDArray[np.bool_]

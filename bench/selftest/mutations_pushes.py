@@ -227,7 +227,8 @@ def _reconnect(record: Record, rng: Rng, **signed_in: Any) -> int | None:
         row = pick(np.flatnonzero((connections["role"] == 0) & (connections["subscribed"] > 0)), rng)
         if row is None:
             return None
-        old, moment = int(connections["session"][row]), int(rng.integers(window["measure"], window["drain_end"]))
+        old = int(connections["session"][row])
+        moment = int(rng.integers(window["measure"], window["measure_end"]))
         if not _quiet(record, old, moment, moment + 5 * SIGN_IN_NS):
             continue
         worker = connections["session"] >> 24 == old >> 24

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Final
 
 from bench.record import Op
 from bench.selftest.choose import READS, Ints, Rng, answered, op_name, operation_of, own_items, pick, put
 from bench.selftest.held import Record
 
-FURTHEST = 3
+FURTHEST: Final = 3
 
 
 def _count(record: Record, rng: Rng, table: str, row: int | None) -> tuple[int, int] | None:
@@ -76,7 +76,8 @@ def _of_state(record: Record, rng: Rng) -> Ints:
     """Items of one STATE about the asker's own cursors."""
     items, own = record.tables["items"], own_items(record, final=False)
     first = int(rng.choice(own))
-    return own[items["op_id"][own] == items["op_id"][first]]
+    mine: Ints = own[items["op_id"][own] == items["op_id"][first]]
+    return mine
 
 
 def count_elsewhere(record: Record, rng: Rng) -> str | None:
@@ -93,7 +94,7 @@ def count_elsewhere(record: Record, rng: Rng) -> str | None:
 
 def leave_out(record: Record, rng: Rng) -> str | None:
     """A STATE does not list a conversation."""
-    item = pick(np.asarray(_of_state(record, rng)), rng)
+    item = pick(_of_state(record, rng), rng)
     if item is None:
         return None
     name = op_name(record, operation_of(record, item))

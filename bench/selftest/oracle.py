@@ -69,13 +69,14 @@ def _event(row: Json, write: bool, value: int) -> Event:
 
 
 def linearizable(rows: Rows) -> Wrong:
-    return {cursor for cursor, events in events_of(rows).items() if not has_order(events)}
+    return {cursor for cursor, events in events_of(rows).items() if not has_order(tuple(events))}
 
 
-def has_order(events: list[Event]) -> bool:
+@lru_cache(maxsize=1024)
+def has_order(mixed: tuple[Event, ...]) -> bool:
     """Whether the events can have happened one after the other, each between its begin and its end.  Depth
     first; unanswered writes may be left out (Wing and Gong, 1993)."""
-    events = sorted(events, key=lambda event: event.begin)
+    events = sorted(mixed, key=lambda event: event.begin)
     everything = (1 << len(events)) - 1
     optional = sum(1 << i for i, event in enumerate(events) if event.end == math.inf)
     seen: set[tuple[int, int]] = set()
@@ -104,7 +105,8 @@ def session_guarantee(write: bool, of: str) -> Callable[[Rows], Wrong]:
     """`write`: read your writes, else monotonic reads; `of`: session, device or user."""
 
     def wrong(rows: Rows) -> Wrong:
-        return {cursor for cursor, events in events_of(rows).items() if any(map(broken, _sessions(events, of)))}
+        every = events_of(rows).items()
+        return {cursor for cursor, events in every if any(map(broken, _sessions(events, of)))}
 
     def broken(events: list[Event]) -> bool:
         reads = [event for event in events if not event.write]

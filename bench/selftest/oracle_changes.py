@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +44,10 @@ class Page:
     def covers(self, change_id: int) -> bool:
         return bool(self.row["argument"] < change_id <= self.row["value"])
 
+    @cached_property
+    def held(self) -> set[int]:
+        return {item["change_id"] for item in self.changes if self.covers(item["change_id"])}
+
     @property
     def reset(self) -> bool:
         return bool(self.row["flags"] & RESET)
@@ -52,10 +57,24 @@ class Page:
         return not self.row["flags"] & MORE and not self.reset
 
 
+@dataclass(frozen=True)
+class Owed:
+    """An acknowledged change, and whom it is owed."""
+
+    user: int
+    cursor: Cursor
+    version: int
+    sent: int
+    acknowledged: int
+
+
+@lru_cache(maxsize=1)
 def pages(rows: Rows) -> list[Page]:
+    """In the order in which they were asked for."""
     found, began = [], {}
+    fresh = _fresh(rows)
     for row in sorted(_syncs(rows), key=lambda row: row["sent"]):
-        if row["device"] not in began or _starts_from_state(rows, row):
+        if row["device"] not in began or row["op_id"] in fresh:
             began[row["device"]] = row["sent"]
         found.append(Page(row, rows.items_of[row["op_id"]], began[row["device"]]))
     return found
@@ -65,11 +84,13 @@ def _syncs(rows: Rows) -> Iterator[Json]:
     return (row for row in rows.answered(Op.SYNC) if row["device"] != NOBODY)
 
 
-def _starts_from_state(rows: Rows, sync: Json) -> bool:
-    """It is the first of its session and goes on from where a STATE of that session was."""
-    same = [row for row in rows.answered(Op.SYNC, Op.STATE) if row["session"] == sync["session"]]
-    first = all(row["sent"] >= sync["sent"] for row in same if row["op"] == Op.SYNC)
-    return first and any(row["value"] == sync["argument"] for row in same if row["op"] == Op.STATE)
+def _fresh(rows: Rows) -> set[int]:
+    """The first SYNC of each session, where it goes on from where a STATE of that session was."""
+    shown = {(row["session"], row["value"]) for row in rows.answered(Op.STATE)}
+    first: dict[int, Json] = {}
+    for row in sorted(_syncs(rows), key=lambda row: row["sent"]):
+        first.setdefault(row["session"], row)
+    return {row["op_id"] for row in first.values() if (row["session"], row["argument"]) in shown}
 
 
 def heard(rows: Rows) -> list[Heard]:
@@ -101,54 +122,69 @@ def sync_pages(rows: Rows) -> Wrong:
     return wrong
 
 
+class _Known:
+    """What anybody was told of: by change id and by version when each device first heard of it, and what is
+    in each person's change log."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._by_id: dict[Any, int] = {}
+        self._by_version: dict[Any, int] = {}
+        self._exists: dict[int, dict[int, Heard]] = defaultdict(dict)
+        for one in heard(rows):
+            _earliest(self._by_id, (one.device, one.change_id), one.received)
+            _earliest(self._by_version, (one.device, one.cursor, one.version), one.received)
+            if one.change_id >= 0:
+                self._exists[one.user].setdefault(one.change_id, one)
+
+    def not_held(self, page: Page) -> list[Heard]:
+        """Of its range, what others show to exist and it does not hold."""
+        log = self._exists[page.row["user"]]
+        return [log[number] for number in log if page.covers(number) and number not in page.held]
+
+    def left_out(self, page: Page) -> list[Heard]:
+        """The same, but for what its device had heard of by then."""
+        by = page.row["acknowledged"], page.row["device"]
+        return [
+            one for one in self.not_held(page) if self._by_id.get((by[1], one.change_id), math.inf) > by[0]
+        ]
+
+    def short(self, page: Page) -> bool:
+        """Of ids that nobody ever saw."""
+        seen = len(page.held) + len(self.not_held(page))
+        return bool(page.row["value"] - page.row["argument"] > seen)
+
+    def heard_by(self, page: Page, change: Owed) -> bool:
+        name = page.row["device"], change.cursor, change.version
+        return bool(self._by_version.get(name, math.inf) <= page.row["acknowledged"])
+
+
 def sync_complete(rows: Rows) -> Wrong:
-    every, told = pages(rows), heard(rows)
-    by_id: dict[tuple[int, int], int] = {}
-    by_version: dict[tuple[int, Cursor, int], int] = {}
-    exists: dict[int, dict[int, Heard]] = defaultdict(dict)
-    for one in told:
-        _earliest(by_id, (one.device, one.change_id), one.received)
-        _earliest(by_version, (one.device, one.cursor, one.version), one.received)
-        if one.change_id >= 0:
-            exists[one.user].setdefault(one.change_id, one)
-    wrong: Wrong = set()
-    proven: set[tuple[int, Cursor, int]] = set()
-    short: list[Page] = []
-    for page in every:
-        if page.reset:
-            continue
-        row = page.row
-        held = {item["change_id"] for item in page.changes if page.covers(item["change_id"])}
-        missing = [n for n in exists[row["user"]] if page.covers(n) and n not in held]
-        for number in missing:
-            if by_id.get((row["device"], number), math.inf) > row["acknowledged"]:
-                change = exists[row["user"]][number]
-                wrong.add(change.cursor)
-                proven.add((row["device"], change.cursor, change.version))
-        if row["value"] - row["argument"] > len(held) + len(missing):
-            short.append(page)
-    missed: set[int] = set()
+    every, known = [page for page in pages(rows) if not page.reset], _Known(rows)
+    holes = [(page.row["device"], one) for page in every for one in known.left_out(page)]
+    proven = {(device, one.cursor, one.version) for device, one in holes}
+    missed = [
+        (page.row["device"], change)
+        for page, change in _asked_after(rows)
+        if not known.heard_by(page, change)
+        and (page.row["device"], change.cursor, change.version) not in proven
+    ]
+    behind = {device for device, _ in missed}
+    short = [page for page in every if known.short(page) and page.row["device"] not in behind]
+    wrong: Wrong = {one.cursor for _, one in holes} | {change.cursor for _, change in missed}
+    return wrong | {(None, page.row["user"]) for page in short}
+
+
+def _asked_after(rows: Rows) -> Iterator[tuple[Page, Owed]]:
+    """Each change that is owed to a device, and the last page of what it asked for next."""
+    last_pages: dict[int, list[Page]] = defaultdict(list)
+    for page in pages(rows):
+        if page.last:
+            last_pages[page.row["device"]].append(page)
     for change in _owed(rows):
         for device in rows.devices_of[change.user]:
-            asked = [p for p in every if p.row["device"] == device and p.last]
-            asked = [p for p in asked if p.row["sent"] > change.acknowledged]
-            if not asked or asked[0].began >= change.sent:
-                continue
-            name = device, change.cursor, change.version
-            in_time = by_version.get(name, math.inf) <= asked[0].row["acknowledged"]
-            if not in_time and name not in proven:
-                wrong.add(change.cursor)
-                missed.add(device)
-    return wrong | {(None, page.row["user"]) for page in short if page.row["device"] not in missed}
-
-
-@dataclass(frozen=True)
-class Owed:
-    user: int
-    cursor: Cursor
-    version: int
-    sent: int
-    acknowledged: int
+            asked = [page for page in last_pages[device] if page.row["sent"] > change.acknowledged]
+            if asked and asked[0].began < change.sent:
+                yield asked[0], change
 
 
 def _owed(rows: Rows) -> Iterator[Owed]:
@@ -157,8 +193,7 @@ def _owed(rows: Rows) -> Iterator[Owed]:
         for conversation, _, version in rows.applied(row):
             people = rows.members_of[conversation] if rows.direct(conversation) else [row["user"]]
             for user in people if version >= 0 else ():
-                cursor = conversation, row["user"]
-                yield Owed(user, cursor, version, row["sent"], row["acknowledged"])
+                yield Owed(user, (conversation, row["user"]), version, row["sent"], row["acknowledged"])
 
 
 def _earliest(known: dict[Any, int], name: Any, at: int) -> None:
@@ -241,9 +276,7 @@ def device_state(rows: Rows) -> Wrong:
     wrong: Wrong = set()
     for device, (user, began) in _stayed(rows).items():
         looked = {row["conversation"] for row in rows.answered(Op.HISTORY) if row["device"] == device}
-        silent = {
-            row["conversation"] for row in rows.unanswered(Op.READ, Op.SEND) if row["device"] == device
-        }
+        silent = {row["conversation"] for row in rows.unanswered(Op.READ, Op.SEND) if row["device"] == device}
         for held in rows.store:
             cursor = held["conversation"], held["user"]
             start, store, own = rows.started[cursor], held["read_seq"], held["user"] == user
@@ -300,7 +333,7 @@ def _stayed(rows: Rows) -> dict[int, tuple[int, float]]:
     """By device, its person and when it last took its state from a STATE: devices that caught up before the
     end on a connection that outlived it, and never had to start again."""
     end = rows.drain_end
-    caught_up, reset = set(), set()
+    caught_up, reset, fresh = set(), set(), _fresh(rows)
     began: dict[int, float] = {}
     states = [row for row in rows.answered(Op.STATE) if row["device"] != NOBODY]
     for row in sorted(states, key=lambda row: row["sent"]):
@@ -310,7 +343,7 @@ def _stayed(rows: Rows) -> dict[int, tuple[int, float]]:
             caught_up.add(row["session"])
         if row["flags"] & RESET:
             reset.add(row["device"])
-        if _starts_from_state(rows, row):
+        if row["op_id"] in fresh:
             began[row["device"]] = max(began.get(row["device"], math.inf), row["sent"])
     return {
         row["device"]: (row["user"], began.get(row["device"], math.inf))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from bench.record import Op, Outcome, PushKind
@@ -48,6 +49,7 @@ def thing(kind: int, conversation: int, actor: int) -> Thing:
     return (kind, conversation) if kind == PushKind.MESSAGE else (kind, conversation, actor)
 
 
+@lru_cache(maxsize=1)
 def sessions(rows: Rows) -> dict[int, Session]:
     owner = {row["device"]: row["user"] for row in rows.devices}
     kept = [row for row in rows.connections if row["role"] == 0 and row["subscribed"] > 0]
@@ -194,9 +196,8 @@ def _receivers(rows: Rows, conversation: int, reader: int, up_to: int) -> set[in
     if len(members) > limit or any(row["user"] == reader for row in mine):
         return set()
     below = [rows.started[conversation, reader]]
-    for row in rows.happened(Op.SEND):
-        if (row["conversation"], row["user"]) == (conversation, reader) and row["value"] > 0:
-            below.append(row["value"])
+    sends = [row for row in rows.happened(Op.SEND) if row["conversation"] == conversation]
+    below += [row["value"] for row in sends if row["user"] == reader and row["value"] > 0]
     for row in rows.happened(Op.READ):
         if row["user"] == reader:
             below += [value for where, value in _may_have_read(rows, row) if where == conversation]
@@ -212,12 +213,13 @@ def _may_have_read(rows: Rows, row: Json) -> list[tuple[int, int]]:
     return [(conversation, up_to) for conversation, up_to, _ in rows.applied(row)]
 
 
+@lru_cache(maxsize=64)
 def _senders(rows: Rows, conversation: int) -> dict[int, int]:
     """Who sent which message, as far as anybody knows."""
     members = rows.members_of[conversation]
     seeded = range(1, rows.conversations[conversation]["history"] + 1)
     sender = {seq: members[(seq - 1) % len(members)] for seq in seeded}
-    sends = [row for row in rows.operations if row["op"] == Op.SEND and row["conversation"] == conversation]
+    sends = [row for row in rows.happened(Op.SEND) if row["conversation"] == conversation]
     if any(row["outcome"] == Outcome.INFO for row in sends):
         for push in rows.pushes:
             if push["kind"] == PushKind.MESSAGE and push["conversation"] == conversation:
@@ -231,6 +233,22 @@ def _senders(rows: Rows, conversation: int) -> dict[int, int]:
 
 def _skipped_messages(rows: Rows, every: dict[int, Session]) -> Wrong:
     """A lower and a higher message came, this one did not, and somebody shows that there is one."""
+    known = _messages(rows, every)
+    wrong: Wrong = set()
+    for session in every.values():
+        sent, silent = _asked(rows, session)
+        messages = [about for about in session.streams if about[:1] == (PushKind.MESSAGE,)]
+        for about in messages:
+            conversation, stream = about[1], session.streams[about]
+            for value in _between(session, stream, set(known[conversation])):
+                excused = conversation in silent and not known[conversation][value]
+                if (conversation, value) not in sent and not excused:
+                    wrong.add((conversation, session.user))
+    return wrong
+
+
+def _messages(rows: Rows, every: dict[int, Session]) -> dict[int, dict[int, bool]]:
+    """By conversation the seqs that there are, and whether the SEND of each was acknowledged."""
     known: dict[int, dict[int, bool]] = defaultdict(dict)
     for row in rows.answered(Op.SEND):
         if row["value"] > 0 and not row["flags"] & DUPLICATE:
@@ -239,18 +257,7 @@ def _skipped_messages(rows: Rows, every: dict[int, Session]) -> Wrong:
         for _, push in session.pushes:
             if push["kind"] == PushKind.MESSAGE:
                 known[push["conversation"]].setdefault(push["value"], False)
-    wrong: Wrong = set()
-    for session in every.values():
-        sent, silent = _asked(rows, session)
-        for about, stream in session.streams.items():
-            if about == LOG or about[0] != PushKind.MESSAGE:
-                continue
-            conversation = about[1]
-            for value in _between(session, stream, set(known[conversation])):
-                excused = conversation in silent and not known[conversation][value]
-                if (conversation, value) not in sent and not excused:
-                    wrong.add((conversation, session.user))
-    return wrong
+    return known
 
 
 def _between(session: Session, stream: list[Came], known: set[int]) -> set[int]:

@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bench.record import Op, Outcome, Phase
 from bench.results import Json
@@ -46,8 +47,10 @@ class Write:
     end: float
 
 
-def outside(rows: Rows) -> Iterator[Number]:
+@lru_cache(maxsize=1)
+def outside(rows: Rows) -> list[Number]:
     """Numbers that cannot have been true at any moment between question and answer."""
+    wrong = []
     sends: dict[int, list[Json]] = defaultdict(list)
     writes: dict[Cursor, list[Write]] = defaultdict(list)
     silent: dict[Cursor, float] = {}
@@ -77,7 +80,8 @@ def outside(rows: Rows) -> Iterator[Number]:
         low = 0 if silent.get(number.cursor, math.inf) <= end else max(0, sent - possibly_read)
         high = max(0, possibly_sent - read)
         if low <= high and not low <= number.unread <= high:
-            yield number
+            wrong.append(number)
+    return wrong
 
 
 def unread(rows: Rows) -> Wrong:

@@ -1,4 +1,4 @@
-"""Records `recorded/` anew: a clean run of `redis`, so that a cache is in it, small and with every kind of row.
+"""Records `recorded/` anew: a clean run of `redis`, small, with a cache, and with every kind of row.
 
 `python -m bench.selftest.record` (`make record-clean`), whenever bench/record.py gets a column.  Writes
 nothing where the run was not clean, or where a check had too little to judge."""
@@ -33,8 +33,8 @@ OPTIONS: Final = RunOptions(
 ELIGIBLE: Final = 30
 """What each check must have had to judge, at least."""
 KEPT: Final = (
-    "schema_version", "tool", "tool_version", "run_id", "command", "started_at", "ended", "plan_sha256", "run",
-    "load", "window", "clock", "deaths", "drained", "final", "fail_if",
+    "schema_version", "tool", "tool_version", "run_id", "command", "started_at", "ended", "plan_sha256",
+    "run", "load", "window", "clock", "deaths", "drained", "final", "fail_if",
 )  # fmt: skip
 """Of the manifest: what figures depend on, but the number of rows, which mutants change."""
 

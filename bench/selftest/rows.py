@@ -41,8 +41,7 @@ COLUMNS: Final = {
 
 
 class Rows:
-    """The record as rows.  `operations_of`: by kind, those that were answered; `items_of`: by op_id, in their
-    order."""
+    """The record as rows."""
 
     def __init__(self, record: Record, clean: Rows | None = None) -> None:
         """`clean`: another record's rows; tables that are the same are taken from it."""
@@ -62,17 +61,25 @@ class Rows:
             found[item["op_id"]].append(item)
         return found
 
-    def happened(self, *ops: Op) -> Iterator[Json]:
-        """Operations that were answered, or that nobody knows of."""
+    @cached_property
+    def _by_op(self) -> dict[int, list[Json]]:
+        found: dict[int, list[Json]] = defaultdict(list)
         for row in self.operations:
-            if row["op"] in ops and row["outcome"] in (Outcome.OK, Outcome.INFO):
-                yield row
+            found[row["op"]].append(row)
+        return found
+
+    def _ended(self, ops: Sequence[Op], *outcomes: Outcome) -> Iterator[Json]:
+        return (row for op in ops for row in self._by_op[op] if row["outcome"] in outcomes)
+
+    def happened(self, *ops: Op) -> Iterator[Json]:
+        """Operations that were answered, or that nobody knows of; those of one kind in their order."""
+        return self._ended(ops, Outcome.OK, Outcome.INFO)
 
     def answered(self, *ops: Op) -> Iterator[Json]:
-        return (row for row in self.operations if row["op"] in ops and row["outcome"] == Outcome.OK)
+        return self._ended(ops, Outcome.OK)
 
     def unanswered(self, *ops: Op) -> Iterator[Json]:
-        return (row for row in self.operations if row["op"] in ops and row["outcome"] == Outcome.INFO)
+        return self._ended(ops, Outcome.INFO)
 
     def marked(self, row: Json) -> Iterator[tuple[int, int]]:
         """(conversation, up to) of a READ or DELIVERED."""

@@ -18,7 +18,8 @@ from bench.record import Outcome
 from bench.selftest import mutations, scores
 from bench.selftest.held import WORKER, Record
 from bench.selftest.mutations import OPERATORS, Operator
-from bench.selftest.oracle import ORACLES, Event, Rows, has_order
+from bench.selftest.oracle import ORACLES, Event, has_order
+from bench.selftest.rows import Rows
 from tests.bench.checks.test_register import Row, histories, linearizable
 
 
@@ -150,4 +151,4 @@ def test_the_search_for_an_order_is_that_of_the_register_tests(rows: list[Row]) 
             Event(write, value, begin, math.inf if end == NEVER else end)
             for _, write, value, begin, end in mine
         ]
-        assert has_order(events) == linearizable(mine)
+        assert has_order(tuple(events)) == linearizable(mine)
