@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations record-clean clean
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -16,6 +16,7 @@ help:
 	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
 	@echo "make speed    how fast the harness itself is; wants a quiet machine"
 	@echo "make proof-mutations   thousands of mutants of a clean record against the checks; docs/evidence/mutations.md"
+	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
 
 setup:
@@ -47,6 +48,9 @@ proof-mutations: setup-python
 	@mkdir -p docs/evidence
 	@$(BIN)/python -m bench.selftest.scores > docs/evidence/mutations.md.new
 	@mv docs/evidence/mutations.md.new docs/evidence/mutations.md
+
+record-clean: setup
+	@$(FILES); $(BIN)/python -m bench.selftest.record
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.device_state import Due, Known
+from bench.checks.observed import STATES
 from bench.checks.packing import among
 from bench.checks.syncs import NOWHERE, Owed, Pages, Told
 from bench.metrics.history import APPLIED, History, items_of
@@ -194,7 +195,7 @@ class Record:
     def versions(self) -> Versions:
         operations, items, pushes = self._history.operations, self._history.items, self._history.pushes
         reads = self._rows(Op.READ, Op.PROBE_READ)
-        index, _ = self._items(Op.STATE, Op.PROBE_STATE, Op.SYNC)
+        index, _ = self._items(*STATES, Op.SYNC)
         more, _ = self._items(Op.READ, Op.PROBE_READ)
         index = np.concatenate([index, more[items["index"][more] > 0]])
         push = self._read_pushes

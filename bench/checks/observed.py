@@ -20,6 +20,8 @@ from bench.record import Op, Outcome
 
 Ints = NDArray[np.int64]
 SEED: Final = -1
+STATES: Final = (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)
+"""All by which somebody is shown cursors."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,7 @@ def _part(history: History, rows: Ints, *, write: bool) -> Part:
 
 def _shown(history: History) -> Part:
     operations, items = history.operations, history.items
-    states = np.isin(operations["op"], (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)) & (
-        operations["outcome"] == Outcome.OK
-    )
+    states = np.isin(operations["op"], STATES) & (operations["outcome"] == Outcome.OK)
     index, row = items_of(history, np.flatnonzero(states))
     own = items["actor"][index] == operations["user"][row]
     index, row = index[own], row[own]

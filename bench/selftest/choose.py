@@ -16,7 +16,7 @@ Rng = np.random.Generator
 Operator = Callable[[Record, Rng], str | None]
 """Changes a record in place and says what it did; None where it found nothing to change."""
 
-STATES: Final = (Op.STATE, Op.PROBE_STATE)
+STATES: Final = (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)
 READS: Final = (Op.READ, Op.PROBE_READ)
 SENDS: Final = (Op.SEND, Op.PROBE_SEND)
 LONGEST_SHIFT_NS: Final = 5_000_000_000

@@ -84,6 +84,25 @@ def swap_shown(record: Record, rng: Rng) -> str | None:
     return f"items {first} and {second} swapped"
 
 
+def show_own_message_too_soon(record: Record, rng: Rng) -> str | None:
+    """The last STATE before a person's own SEND, all read, shows that message already."""
+    operations, items = record.tables["operations"], record.tables["items"]
+    send = pick(answered(record, *SENDS), rng)
+    if send is None:
+        return None
+    conversation, user, seq = (int(operations[name][send]) for name in ("conversation", "user", "value"))
+    asked = operations["acknowledged"] < operations["sent"][send]
+    asked &= np.isin(operations["op"], STATES) & (operations["user"] == user)
+    at_head = np.isin(items["op_id"], operations["op_id"][asked]) & (items["conversation"] == conversation)
+    at_head &= (items["actor"] == user) & (items["value"] == seq - 1) & (items["last_seq"] == seq - 1)
+    rows = np.flatnonzero(at_head)
+    if not len(rows):
+        return None
+    item = int(rows[-1])
+    put(record, "items", item, value=seq, last_seq=seq)
+    return f"{op_name(record, operation_of(record, item))} shows message {seq} before {op_name(record, send)}"
+
+
 def acknowledge_other(record: Record, rng: Rng) -> str | None:
     """The acknowledgement of a READ says another cursor than it was."""
     operations = record.tables["operations"]
@@ -358,7 +377,7 @@ OPERATORS: Final[dict[str, tuple[Operator, ...]]] = {
         cache_other_read, cache_other_delivered, cache_forgets, unanswered_and_cached, show_less_at_end,
         show_more_at_end, hold_other_read, hold_other_delivered,
     ),
-    "linearizable": CURSOR,
+    "linearizable": (*CURSOR, show_own_message_too_soon),
     "read_your_writes_session": CURSOR,
     "monotonic_reads_session": CURSOR,
     "read_your_writes_device": CURSOR,

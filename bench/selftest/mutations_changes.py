@@ -24,6 +24,7 @@ from bench.selftest.choose import (
     push_name,
     put,
     shift,
+    store_row,
 )
 from bench.selftest.held import Record
 
@@ -40,6 +41,13 @@ def _item_name(record: Record, item: int) -> str:
     items = record.tables["items"]
     owner = op_name(record, operation_of(record, item))
     return f"{owner}, item {items['index'][item]} (change {items['change_id'][item]})"
+
+
+def _highest(record: Record, item: int) -> int:
+    """The last message that an item can know of."""
+    items = record.tables["items"]
+    shown = int(items["last_seq"][item])
+    return shown if shown >= 0 else last_seq(record, int(items["conversation"][item]))
 
 
 # --- pages of SYNC ----------------------------------------------------------------------------------------
@@ -158,7 +166,7 @@ def _item_other(record: Record, rng: Rng, column: str) -> str | None:
     if item is None or items[column][item] < 0:
         return None
     value, name = int(items[column][item]), _item_name(record, item)
-    most = last_seq(record, int(items["conversation"][item])) if column == "value" else value + 3
+    most = _highest(record, item) if column == "value" else value + 3
     new = other_number(rng, value, 3, 0, most)
     if new is None:
         return None
@@ -240,15 +248,15 @@ def tell_device_more(record: Record, rng: Rng) -> str | None:
     operations, items = record.tables["operations"], record.tables["items"]
     of_device = operations["op_id"][operations["device"] != NOBODY]
     shown = _items_of(record, Op.STATE, Op.SYNC)
-    item = pick(shown[np.isin(items["op_id"][shown], of_device)], rng)
-    if item is None:
-        return None
-    value, most = int(items["value"][item]), last_seq(record, int(items["conversation"][item]))
-    if value >= most:
-        return None
-    name, new = _item_name(record, item), int(rng.integers(value + 1, most + 1))
-    put(record, "items", item, value=new)
-    return f"{name} shows {new} for {value}"
+    shown = shown[np.isin(items["op_id"][shown], of_device)]
+    for item in rng.permutation(shown).tolist():
+        held = store_row(record, int(items["conversation"][item]), int(items["actor"][item]))
+        final, most = int(record.tables["final_store"]["read_seq"][held or 0]), _highest(record, item)
+        if held is not None and final < most:
+            name, new = _item_name(record, item), int(rng.integers(final + 1, most + 1))
+            put(record, "items", item, value=new)
+            return f"{name} shows {new}, beyond {final}"
+    return None
 
 
 PAGES: Final[tuple[Operator, ...]] = (

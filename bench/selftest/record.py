@@ -27,7 +27,7 @@ from bench.services.lock import run_lock
 
 COMMAND: Final = "python -m bench.selftest.record"
 OPTIONS: Final = RunOptions(
-    "redis", users=12, rate_per_s=5.0, duration_s=10.0, warmup_s=3.0, reads_per_mark=1.5, history=(3, 4),
+    "redis", users=12, rate_per_s=5.0, duration_s=9.0, warmup_s=3.0, reads_per_mark=0.6, history=(3, 4),
     scheme_options={"guard": "lease"}, command=COMMAND,
 )  # fmt: skip
 ELIGIBLE: Final = 30

@@ -6,7 +6,6 @@ its oracle accuse different cursors, or if a check has too few mutants that are 
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from bench import machine
 from bench.checks import all_checks
 from bench.metrics import whole
 from bench.selftest.held import Record
@@ -28,13 +28,15 @@ TRIES: Final = 20
 ABOUT: Final = """\
 Each mutant is one small change to a recorded clean run (`bench/selftest/recorded/`) that leaves a record
 which could have been written. It is *wrong* or *equivalent* for the check that it aims at by the verdict of
-a second implementation (`bench/selftest/oracle.py`: plain loops, and a search for an order where the check
+a second implementation (`bench/selftest/oracle*.py`: plain loops, and a search for an order where the check
 has a theorem). Mutants are made until as many as asked for are wrong. All checks are compared with their
 oracles on every mutant, not only the one that it aims at. No service and no clock has a part in it: the same
 seed gives the same table anywhere."""
 IMPLIED: Final = """\
 A check of a session, device or person kills nothing alone: whatever it accuses is stale in real time too, so
-`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise."""
+`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise.
+`stale_at_end` kills nothing alone either: what the API shows wrong at the end, `converged` accuses too,
+which compares all paths."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,13 @@ def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS)) -> S
 
 def page(scores: Scores, wanted: int, seed: int) -> str:
     command = f"`make proof-mutations` (`python -m bench.selftest.scores --wrong {wanted} --seed {seed}`)"
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    facts = machine.describe()
+    where = f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, numpy {np.__version__}"
     survived, disagree = len(scores.survivors), len(scores.disagreements)
     of = f"Of {len(scores.mutants):,} mutants"
     parts = [
         "# Mutants of a clean record, and the checks that kill them",
-        f"{command}, {datetime.now(UTC):%Y-%m-%d}, {versions}.",
+        f"{command}, {datetime.now(UTC):%Y-%m-%d}; {where}.",
         ABOUT,
         table(scores),
         f"{of} {survived} survived; on {disagree} a check and its oracle disagree.",
