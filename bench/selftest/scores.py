@@ -6,9 +6,11 @@ its oracle accuse different cursors, or if a check has too few mutants that are 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -113,12 +115,18 @@ def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) ->
             return
 
 
-def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS)) -> Scores:
-    clean = Record.load()
-    scores = Scores()
-    for number, check in enumerate(checks):
-        scores.mutants += mutants(clean, check, wanted, np.random.default_rng([seed, number]))
-    return scores
+def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS), processes: int = 1) -> Scores:
+    """The same whatever the number of processes."""
+    tasks = [(check, wanted, (seed, number)) for number, check in enumerate(checks)]
+    if processes == 1:
+        return Scores([mutant for task in tasks for mutant in _aimed_at(task)])
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return Scores([mutant for found in pool.map(_aimed_at, tasks) for mutant in found])
+
+
+def _aimed_at(task: tuple[str, int, tuple[int, int]]) -> list[Mutant]:
+    check, wanted, seed = task
+    return list(mutants(Record.load(), check, wanted, np.random.default_rng(seed)))
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -172,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--wrong", type=int, default=60, help="mutants per check that are wrong for it")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
-    scores = score(asked.wrong, asked.seed)
+    scores = score(asked.wrong, asked.seed, processes=machine.cores())
     print(page(scores, asked.wrong, asked.seed))
     bad = failures(scores, asked.wrong)
     for line in bad:

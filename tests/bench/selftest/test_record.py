@@ -1,4 +1,4 @@
-"""A run that mutants are to be made of: refused unless it is clean, and kept as the mutants' record reads it."""
+"""A run that mutants are to be made of: refused unless it is clean, and kept as mutants read it."""
 
 from __future__ import annotations
 
