@@ -9,7 +9,8 @@ BIN := .venv/bin
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations proof-selftest proof-clean proof-stale-fills proof-check-speed clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
+	proof-mutations proof-selftest proof-clean proof-stale-fills proof-check-speed
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -22,6 +23,7 @@ help:
 	@echo "make proof-clean       300 honest runs, half of them disturbed: none may be accused; goes on where it stopped"
 	@echo "make proof-stale-fills   redis with and without the lease, MySQL slower and slower; docs/evidence/stale-fills.md"
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
+	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
 
 setup:
@@ -70,6 +72,9 @@ proof-mutations: setup-python
 	@mkdir -p docs/evidence
 	@$(BIN)/python -m bench.selftest.scores > docs/evidence/mutations.md.new
 	@mv docs/evidence/mutations.md.new docs/evidence/mutations.md
+
+record-clean: setup
+	@$(FILES); $(BIN)/python -m bench.selftest.record
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

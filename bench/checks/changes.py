@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.device_state import Due, Known
+from bench.checks.observed import STATES
 from bench.checks.packing import among
 from bench.checks.syncs import NOWHERE, Owed, Pages, Told
 from bench.metrics.history import APPLIED, History, items_of
@@ -81,13 +82,11 @@ class Record:
         operations, pushes = history.operations, history.pushes
         self._ok: Bools = operations["outcome"] == Outcome.OK
         self._of_device: Bools = operations["device"] != NOBODY
-        sent = operations["sent"]
-        self._zero = int(min(sent[sent > 0].min(initial=2**62), pushes["received"].min(initial=2**62))) - 1
         self._item, self._owner = items_of(history, np.flatnonzero(self._ok & (operations["items"] > 0)))
         self._read_pushes = np.flatnonzero(pushes["kind"] == PushKind.READ)
 
     def _at(self, moment: Ints) -> Ints:
-        return np.maximum(0, moment - self._zero)
+        return np.maximum(0, moment - self._history.zero)
 
     def _rows(self, *ops: Op) -> Ints:
         """Answered operations."""
@@ -196,7 +195,7 @@ class Record:
     def versions(self) -> Versions:
         operations, items, pushes = self._history.operations, self._history.items, self._history.pushes
         reads = self._rows(Op.READ, Op.PROBE_READ)
-        index, _ = self._items(Op.STATE, Op.PROBE_STATE, Op.SYNC)
+        index, _ = self._items(*STATES, Op.SYNC)
         more, _ = self._items(Op.READ, Op.PROBE_READ)
         index = np.concatenate([index, more[items["index"][more] > 0]])
         push = self._read_pushes

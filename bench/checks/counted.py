@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.checks import bounds, observed
 from bench.checks.bounds import Bounds, Cursors, Sends, Shown
+from bench.checks.observed import STATES
 from bench.checks.register import NEVER
 from bench.metrics.history import History, items_of
 from bench.record import Op, Outcome, Phase
@@ -46,8 +47,8 @@ class Counted:
 
 
 def collect(history: History) -> Counted:
-    """Times count from the start of the run."""
-    zero = history.window.start - 1
+    """Times count from `history.zero`."""
+    zero = history.zero
     sends, sends_row = _sends(history, zero)
     seen = observed.collect(history)
     writes = np.flatnonzero(seen.operations.write)
@@ -138,7 +139,7 @@ def _shown(history: History) -> tuple[Ints, ...]:
     operations, items = history.operations, history.items
     ok = operations["outcome"] == Outcome.OK
     reads = np.flatnonzero(np.isin(operations["op"], (Op.READ, Op.PROBE_READ)) & ok)
-    states = np.flatnonzero(np.isin(operations["op"], (Op.STATE, Op.PROBE_STATE)) & ok)
+    states = np.flatnonzero(np.isin(operations["op"], STATES) & ok)
     more, of_read = items_of(history, reads[operations["items"][reads] > 1])
     later = items["index"][more] > 0  # the first is in the operation's own row
     more, of_read = more[later], of_read[later]

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.checks.observed import SEED, Observed
+from bench.checks.observed import SEED, STATES, Observed
 from bench.checks.register import NEVER
 from bench.metrics.history import History, items_of
 from bench.metrics.ragged import spread
-from bench.record import Op, Outcome
+from bench.record import Outcome
 
 Ints = NDArray[np.int64]
 
@@ -67,7 +67,7 @@ class Fills:
         ]
         if not len(missed):
             return None
-        zero = self._history.window.start - 1
+        zero = self._history.zero
         committed_by = int(operations.responded[missed].min()) + zero
         deleted_from = int(operations.invoked[missed].max()) + zero
         answered = int(operations.responded[read])
@@ -89,7 +89,7 @@ def _reads_of_store(history: History) -> tuple[Ints, Ints, Ints]:
     """(cursor, row of `operations`, value shown) of every cursor that a STATE from the store may have filled;
     -1 for the peer's, which the record does not have."""
     operations, items, membership = history.operations, history.items, history.membership
-    asked = np.isin(operations["op"], (Op.STATE, Op.PROBE_STATE)) & (operations["outcome"] == Outcome.OK)
+    asked = np.isin(operations["op"], STATES) & (operations["outcome"] == Outcome.OK)
     index, row = items_of(history, np.flatnonzero(asked & (operations["store_us"] > 0)))
     own = items["actor"][index] == operations["user"][row]
     index, row = index[own], row[own]

@@ -20,6 +20,8 @@ from bench.record import Op, Outcome
 
 Ints = NDArray[np.int64]
 SEED: Final = -1
+STATES: Final = (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)
+"""All by which somebody is shown cursors."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class Observed:
 
 
 def collect(history: History) -> Observed:
-    """Times count from the start of the run."""
+    """Times count from `history.zero`; where cursors started was before."""
     parts = [_seeds(history), _reads_written(history), _sends(history), _acks_read(history), _shown(history)]
     cursor, write, value, invoked, responded, row = (
         np.concatenate([part[i] for part in parts]) for i in range(6)
     )
     known = distinct(np.concatenate([cursor, _unanswered_sends(history)]))
-    zero = history.window.start - 1
+    zero = history.zero
     operations = Operations(
         key=np.searchsorted(known, cursor),
         write=write.astype(np.bool_),
@@ -106,9 +108,7 @@ def _part(history: History, rows: Ints, *, write: bool) -> Part:
 
 def _shown(history: History) -> Part:
     operations, items = history.operations, history.items
-    states = np.isin(operations["op"], (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)) & (
-        operations["outcome"] == Outcome.OK
-    )
+    states = np.isin(operations["op"], STATES) & (operations["outcome"] == Outcome.OK)
     index, row = items_of(history, np.flatnonzero(states))
     own = items["actor"][index] == operations["user"][row]
     index, row = index[own], row[own]

@@ -19,7 +19,7 @@ def span(seconds: float) -> str:
 
 def operation(record: Json) -> str:
     """STATE, probe READ, READ acknowledgement: what it is called."""
-    name = str(record["op"]).replace("PROBE_", "probe ")
+    name = str(record["op"]).replace("PROBE_ONCE", "PROBE_STATE").replace("PROBE_", "probe ")
     return f"{name} acknowledgement" if record["part"] == "read" and name.endswith("READ") else name
 
 
@@ -34,7 +34,7 @@ def was_complete(record: Json, whose: str = "") -> str:
     if record["op"] == "seed":
         return f"the cursor started at {value}"
     if record["part"] == "read":
-        seen = "had been shown" if record["op"].endswith("STATE") else "had been told of"
+        seen = "had been shown" if operation(record).endswith("STATE") else "had been told of"
         return f"{by} {seen} {value} by a {operation(record)}"
     if record["op"].endswith("SEND"):
         return f"the {operation(record)} of message {value} by {by} was acknowledged"

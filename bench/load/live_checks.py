@@ -6,7 +6,7 @@ one connection:
 
     read_your_writes_session, monotonic_reads_session   as the checks of that name.  A read is held against
         what was complete strictly before it was sent, so of each cursor the last rises are kept, with their
-        times.  Reads that were sent before the load began are not judged.
+        times.
     push_order   pushes whose number is not above all that came before in their stream: what `push_duplicates`
         and `push_order` find together, each push once.  (Which of the two it is would take the memory of
         every number that came.)
@@ -35,7 +35,6 @@ PROMISES: Final = {
 """Which promise (schemes.Scheme.promises) each check holds a run to."""
 HORIZON_NS: Final = 20_000_000_000
 """Longer than any read is waited for: what was complete so long before is complete for all that come."""
-NEVER: Final = 1 << 62
 _READ, _DELIVERED = int(PushKind.READ), int(PushKind.DELIVERED)
 
 FULL: Final = 32
@@ -82,17 +81,13 @@ class LiveChecks:
         self.on_first: Callable[[], None] = lambda: None
         self._people, self._conversations = people, conversations
         self._horizon_ns = horizon_ns
-        self._start = NEVER
         self._heard: dict[int, Heard] = {}
-        self._settled: dict[int, tuple[int, int]] = {}
-        """One for each value: most cursors are where they were when the load began."""
+        self._alike: dict[int, tuple[int, int]] = {}
+        self._alike_at = 0
+        """Cursors that one answer shows first are at few values: they share what is kept of them."""
         self._written, self._read, self._pushed, self._paged = (
             self.counts[name] for name in (READ_YOUR_WRITES, MONOTONIC_READS, PUSH_ORDER, SYNC_PAGES)
         )
-
-    def begin(self, start_ns: int) -> None:
-        """The load begins at this time."""
-        self._start = start_ns
 
     def heard(self, session: int) -> Heard:
         heard = self._heard.get(session)
@@ -117,13 +112,12 @@ class LiveChecks:
 
     def shown(self, heard: Heard, user: int, conversation: int, value: int, sent: int, at: int) -> None:
         """The answer that came at `at` shows `value`."""
-        if sent >= self._start:
-            rises = heard.written.get(conversation)
-            if rises is not None:
-                self._judge(self._written, rises, user, conversation, value, sent, at)
-            rises = heard.read.get(conversation)
-            if rises is not None:
-                self._judge(self._read, rises, user, conversation, value, sent, at)
+        rises = heard.written.get(conversation)
+        if rises is not None:
+            self._judge(self._written, rises, user, conversation, value, sent, at)
+        rises = heard.read.get(conversation)
+        if rises is not None:
+            self._judge(self._read, rises, user, conversation, value, sent, at)
         self._complete(heard.read, conversation, value, at)
 
     def _judge(
@@ -139,11 +133,11 @@ class LiveChecks:
             self._broken(count, user, conversation, at)
 
     def _complete(self, known: dict[int, Rises], conversation: int, value: int, at: int) -> None:
-        if at < self._start:
-            at = 0  # before every read that is judged
         rises = known.get(conversation)
-        if rises is None or (at == rises[-1] == 0 and value > rises[0]):
-            known[conversation] = (value, at) if at else self._settled.setdefault(value, (value, 0))
+        if rises is None:
+            if at != self._alike_at:
+                self._alike_at, self._alike = at, {}
+            known[conversation] = self._alike.setdefault(value, (value, at))
         elif at < rises[-1]:
             known[conversation] = _in_order(rises, value, at)
         elif value > rises[-2]:

@@ -103,7 +103,6 @@ class LoadProcess:
         is outstanding, or the deadline has passed."""
         options, enter = self.plan.options, self.engine.phases.enter
         self.timeline.begin(t0_ns)
-        self.engine.live.begin(t0_ns)
         measure_ns = t0_ns + round(options.warmup_s * 1e9)
         self.engine.pacer.at(t0_ns, lambda due: enter(Phase.WARMUP, due))
         self.engine.pacer.at(measure_ns, lambda due: enter(Phase.MEASURE, due))

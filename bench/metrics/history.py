@@ -134,6 +134,14 @@ class History:
         measure_end = max(measure, int(said.get("measure_end") or last))
         return Window(start, measure, measure_end, max(measure_end, int(said.get("drain_end") or last)))
 
+    @cached_property
+    def zero(self) -> int:
+        """1 ns before the first thing on record, also before the window: counted from it, times are
+        positive."""
+        sent, received = self.operations["sent"], self.pushes["received"]
+        never = np.iinfo(np.int64).max
+        return int(min(sent[sent > 0].min(initial=never), received.min(initial=never))) - 1
+
     def _first(self, phase: Phase) -> int:
         intended = self.operations["intended"][self.operations["phase"] >= phase]
         return int(intended.min(initial=np.iinfo(np.int64).max)) if len(intended) else 0

@@ -1,136 +1,82 @@
 """Small changes to a clean record, each of which leaves a record that could have been written: every value is
-one that the protocol allows, every operation ends after it began, and no number is missing.
+one that the protocol allows, every operation ends after it began, rows are in the order of their clocks, and
+no number is missing.
 
 An operator changes a record in place and says what it did; None where it found nothing to change.
-`OPERATORS` has those that aim at each check; a new check is one entry there and one in oracle.py."""
+`OPERATORS` has those that aim at each check; a new check is one entry there and one in oracle.py.  Here are
+those of cursors, and of what store and cache hold at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.record import Op, Outcome, Phase
+from bench.record import Op, Outcome
+from bench.selftest import mutations_changes as changes
+from bench.selftest import mutations_pushes as pushes
+from bench.selftest import mutations_unread as unread
+from bench.selftest.choose import (
+    READS,
+    SENDS,
+    STATES,
+    Ints,
+    Operator,
+    Rng,
+    answered,
+    behind,
+    op_name,
+    operation_of,
+    other_number,
+    pick,
+    put,
+    shift,
+    shown,
+    store_row,
+)
 from bench.selftest.held import Record
-
-Ints = NDArray[np.int64]
-Rng = np.random.Generator
-Operator = Callable[[Record, Rng], str | None]
-
-STATES: Final = (Op.STATE, Op.PROBE_STATE)
-READS: Final = (Op.READ, Op.PROBE_READ)
-SENDS: Final = (Op.SEND, Op.PROBE_SEND)
-LONGEST_SHIFT_NS: Final = 5_000_000_000
-
-
-# --- choosing ---------------------------------------------------------------------------------------------
-
-
-def _pick(rows: Ints, rng: Rng) -> int | None:
-    return int(rng.choice(rows)) if len(rows) else None
-
-
-def _answered(record: Record, *ops: Op) -> Ints:
-    operations = record.tables["operations"]
-    return np.flatnonzero(np.isin(operations["op"], ops) & (operations["outcome"] == Outcome.OK))
-
-
-def _operation_of(record: Record, item: int) -> int:
-    """Row of the operation that an item belongs to."""
-    ids = record.tables["operations"]["op_id"]
-    return int(np.flatnonzero(ids == record.tables["items"]["op_id"][item])[0])
-
-
-def _shown(record: Record, *, final: bool = False) -> Ints:
-    """Items of STATEs (the final read's) about the asker's own cursor, above where it started: those
-    that can be stale."""
-    items, start = record.tables["items"], _started(record)
-    own = _own_items(record, final=final)
-    columns = (items[name][own].tolist() for name in ("conversation", "actor", "value"))
-    return own[[start.get((c, u), 0) < value for c, u, value in zip(*columns, strict=True)]]
-
-
-def _behind(record: Record, *, final: bool = False) -> Ints:
-    """The same, below the last message: those that can be shown too high."""
-    items, own = record.tables["items"], _own_items(record, final=final)
-    return own[items["value"][own] < items["last_seq"][own]]
-
-
-def _own_items(record: Record, *, final: bool) -> Ints:
-    operations, items = record.tables["operations"], record.tables["items"]
-    wanted = np.isin(operations["op"], STATES)
-    if final:
-        wanted &= operations["phase"] == Phase.FINAL
-    order = np.argsort(operations["op_id"])
-    row = order[np.searchsorted(operations["op_id"], items["op_id"], sorter=order)]
-    return np.flatnonzero(wanted[row] & (items["actor"] == operations["user"][row]))
-
-
-def _started(record: Record) -> dict[tuple[int, int], int]:
-    members = record.tables["members"]
-    columns = (members[name].tolist() for name in ("conversation", "user", "read_seq"))
-    return {(c, u): value for c, u, value in zip(*columns, strict=True)}
-
-
-def _store_row(record: Record, conversation: int, user: int) -> int | None:
-    store = record.tables["final_store"]
-    found = np.flatnonzero((store["conversation"] == conversation) & (store["user"] == user))
-    return int(found[0]) if len(found) else None
-
-
-def _set(record: Record, table: str, row: int, **values: Any) -> None:
-    for column, value in values.items():
-        record.tables[table][column][row] = value
-
-
-def _op_name(record: Record, row: int) -> str:
-    operations = record.tables["operations"]
-    return f"{Op(int(operations['op'][row])).name} {int(operations['op_id'][row])}"
-
 
 # --- what is shown of a cursor ----------------------------------------------------------------------------
 
 
 def _show_other(record: Record, rng: Rng, items: Ints, *, low: bool) -> str | None:
-    item = _pick(items, rng)
+    item = pick(items, rng)
     if item is None:
         return None
     columns = record.tables["items"]
     value, last = int(columns["value"][item]), int(columns["last_seq"][item])
     new = int(rng.integers(0, value)) if low else int(rng.integers(value + 1, last + 1))
-    _set(record, "items", item, value=new, unread=last - new)
-    return f"{_op_name(record, _operation_of(record, item))} shows {new} for {value}"
+    put(record, "items", item, value=new, unread=last - new)
+    return f"{op_name(record, operation_of(record, item))} shows {new} for {value}"
 
 
 def show_less(record: Record, rng: Rng) -> str | None:
-    return _show_other(record, rng, _shown(record), low=True)
+    return _show_other(record, rng, shown(record), low=True)
 
 
 def show_more(record: Record, rng: Rng) -> str | None:
-    return _show_other(record, rng, _behind(record), low=False)
+    return _show_other(record, rng, behind(record), low=False)
 
 
 def show_less_at_end(record: Record, rng: Rng) -> str | None:
-    return _show_other(record, rng, _shown(record, final=True), low=True)
+    return _show_other(record, rng, shown(record, final=True), low=True)
 
 
 def show_more_at_end(record: Record, rng: Rng) -> str | None:
-    return _show_other(record, rng, _behind(record, final=True), low=False)
+    return _show_other(record, rng, behind(record, final=True), low=False)
 
 
 def swap_shown(record: Record, rng: Rng) -> str | None:
     """Two STATEs of one cursor show each other's values."""
     items = record.tables["items"]
-    first = _pick(_shown(record), rng)
+    first = pick(shown(record), rng)
     if first is None:
         return None
     same = (items["conversation"] == items["conversation"][first]) & (items["actor"] == items["actor"][first])
     state = np.isin(record.tables["operations"]["op"], STATES)
     ids = record.tables["operations"]["op_id"][state]
     same &= np.isin(items["op_id"], ids) & (items["value"] != items["value"][first])
-    second = _pick(np.flatnonzero(same), rng)
+    second = pick(np.flatnonzero(same), rng)
     if second is None:
         return None
     for column in ("value", "unread", "version", "last_seq"):
@@ -138,25 +84,44 @@ def swap_shown(record: Record, rng: Rng) -> str | None:
     return f"items {first} and {second} swapped"
 
 
+def show_own_message_too_soon(record: Record, rng: Rng) -> str | None:
+    """The last STATE before a person's own SEND, all read, shows that message already."""
+    operations, items = record.tables["operations"], record.tables["items"]
+    send = pick(answered(record, *SENDS), rng)
+    if send is None:
+        return None
+    conversation, user, seq = (int(operations[name][send]) for name in ("conversation", "user", "value"))
+    asked = operations["acknowledged"] < operations["sent"][send]
+    asked &= np.isin(operations["op"], STATES) & (operations["user"] == user)
+    at_head = np.isin(items["op_id"], operations["op_id"][asked]) & (items["conversation"] == conversation)
+    at_head &= (items["actor"] == user) & (items["value"] == seq - 1) & (items["last_seq"] == seq - 1)
+    rows = np.flatnonzero(at_head)
+    if not len(rows):
+        return None
+    item = int(rows[-1])
+    put(record, "items", item, value=seq, last_seq=seq)
+    return f"{op_name(record, operation_of(record, item))} shows message {seq} before {op_name(record, send)}"
+
+
 def acknowledge_other(record: Record, rng: Rng) -> str | None:
     """The acknowledgement of a READ says another cursor than it was."""
     operations = record.tables["operations"]
-    row = _pick(np.flatnonzero((operations["value"] > 0) & np.isin(operations["op"], READS)), rng)
+    row = pick(np.flatnonzero((operations["value"] > 0) & np.isin(operations["op"], READS)), rng)
     if row is None:
         return None
     value = int(operations["value"][row])
     new = int(rng.integers(0, 2 * value))
     if new == value:
         return None
-    _set(record, "operations", row, value=new)
-    return f"{_op_name(record, row)} is told {new} for {value}"
+    put(record, "operations", row, value=new)
+    return f"{op_name(record, row)} is told {new} for {value}"
 
 
 def unanswered_and_not_shown(record: Record, rng: Rng) -> str | None:
     """Nobody answered the last READ of a cursor, and it happened: the store has it, the API shows what was
     before."""
     operations, items = record.tables["operations"], record.tables["items"]
-    item = _pick(_shown(record, final=True), rng)
+    item = pick(shown(record, final=True), rng)
     if item is None:
         return None
     conversation, user, value = (int(items[name][item]) for name in ("conversation", "actor", "value"))
@@ -164,61 +129,48 @@ def unanswered_and_not_shown(record: Record, rng: Rng) -> str | None:
     marks = np.flatnonzero(mine & np.isin(operations["op"], READS) & (operations["argument"] == value))
     if len(marks) != 1 or operations["items"][marks[0]] > 1:
         return None
-    _set(record, "operations", int(marks[0]), outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
-    _set(record, "items", item, value=value - 1)
-    return f"{_op_name(record, int(marks[0]))} unanswered, its cursor shown at {value - 1}"
+    put(record, "operations", int(marks[0]), outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
+    put(record, "items", item, value=value - 1)
+    return f"{op_name(record, int(marks[0]))} unanswered, its cursor shown at {value - 1}"
 
 
 # --- when, and by whom ------------------------------------------------------------------------------------
 
 
-def _shift(record: Record, rng: Rng, *ops: Op) -> str | None:
-    operations = record.tables["operations"]
-    row = _pick(_answered(record, *ops), rng)
-    if row is None:
-        return None
-    start = int(record.manifest()["window"]["start"])
-    by = int(rng.integers(-LONGEST_SHIFT_NS, LONGEST_SHIFT_NS))
-    by = max(by, start + 1 - int(operations["intended"][row]))
-    for name in ("intended", "sent", "acknowledged"):
-        operations[name][row] += by
-    return f"{_op_name(record, row)} moved by {by / 1e9:.3f} s"
-
-
 def shift_read(record: Record, rng: Rng) -> str | None:
-    return _shift(record, rng, *STATES)
+    return shift(record, rng, answered(record, *STATES))
 
 
 def shift_write(record: Record, rng: Rng) -> str | None:
-    return _shift(record, rng, *READS, *SENDS)
+    return shift(record, rng, answered(record, *READS, *SENDS))
 
 
 def other_session(record: Record, rng: Rng) -> str | None:
     """A STATE was asked on a connection of another device of the same person."""
     operations, devices = record.tables["operations"], record.tables["devices"]
-    row = _pick(_answered(record, *STATES), rng)
+    row = pick(answered(record, *STATES), rng)
     if row is None:
         return None
     own = devices["device"][devices["user"] == operations["user"][row]]
     others = np.isin(operations["device"], own) & (operations["device"] != operations["device"][row])
-    other = _pick(np.flatnonzero(others), rng)
+    other = pick(np.flatnonzero(others), rng)
     if other is None:
         return None
-    _set(
+    put(
         record, "operations", row,
         session=operations["session"][other], device=operations["device"][other],
     )  # fmt: skip
-    return f"{_op_name(record, row)} on the connection of {_op_name(record, other)}"
+    return f"{op_name(record, row)} on the connection of {op_name(record, other)}"
 
 
 # --- what was written -------------------------------------------------------------------------------------
 
 
 def _drop(record: Record, rng: Rng, *ops: Op) -> str | None:
-    row = _pick(_answered(record, *ops), rng)
+    row = pick(answered(record, *ops), rng)
     if row is None:
         return None
-    name = _op_name(record, row)
+    name = op_name(record, row)
     record.drop_operation(row)
     return f"{name} was never made"
 
@@ -238,7 +190,7 @@ def drop_send(record: Record, rng: Rng) -> str | None:
 def _ask_other(record: Record, rng: Rng, *ops: Op) -> str | None:
     """Up to another message, which exists."""
     operations, store = record.tables["operations"], record.tables["final_store"]
-    row = _pick(_answered(record, *ops), rng)
+    row = pick(answered(record, *ops), rng)
     if row is None:
         return None
     last = store["last_seq"][store["conversation"] == operations["conversation"][row]]
@@ -246,8 +198,8 @@ def _ask_other(record: Record, rng: Rng, *ops: Op) -> str | None:
     if new == value:
         return None
     told = {"value": new} if operations["value"][row] >= 0 else {}
-    _set(record, "operations", row, argument=new, **told)
-    return f"{_op_name(record, row)} up to {new} for {value}"
+    put(record, "operations", row, argument=new, **told)
+    return f"{op_name(record, row)} up to {new} for {value}"
 
 
 def read_other(record: Record, rng: Rng) -> str | None:
@@ -259,35 +211,35 @@ def deliver_other(record: Record, rng: Rng) -> str | None:
 
 
 def unanswered(record: Record, rng: Rng) -> str | None:
-    row = _pick(_answered(record, *READS, *SENDS, Op.DELIVERED), rng)
+    row = pick(answered(record, *READS, *SENDS, Op.DELIVERED), rng)
     if row is None:
         return None
-    name = _op_name(record, row)
-    _set(record, "operations", row, outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
+    name = op_name(record, row)
+    put(record, "operations", row, outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
     return f"{name} was never answered"
 
 
 def send_again(record: Record, rng: Rng) -> str | None:
     """Another message is acknowledged with a number that one has already."""
-    row = _pick(_answered(record, *SENDS), rng)
+    row = pick(answered(record, *SENDS), rng)
     if row is None:
         return None
-    name = _op_name(record, row)
+    name = op_name(record, row)
     record.repeat_operation(row)
     return f"{name} made twice"
 
 
 def send_numbered_otherwise(record: Record, rng: Rng) -> str | None:
     operations = record.tables["operations"]
-    row = _pick(_answered(record, *SENDS), rng)
+    row = pick(answered(record, *SENDS), rng)
     if row is None:
         return None
     value = int(operations["value"][row])
     new = max(1, value + int(rng.integers(-2, 3)))
     if new == value:
         return None
-    _set(record, "operations", row, value=new)
-    return f"{_op_name(record, row)} is message {new} for {value}"
+    put(record, "operations", row, value=new)
+    return f"{op_name(record, row)} is message {new} for {value}"
 
 
 # --- what the store holds ---------------------------------------------------------------------------------
@@ -321,16 +273,16 @@ def hold_other_delivered(record: Record, rng: Rng) -> str | None:
 def forget_delivery(record: Record, rng: Rng) -> str | None:
     """The store holds less than a DELIVERED was acknowledged for, delivered and read."""
     operations, store = record.tables["operations"], record.tables["final_store"]
-    told = _pick(_answered(record, Op.DELIVERED), rng)
+    told = pick(answered(record, Op.DELIVERED), rng)
     if told is None:
         return None
-    row = _store_row(record, int(operations["conversation"][told]), int(operations["user"][told]))
+    row = store_row(record, int(operations["conversation"][told]), int(operations["user"][told]))
     if row is None:
         return None
     new = int(operations["argument"][told]) - 1
     for name in ("read_seq", "delivered_seq"):
         store[name][row] = min(new, int(store[name][row]))
-    return f"row {row} of the store holds {new}, below {_op_name(record, told)}"
+    return f"row {row} of the store holds {new}, below {op_name(record, told)}"
 
 
 def hold_other_messages(record: Record, rng: Rng) -> str | None:
@@ -348,16 +300,62 @@ def forget_member(record: Record, rng: Rng) -> str | None:
 def lost_and_not_looked_at(record: Record, rng: Rng) -> str | None:
     """The store holds less than was acknowledged, and the final read did not show that cursor."""
     items = record.tables["items"]
-    item = _pick(_shown(record, final=True), rng)
+    item = pick(shown(record, final=True), rng)
     if item is None:
         return None
-    row = _store_row(record, int(items["conversation"][item]), int(items["actor"][item]))
+    row = store_row(record, int(items["conversation"][item]), int(items["actor"][item]))
     if row is None:
         return None
     value = int(record.tables["final_store"]["read_seq"][row])
-    _set(record, "final_store", row, read_seq=value - 1)
-    record.keep("items", np.arange(len(items["op_id"])) != item)
+    put(record, "final_store", row, read_seq=value - 1)
+    record.drop_item(item)
     return f"row {row} of the store holds {value - 1} for {value}, and nobody looked"
+
+
+# --- what the cache holds ---------------------------------------------------------------------------------
+
+
+def _cache_other(record: Record, rng: Rng, name: str) -> str | None:
+    cache = record.tables["final_cache"]
+    row = int(rng.integers(len(cache[name])))
+    value = int(cache[name][row])
+    new = other_number(rng, value, 4, 0, int(cache["last_seq"][row]))
+    if new is None:
+        return None
+    put(record, "final_cache", row, **{name: new})
+    return f"the cache holds {name} {new} for {value} in row {row}"
+
+
+def cache_other_read(record: Record, rng: Rng) -> str | None:
+    return _cache_other(record, rng, "read_seq")
+
+
+def cache_other_delivered(record: Record, rng: Rng) -> str | None:
+    return _cache_other(record, rng, "delivered_seq")
+
+
+def cache_forgets(record: Record, rng: Rng) -> str | None:
+    """The cache does not have a cursor: it was deleted, or expired."""
+    rows = len(record.tables["final_cache"]["user"])
+    row = int(rng.integers(rows))
+    record.keep("final_cache", np.arange(rows) != row)
+    return f"row {row} of the cache is gone"
+
+
+def unanswered_and_cached(record: Record, rng: Rng) -> str | None:
+    """Nobody answered a READ that is in the cache; the store was read before it happened."""
+    operations, cache = record.tables["operations"], record.tables["final_cache"]
+    row = pick(answered(record, Op.READ), rng)
+    if row is None or operations["items"][row] > 1:
+        return None
+    conversation, user, value = (int(operations[name][row]) for name in ("conversation", "user", "argument"))
+    held = store_row(record, conversation, user)
+    cached = np.flatnonzero((cache["conversation"] == conversation) & (cache["user"] == user))
+    if held is None or not len(cached) or record.tables["final_store"]["read_seq"][held] != value:
+        return None
+    put(record, "operations", row, outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
+    put(record, "final_store", held, read_seq=value - 1)
+    return f"{op_name(record, row)} unanswered, and in the cache alone"
 
 
 CURSOR: Final[tuple[Operator, ...]] = (
@@ -375,12 +373,57 @@ OPERATORS: Final[dict[str, tuple[Operator, ...]]] = {
         hold_other_messages, drop_send, send_again, send_numbered_otherwise, unanswered,
     ),
     "stale_at_end": (show_less_at_end, show_more_at_end, hold_other_read, unanswered_and_not_shown),
-    "linearizable": CURSOR,
+    "converged": (
+        cache_other_read, cache_other_delivered, cache_forgets, unanswered_and_cached, show_less_at_end,
+        show_more_at_end, hold_other_read, hold_other_delivered,
+    ),
+    "linearizable": (*CURSOR, show_own_message_too_soon),
     "read_your_writes_session": CURSOR,
     "monotonic_reads_session": CURSOR,
     "read_your_writes_device": CURSOR,
     "monotonic_reads_device": CURSOR,
     "read_your_writes_person": CURSOR,
     "monotonic_reads_person": CURSOR,
+    "sync_complete": (
+        *changes.PAGES, changes.leave_out_and_do_not_push, changes.tell_nobody, changes.drop_sync,
+        changes.shift_sync, pushes.drop_push, pushes.move_push, drop_write, unanswered,
+    ),
+    "sync_pages": changes.PAGES,
+    "versions": changes.VERSIONS,
+    "device_state": (
+        changes.never_tell_device, changes.tell_device_more, pushes.drop_push, pushes.push_other_value,
+        hold_other_read, drop_write, unanswered,
+    ),
+    "push_duplicates": (
+        pushes.push_again, pushes.push_numbered_as_another, pushes.change_numbered_as_another,
+        pushes.swap_in_stream, pushes.drop_push, pushes.push_to_other_device,
+    ),
+    "push_order": (
+        pushes.move_push, pushes.swap_in_stream, pushes.swap_pushes, pushes.push_numbered_otherwise,
+        pushes.push_other_value, pushes.push_again,
+    ),
+    "push_regress": (
+        pushes.reconnect, pushes.reconnect_and_count_back, pushes.reconnect_and_count_back_in_log,
+        pushes.reconnect_and_push_again, pushes.reconnect_in_another_epoch,
+    ),
+    "push_gaps": (
+        pushes.drop_push, pushes.drop_rest_of_stream, pushes.push_to_other_device, pushes.push_other_value,
+        pushes.reconnect, drop_write, unanswered,
+    ),
+    "receipt_before_message": (
+        pushes.receipt_first, pushes.message_last, pushes.move_push, pushes.swap_pushes,
+        pushes.push_other_value,
+    ),
+    "unread": (
+        unread.count_other, unread.count_of_another_time, unread.answer_other, show_less, show_more,
+        shift_read, shift_write, drop_send, unanswered,
+    ),
+    "unread_at_end": (
+        unread.count_other_at_end, show_less_at_end, show_more_at_end, hold_other_read, hold_other_messages,
+        drop_send,
+    ),
+    "total_unread": (
+        unread.total_other, unread.count_other, unread.count_elsewhere, unread.leave_out, show_less,
+    ),
 }  # fmt: skip
 """By the check that they aim at."""

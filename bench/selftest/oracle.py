@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 from bench.record import Op, Outcome, Phase
 from bench.results import Json
-from bench.selftest.held import Record
-
-Cursor = tuple[int, int]
-Wrong = set[tuple[int, int | None]]
-NOBODY: Final = 0xFFFFFFFF
-COLUMNS: Final = {
-    "operations": "op_id op outcome attempt flags phase conversation user device session argument value "
-    "version items sent acknowledged",
-    "items": "op_id index conversation actor value",
-    "members": "conversation user read_seq",
-    "conversations": "history",
-    "final_store": "conversation user read_seq delivered_seq last_seq",
-}
-"""What is looked at."""
-READS, SENDS = (Op.READ, Op.PROBE_READ), (Op.SEND, Op.PROBE_SEND)
+from bench.selftest import oracle_changes, oracle_pushes, oracle_unread
+from bench.selftest.rows import NOBODY, READS, SENDS, Cursor, Rows, Wrong
 
 
 @dataclass(frozen=True)
@@ -46,80 +33,30 @@ class Event:
     user: int = -1
 
 
-class Rows:
-    """The record as rows."""
-
-    def __init__(self, record: Record) -> None:
-        self.manifest = record.manifest()
-        self.drain_end: int = self.manifest["window"]["drain_end"]
-        self.operations, self.items, self.members, self.conversations, self.store = (
-            _rows(record, name, columns.split()) for name, columns in COLUMNS.items()
-        )
-        self.items_of: dict[int, list[Json]] = defaultdict(list)
-        for item in self.items:
-            self.items_of[item["op_id"]].append(item)
-
-    def happened(self, *ops: Op) -> Iterator[Json]:
-        """Operations that were answered, or that nobody knows of."""
-        for row in self.operations:
-            if row["op"] in ops and row["outcome"] in (Outcome.OK, Outcome.INFO):
-                yield row
-
-    def marked(self, row: Json) -> Iterator[tuple[int, int]]:
-        """(conversation, up to) of a READ or DELIVERED."""
-        yield row["conversation"], row["argument"]
-        if row["items"] > 1:
-            for item in self.items_of[row["op_id"]]:
-                if item["index"] > 0:
-                    yield item["conversation"], item["value"]
-
-    @cached_property
-    def last_seq(self) -> dict[int, int]:
-        return {row["conversation"]: row["last_seq"] for row in self.store}
-
-    def sent_up_to(self, row: Json) -> int:
-        """Which message a SEND became: as answered, else at most the last of its conversation."""
+@lru_cache(maxsize=1)
+def events_of(rows: Rows) -> dict[Cursor, list[Event]]:
+    events: dict[Cursor, list[Event]] = defaultdict(list)
+    for member in rows.members:
+        start = Event(True, member["read_seq"], -math.inf, -math.inf)
+        events[member["conversation"], member["user"]].append(start)
+    for row in rows.happened(*READS):
+        for conversation, up_to in rows.marked(row):
+            events[conversation, row["user"]].append(_event(row, True, up_to))
+        told = row["outcome"] == Outcome.OK and row["version"] >= 0 and row["value"] >= 0
+        if told:
+            events[row["conversation"], row["user"]].append(_event(row, False, row["value"]))
+    for row in rows.happened(*SENDS):
+        cursor = events[row["conversation"], row["user"]]
         if row["outcome"] == Outcome.OK and row["value"] > 0:
-            return int(row["value"])
-        return self.last_seq.get(row["conversation"], -1)
-
-    def shown(self) -> Iterator[tuple[Json, Json]]:
-        """(STATE, one of its items about its own person's cursor)."""
-        for row in self.operations:
-            if row["op"] in (Op.STATE, Op.PROBE_STATE) and row["outcome"] == Outcome.OK:
-                for item in self.items_of[row["op_id"]]:
-                    if item["actor"] == row["user"]:
-                        yield row, item
-
-    @cached_property
-    def events(self) -> dict[Cursor, list[Event]]:
-        events: dict[Cursor, list[Event]] = defaultdict(list)
-        for member in self.members:
-            start = Event(True, member["read_seq"], -math.inf, -math.inf)
-            events[member["conversation"], member["user"]].append(start)
-        for row in self.happened(*READS):
-            for conversation, up_to in self.marked(row):
-                events[conversation, row["user"]].append(_event(row, True, up_to))
-            told = row["outcome"] == Outcome.OK and row["version"] >= 0 and row["value"] >= 0
-            if told:
-                events[row["conversation"], row["user"]].append(_event(row, False, row["value"]))
-        for row in self.happened(*SENDS):
+            cursor.append(_event(row, True, row["value"]))
+    for row, item in rows.shown():
+        events[item["conversation"], row["user"]].append(_event(row, False, item["value"]))
+    for row in rows.happened(*SENDS):
+        if row["outcome"] == Outcome.INFO:
             cursor = events[row["conversation"], row["user"]]
-            if row["outcome"] == Outcome.OK and row["value"] > 0:
-                cursor.append(_event(row, True, row["value"]))
-        for row, item in self.shown():
-            events[item["conversation"], row["user"]].append(_event(row, False, item["value"]))
-        for row in self.happened(*SENDS):
-            if row["outcome"] == Outcome.INFO:
-                cursor = events[row["conversation"], row["user"]]
-                seen = {event.value for event in cursor if not event.write}
-                cursor += [Event(True, value, -math.inf, math.inf) for value in seen]
-        return events
-
-
-def _rows(record: Record, name: str, columns: Sequence[str]) -> list[Json]:
-    plain: list[list[Any]] = [record.tables[name][column].tolist() for column in columns]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
+            seen = {event.value for event in cursor if not event.write}
+            cursor += [Event(True, value, -math.inf, math.inf) for value in seen]
+    return events
 
 
 def _event(row: Json, write: bool, value: int) -> Event:
@@ -132,13 +69,14 @@ def _event(row: Json, write: bool, value: int) -> Event:
 
 
 def linearizable(rows: Rows) -> Wrong:
-    return {cursor for cursor, events in rows.events.items() if not has_order(events)}
+    return {cursor for cursor, events in events_of(rows).items() if not has_order(tuple(events))}
 
 
-def has_order(events: list[Event]) -> bool:
+@lru_cache(maxsize=1024)
+def has_order(mixed: tuple[Event, ...]) -> bool:
     """Whether the events can have happened one after the other, each between its begin and its end.  Depth
     first; unanswered writes may be left out (Wing and Gong, 1993)."""
-    events = sorted(events, key=lambda event: event.begin)
+    events = sorted(mixed, key=lambda event: event.begin)
     everything = (1 << len(events)) - 1
     optional = sum(1 << i for i, event in enumerate(events) if event.end == math.inf)
     seen: set[tuple[int, int]] = set()
@@ -167,7 +105,8 @@ def session_guarantee(write: bool, of: str) -> Callable[[Rows], Wrong]:
     """`write`: read your writes, else monotonic reads; `of`: session, device or user."""
 
     def wrong(rows: Rows) -> Wrong:
-        return {cursor for cursor, events in rows.events.items() if any(map(broken, _sessions(events, of)))}
+        every = events_of(rows).items()
+        return {cursor for cursor, events in every if any(map(broken, _sessions(events, of)))}
 
     def broken(events: list[Event]) -> bool:
         reads = [event for event in events if not event.write]
@@ -280,11 +219,57 @@ def stale_at_end(rows: Rows) -> Wrong:
     return wrong
 
 
+def converged(rows: Rows) -> Wrong:
+    """What the store holds against the cache, and the read cursors against the API too.  What was never
+    answered, or later than the store was read, may have moved the others on."""
+    read, delivered = _late(rows)
+    cache = {(row["conversation"], row["user"]): row for row in rows.cache}
+    shown = {
+        (item["conversation"], row["user"]): item["value"]
+        for row, item in rows.shown()
+        if row["op"] == Op.STATE and row["phase"] == Phase.FINAL
+    }
+    wrong: Wrong = set()
+    for row in rows.store:
+        cursor = row["conversation"], row["user"]
+        held, cached = row["read_seq"], cache.get(cursor)
+        others = [] if cached is None else [cached["read_seq"]]
+        if cursor in shown and shown[cursor] not in others:
+            others.append(shown[cursor])
+        agree = all(other == held or held < other <= read[cursor] for other in others)
+        if cached is not None:
+            ours, theirs = (max(path["read_seq"], path["delivered_seq"]) for path in (row, cached))
+            agree &= theirs == ours or ours < theirs <= delivered[cursor]
+        if not agree:
+            wrong.add(cursor)
+    return wrong
+
+
+def _late(rows: Rows) -> tuple[dict[Cursor, int], dict[Cursor, int]]:
+    """How far what nobody had answered when the store was read may have moved read cursors, and delivery
+    cursors: a READ implies delivery, and of an unanswered DELIVERED nobody knows what it held."""
+    read: dict[Cursor, int] = defaultdict(int)
+    for cursor, value, promised in _read_writes(rows):
+        if not promised:
+            read[cursor] = max(read[cursor], value)
+    delivered = read.copy()
+    for row in rows.happened(Op.DELIVERED):
+        marked = list(rows.marked(row))
+        if row["outcome"] == Outcome.INFO:
+            mine = [conversation for conversation, user in rows.started if user == row["user"]]
+            marked += [(conversation, rows.last_seq.get(conversation, -1)) for conversation in mine]
+        for conversation, up_to in marked if not _promised(rows, row) else ():
+            cursor = conversation, row["user"]
+            delivered[cursor] = max(delivered[cursor], up_to)
+    return read, delivered
+
+
 ORACLES: Final[dict[str, Callable[[Rows], Wrong]]] = {
     "acknowledged_reads": acknowledged_reads,
     "acknowledged_deliveries": acknowledged_deliveries,
     "acknowledged_messages": acknowledged_messages,
     "stale_at_end": stale_at_end,
+    "converged": converged,
     "linearizable": linearizable,
     **{
         f"read_your_writes_{name}": session_guarantee(True, of)
@@ -294,5 +279,17 @@ ORACLES: Final[dict[str, Callable[[Rows], Wrong]]] = {
         f"monotonic_reads_{name}": session_guarantee(False, of)
         for name, of in (("session", "session"), ("device", "device"), ("person", "user"))
     },
+    "sync_complete": oracle_changes.sync_complete,
+    "sync_pages": oracle_changes.sync_pages,
+    "versions": oracle_changes.versions,
+    "device_state": oracle_changes.device_state,
+    "push_duplicates": oracle_pushes.duplicates,
+    "push_order": oracle_pushes.order,
+    "push_regress": oracle_pushes.regress,
+    "push_gaps": oracle_pushes.gaps,
+    "receipt_before_message": oracle_pushes.causal,
+    "unread": oracle_unread.unread,
+    "unread_at_end": oracle_unread.unread_at_end,
+    "total_unread": oracle_unread.total_unread,
 }
 """By the name of the check."""

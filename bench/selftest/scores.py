@@ -6,34 +6,39 @@ its oracle accuse different cursors, or if a check has too few mutants that are 
 from __future__ import annotations
 
 import argparse
-import platform
+import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
 
+from bench import machine
 from bench.checks import all_checks
 from bench.metrics import whole
 from bench.selftest.held import Record
 from bench.selftest.mutations import OPERATORS
-from bench.selftest.oracle import ORACLES, Rows, Wrong
+from bench.selftest.oracle import ORACLES
+from bench.selftest.rows import Rows, Wrong
 
 TRIES: Final = 20
 """Mutants made at most for each that is wanted: the others change nothing that the check asks."""
 ABOUT: Final = """\
 Each mutant is one small change to a recorded clean run (`bench/selftest/recorded/`) that leaves a record
 which could have been written. It is *wrong* or *equivalent* for the check that it aims at by the verdict of
-a second implementation (`bench/selftest/oracle.py`: plain loops, and a search for an order where the check
+a second implementation (`bench/selftest/oracle*.py`: plain loops, and a search for an order where the check
 has a theorem). Mutants are made until as many as asked for are wrong. All checks are compared with their
 oracles on every mutant, not only the one that it aims at. No service and no clock has a part in it: the same
 seed gives the same table anywhere."""
 IMPLIED: Final = """\
 A check of a session, device or person kills nothing alone: whatever it accuses is stale in real time too, so
-`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise."""
+`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise.
+`stale_at_end` kills nothing alone either: what the API shows wrong at the end, `converged` accuses too,
+which compares all paths."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def accused(record: Record) -> dict[str, Wrong]:
 
 def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) -> Iterator[Mutant]:
     """Mutants that aim at one check, operator after operator, until `wanted` of them are wrong."""
-    operators, bad = OPERATORS[check], 0
+    operators, bad, unchanged = OPERATORS[check], 0, Rows(clean)
     for number in range(TRIES * wanted):
         operator = operators[number % len(operators)]
         record = clean.copy()
@@ -101,7 +106,7 @@ def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) ->
         if what is None:
             continue
         found = accused(record)
-        rows = Rows(record)
+        rows = Rows(record, unchanged)
         wrong = {name: ORACLES[name](rows) for name in found}
         mutant = Mutant(check, operator.__name__, what, wrong, found)
         yield mutant
@@ -110,12 +115,18 @@ def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) ->
             return
 
 
-def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS)) -> Scores:
-    clean = Record.load()
-    scores = Scores()
-    for number, check in enumerate(checks):
-        scores.mutants += mutants(clean, check, wanted, np.random.default_rng([seed, number]))
-    return scores
+def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS), processes: int = 1) -> Scores:
+    """The same whatever the number of processes."""
+    tasks = [(check, wanted, (seed, number)) for number, check in enumerate(checks)]
+    if processes == 1:
+        return Scores([mutant for task in tasks for mutant in _aimed_at(task)])
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return Scores([mutant for found in pool.map(_aimed_at, tasks) for mutant in found])
+
+
+def _aimed_at(task: tuple[str, int, tuple[int, int]]) -> list[Mutant]:
+    check, wanted, seed = task
+    return list(mutants(Record.load(), check, wanted, np.random.default_rng(seed)))
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -123,12 +134,13 @@ def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS)) -> S
 
 def page(scores: Scores, wanted: int, seed: int) -> str:
     command = f"`make proof-mutations` (`python -m bench.selftest.scores --wrong {wanted} --seed {seed}`)"
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    facts = machine.describe()
+    where = f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, numpy {np.__version__}"
     survived, disagree = len(scores.survivors), len(scores.disagreements)
     of = f"Of {len(scores.mutants):,} mutants"
     parts = [
         "# Mutants of a clean record, and the checks that kill them",
-        f"{command}, {datetime.now(UTC):%Y-%m-%d}, {versions}.",
+        f"{command}, {datetime.now(UTC):%Y-%m-%d}; {where}.",
         ABOUT,
         table(scores),
         f"{of} {survived} survived; on {disagree} a check and its oracle disagree.",
@@ -168,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--wrong", type=int, default=60, help="mutants per check that are wrong for it")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
-    scores = score(asked.wrong, asked.seed)
+    scores = score(asked.wrong, asked.seed, processes=machine.cores())
     print(page(scores, asked.wrong, asked.seed))
     bad = failures(scores, asked.wrong)
     for line in bad:

@@ -44,7 +44,6 @@ def recorder() -> Recorder:
 
 def test_recording_and_checking_an_event_stays_within_its_budget(recorder: Recorder) -> None:
     checks = LiveChecks(100_000, 100_000)
-    checks.begin(1)
     heards = [checks.heard(session) for session in range(SESSIONS)]
     for session in range(SESSIONS):
         checks.subscribed(session)

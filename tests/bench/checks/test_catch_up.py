@@ -310,6 +310,17 @@ def test_a_higher_version_with_a_lower_value(folder: RunFolder) -> None:
     assert kinds == ["a higher version, a lower value"]
 
 
+def test_what_a_probe_is_shown_has_its_version_too(folder: RunFolder) -> None:
+    """Far above what later versions have."""
+    history = History(folder)
+    operations, told = history.operations, history.items
+    asked = operations["op_id"][operations["op"] == Op.PROBE_ONCE]
+    item = int(np.flatnonzero(np.isin(told["op_id"], asked) & (told["version"] > 1))[0])
+    change(told, item, value=10_000)
+    kinds = {finding["kind"] for finding in judge(history)[1] if finding["check"] == VERSIONS}
+    assert "a higher version, a lower value" in kinds
+
+
 def test_one_version_with_two_times(folder: RunFolder) -> None:
     """The first time that a message was read is told to one device, and another one to the next."""
     history = History(folder)

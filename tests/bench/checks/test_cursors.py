@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,19 @@ def test_one_stale_state_is_found_with_what_proves_it(folder: RunFolder) -> None
         limit: int(told["age_s"] > float(limit)) for limit in ("0", "0.01", "0.1", "1", "10")
     }
     assert told["missed"] == figures["missed_max"] == 1 <= told["missed_at_most"]
+
+
+def test_what_was_before_the_window_counts_as_exactly(folder: RunFolder) -> None:
+    """Devices ask for their STATE while they connect: the same STATE, READ and all, were before the start."""
+    history = History(folder)
+    state, item, _ = _state_after_a_read(history)
+    after = int(history.operations["acknowledged"][state]) + 1
+    vars(history)["window"] = dataclasses.replace(history.window, start=after)
+    value = history.items["value"].copy()
+    value[item] -= 1
+    history.items.replace("value", value)
+    checks = judge(history)
+    assert checks["read_your_writes_device"].violations == checks["linearizable"].violations == 1
 
 
 def test_an_unanswered_read_accuses_nobody(folder: RunFolder) -> None:

@@ -32,6 +32,7 @@ def test_a_stale_read_and_the_write_that_it_does_not_show() -> None:
         (READ | {"op": "SEND"}, "the SEND of message 9 by the same device was acknowledged"),
         (READ | {"op": "PROBE_READ", "part": "read"}, "had been told of 9 by a probe READ acknowledgement"),
         (STATE | {"value": 9}, "the same device had been shown 9 by a STATE"),
+        (STATE | {"op": "PROBE_ONCE", "value": 9}, "the same device had been shown 9 by a probe STATE"),
         ({"part": "write", "op": "seed", "op_id": None, "value": 9}, "the cursor started at 9"),
     ],
 )

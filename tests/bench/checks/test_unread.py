@@ -107,6 +107,14 @@ def test_one_more_or_less_in_a_state(history: History, by: int) -> None:
     assert checks["unread"].worst == finding
 
 
+@pytest.mark.parametrize("op", [Op.PROBE_STATE, Op.PROBE_ONCE])
+def test_what_a_probe_is_shown_counts_too(history: History, op: Op) -> None:
+    operations, items = history.operations, history.items
+    asked = operations["op_id"][operations["op"] == op]
+    change(history, "items", "unread", int(np.flatnonzero(np.isin(items["op_id"], asked))[0]), 50)
+    assert wrong(history) == {"unread": 1}
+
+
 def test_the_second_conversation_of_a_read_counts_too(history: History) -> None:
     """Its number is among the items; nobody can have 40 unread messages here."""
     operations, items = history.operations, history.items

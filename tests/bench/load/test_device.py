@@ -396,7 +396,6 @@ def test_live_checks_see_what_comes(
     """An answer that shows less than was read, a message twice, and a page that leads back: once each, and
     what is honest beside them is none."""
     device = signed_in(crowd)
-    engine.live.begin(now_ns())
     conversation = own(population, device)
     sender, name = other(population, conversation, device), population.conversation_id(conversation)
     for seq in (6, 7, 7):
@@ -432,7 +431,6 @@ def test_a_refused_read_is_no_write_to_the_live_checks(
 ) -> None:
     server.answers["READ"] = error("OVERLOADED")
     device = signed_in(crowd)
-    engine.live.begin(now_ns())
     conversation = own(population, device)
     tell(server, device, message(population, conversation, 6, other(population, conversation, device)))
     until(lambda: len(read_rows(engine.recorder.paths["pushes"])) == 1)
@@ -448,7 +446,6 @@ def test_the_live_checks_forget_a_connection_that_is_gone(
     server: ScriptedServer, crowd: Crowd, engine: Engine, population: Population
 ) -> None:
     device = signed_in(crowd)
-    engine.live.begin(now_ns())
     conversation = own(population, device)
     sender = other(population, conversation, device)
     tell(server, device, message(population, conversation, 6, sender))

@@ -24,7 +24,6 @@ from tests.bench.synthetic import build
 
 SEQUENCES = 1_000
 """Of each kind."""
-START = 10
 LONGEST = 12
 """That anything is waited for, in the random sequences."""
 WRITES = (Op.READ, Op.SEND, Op.PROBE_READ, Op.PROBE_SEND)
@@ -37,11 +36,6 @@ def found(checks: Checks) -> dict[str, tuple[int, int]]:
 
 def ints(values: list[int]) -> np.ndarray:
     return np.array(values, np.int64)
-
-
-def clamped(values: list[int]) -> np.ndarray:
-    """As the record's times are judged: from just before the load began."""
-    return np.maximum(0, ints(values) - (START - 1))
 
 
 # --- reads and writes -------------------------------------------------------------------------------------
@@ -63,7 +57,6 @@ def test_session_guarantees_of_random_sequences() -> None:
     for seed in range(SEQUENCES):
         done = acknowledged(random.Random(seed))
         checks = Checks(horizon_ns=LONGEST)
-        checks.begin(START)
         for at, sent, session, write, conversation, value in done:
             heard = checks.heard(session)
             if write:
@@ -74,7 +67,7 @@ def test_session_guarantees_of_random_sequences() -> None:
             map(list, zip(*done, strict=True)) if done else [[]] * 6
         )
         rows = Operations(
-            ints(conversation), np.array(write, np.bool_), ints(value), clamped(sent), clamped(at), ints([])
+            ints(conversation), np.array(write, np.bool_), ints(value), ints(sent), ints(at), ints([])
         )
         told = found(checks)
         for name, judge in (
@@ -89,7 +82,6 @@ def test_session_guarantees_of_random_sequences() -> None:
 
 def test_what_a_slower_clock_reader_says_late_is_put_where_it_belongs() -> None:
     checks = Checks()
-    checks.begin(1)
     heard = checks.heard(1)
     for value, at in ((5, 30), (3, 20), (4, 25), (2, 40)):
         checks.wrote(heard, 0, value, at)
@@ -101,7 +93,6 @@ def test_what_a_slower_clock_reader_says_late_is_put_where_it_belongs() -> None:
 
 def test_only_the_rises_that_a_read_may_need_are_kept() -> None:
     checks = Checks(horizon_ns=50)
-    checks.begin(1)
     heard = checks.heard(1)
     for value in range(1, 1_000):
         checks.wrote(heard, 0, value, 10 * value)
@@ -114,7 +105,6 @@ def test_only_the_rises_that_a_read_may_need_are_kept() -> None:
 def test_the_first_violation_is_named_and_told_once() -> None:
     checks, told = Checks(), []
     checks.on_first = lambda: told.append(found(checks)[MONOTONIC_READS])
-    checks.begin(1)
     heard = checks.heard(1)
     for value, sent in ((4, 2), (3, 6), (2, 9)):
         checks.shown(heard, 7, 5, value, sent, sent + 1)
@@ -218,7 +208,6 @@ def tell(history: History) -> Checks:
     """The record told again, as it came to its load processes."""
     membership, operations, record = history.membership, history.operations, history.pushes
     checks = Checks(membership.people, len(membership.direct))
-    checks.begin(history.window.start)
     ok = np.flatnonzero(operations["outcome"] == Outcome.OK)
     place = {int(op_id): [] for op_id in operations["op_id"]}
     for item, op_id in enumerate(history.items["op_id"].tolist()):
