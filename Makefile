@@ -2,13 +2,14 @@
 # `make bench ARGS="--scheme all --users 2000"` runs `bench run --scheme all --users 2000`.
 
 ARGS ?= --scheme redis --users 10000
+RUN ?= results/latest
 LIES ?= --users 2000 --rate 100 --duration 60
 BIN := .venv/bin
 
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
-.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations proof-selftest proof-clean clean
+.PHONY: help setup setup-python setup-test bench test fast lint speed proof-mutations proof-selftest proof-clean proof-stale-fills proof-check-speed clean
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -19,6 +20,8 @@ help:
 	@echo "make proof-mutations   thousands of mutants of a clean record against the checks; docs/evidence/mutations.md"
 	@echo "make proof-selftest    lies of three doses through a proxy, at the load of a run ($(LIES)); docs/evidence/selftest.txt"
 	@echo "make proof-clean       300 honest runs, half of them disturbed: none may be accused; goes on where it stopped"
+	@echo "make proof-stale-fills   redis with and without the lease, MySQL slower and slower; docs/evidence/stale-fills.md"
+	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
 	@echo "make clean    remove .venv and caches (results stay)"
 
 setup:
@@ -53,6 +56,15 @@ proof-selftest: setup
 proof-clean: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/bench selftest --clean 300 > docs/evidence/clean.txt; code=$$?; cat docs/evidence/clean.txt; exit $$code
+
+proof-stale-fills: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/python -m tests.proofs.stale_fills > docs/evidence/stale-fills.md; code=$$?; cat docs/evidence/stale-fills.md; exit $$code
+
+proof-check-speed: setup-python
+	@mkdir -p docs/evidence
+	@$(BIN)/python -m tests.proofs.check_speed $(RUN) > docs/evidence/check-speed.md.new
+	@mv docs/evidence/check-speed.md.new docs/evidence/check-speed.md
 
 proof-mutations: setup-python
 	@mkdir -p docs/evidence
