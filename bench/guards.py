@@ -165,6 +165,27 @@ def _record(summary: Json) -> Guard:
     )
 
 
+def _live(summary: Json) -> Guard:
+    """Both counts are of the same rows, so a difference is a bug of recorder or check."""
+    counts = summary["live"]
+    whole = not summary["record"]["problem_count"] and summary["ended"]["how"] in ("finished", "violation")
+    differ = [count for count in counts if count["agrees"] is False] if whole else []
+    told = [
+        f"{c['check']}: {c['live']['violations']} of {c['live']['eligible']} while it ran, "
+        f"{c['offline']['violations']} of {c['offline']['eligible']} in the record"
+        for c in differ
+    ]
+    return Guard(
+        "live_agrees",
+        _by(bool(differ)),
+        len(differ),
+        0,
+        "; ".join(told)
+        or ("what was counted live is in the record" if counts and whole else "there is nothing to compare"),
+        "The recorder or a check is wrong: keep the folder and report it; no figure of this run is safe.",
+    )
+
+
 def _floor(summary: Json) -> Guard:
     floor = summary["generator"]["resolution_floor_us"]
     return Guard(
@@ -364,6 +385,7 @@ GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _carried,
     _outcomes,
     _record,
+    _live,
     _floor,
     _growing,
     _generator_cpu,
@@ -432,7 +454,7 @@ def exit_code(ended: Json, timing: str, correctness: str, threshold_failed: bool
         return EXIT_NOT_STARTED
     if ended["how"] == "internal_error":
         return EXIT_INTERNAL_ERROR
-    if correctness == "FAIL":
+    if correctness == "FAIL" or ended["how"] == "violation":
         return EXIT_VIOLATION
     if timing == "INVALID":
         return EXIT_INVALID

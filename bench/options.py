@@ -119,6 +119,7 @@ class RunOptions:
     auth: str = "hmac"
     web: bool = False
     fail_if: tuple[str, ...] = ()
+    fail_fast: bool = False
     label: str = ""
     out: Path = Path("results")
     places: Places = Places()

@@ -12,7 +12,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
 
     schema_version  of this layout
     tool, tool_version, run_id, command, started_at (ISO 8601, UTC)
-    ended           {how: running|finished|interrupted|failed|not_started|internal_error, phase, message}
+    ended           {how: running|finished|interrupted|failed|violation|not_started|internal_error, phase,
+                    message}
     run             copied into the summary: scheme, scenario, users, people, seed, promises: [name],
                     ack: {send, read}, receipt_members, probe_users: {users, worker: number of their process,
                     planned_share}, ...; url, server, caps of one that ran already
@@ -25,6 +26,9 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     final           {asked: connections of the final read that were tried, answered, held_against: store|api}
     not_available   {request of the control door: why it could not be asked}
     fail_if         [expression]
+    fail_fast       whether the run was to end at the first violation
+    live            {live check: {eligible, violations, first: {user, conversation, at_ns}}}; {} where a load
+                    process did not come to say its last counts
     generator       {gc_pauses, ceiling_per_s}
     plan_sha256, machine, settings, ...: for the reader
 """

@@ -13,7 +13,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from bench import population as people
 from bench.control import Control, ControlError, Door, NotOffered
 from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
+from bench.load.live_checks import PROMISES
 from bench.load.shares import ProbeUsers, choose_probe_users
 from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
@@ -521,6 +522,8 @@ class _Attempt:
             live = self._fleet.poll()
             spent = time.monotonic() - self._phase_began
             self._show(Progress(self.phase, spent, total_s, _describe(live)))
+            if self._options.fail_fast:
+                self._check_promises(live)
             if done(live):
                 return
             time.sleep(POLL_S)
@@ -529,6 +532,32 @@ class _Attempt:
         assert self._server is not None
         for text in (*self._server.alive(), *self._stack.alive()):
             raise self._death(text.split(" ", 1)[0], text)
+
+    def _check_promises(self, live: Live) -> None:
+        """Raises Ended for the first violation of what this run promises."""
+        promised = self._said_of_the_server()["promises"]
+        broken = [
+            (count.first, name, count)
+            for name, count in live.checks.items()
+            if count.first is not None and PROMISES[name] in promised
+        ]
+        if broken:
+            first, name, count = min(broken, key=lambda found: found[0].at_ns)
+            where = f"{people.user_id(first.user)}"
+            if first.conversation != people.NOBODY:
+                where += f" in {self._load.population.conversation_id(first.conversation)}"
+            raise Ended(
+                "violation",
+                self.phase,
+                f"--fail-fast: {name} was violated for {where}, {self._when(first.at_ns)}; until then "
+                f"{count.violations} of {count.eligible}, and the promise was {PROMISES[name]}",
+            )
+
+    def _when(self, at_ns: int) -> str:
+        start = self._facts.window.get("start")
+        if start is None or at_ns < start:
+            return "before the load began"
+        return f"{(at_ns - start) / 1e9:.1f} s after the load began"
 
     def _death(self, component: str, text: str) -> Ended:
         start = self._facts.window.get("start")
@@ -640,6 +669,8 @@ class _Attempt:
             "drained": facts.drained,
             "final": facts.final,
             "fail_if": list(options.fail_if),
+            "fail_fast": options.fail_fast,
+            "live": _counted(self._fleet.counted if self._fleet is not None else None),
             "seconds": facts.seconds,
             "server": facts.server,
             "not_available": facts.not_available | (self._opened.missing if self._opened is not None else {}),
@@ -702,7 +733,18 @@ def _describe(live: Live) -> str:
     )
     if bad:
         parts.append(f"{bad} failed or unknown")
+    parts += [
+        f"{name} violated {count.violations}x" for name, count in live.checks.items() if count.violations
+    ]
     return " · ".join(parts)
+
+
+def _counted(live: Live | None) -> dict[str, Any]:
+    """What the live checks counted of all that was recorded; nothing where a load process was lost."""
+    if live is None:
+        return {}
+    gaps = {"eligible": None, "violations": live.counters.get("gaps", 0), "first": None}
+    return {name: asdict(count) for name, count in live.checks.items()} | {"push_gaps": gaps}
 
 
 def _final_cursors(held: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:

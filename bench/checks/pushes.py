@@ -6,7 +6,7 @@ and by way of a queue, less may be promised; all of it is measured."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,10 +64,13 @@ class _Case:
         extent[log[in_log.rows]] = in_log.extent
         extent[found.rows] = found.extent
         wrong = _either(found, Broken(log[in_log.rows], log[in_log.witness]))
-        return self._broken(
+        check, findings = self._broken(
             "push_order", ORDERED, len(self.pushed.row), wrong, "reordered push", sentences.push_late,
             lambda entry: {"extent": int(extent[entry])},
         )  # fmt: skip
+        again = (self.pushed.by_version.duplicates().rows, log[changes.duplicates().rows])
+        figures = {"again_or_late": len(np.unique(np.concatenate([wrong.rows, *again])))}
+        return replace(check, figures=figures), findings
 
     def regress(self) -> tuple[Check, list[Json]]:
         wrong = _once(self.pushed.regressed())

@@ -209,6 +209,7 @@ class _Configured(click.Command):
 @click.option(
     "--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".'
 )
+@click.option("--fail-fast", is_flag=True, help="End as soon as a promise is seen broken, with exit code 12.")
 @click.option("--label", default="", help="A note for the manifest; with --url the name in the results.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True
@@ -280,6 +281,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         auth=given["auth"],
         web=given["web"],
         fail_if=given["fail_if"],
+        fail_fast=given["fail_fast"],
         label=given["label"],
         out=given["out"],
         places=Places(

@@ -55,6 +55,32 @@ class LoadConfig:
         return Path(self.memory)
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Where a check found something: person, conversation (NOBODY if it is about none), when it came."""
+
+    user: int
+    conversation: int
+    at_ns: int
+
+
+@dataclass
+class LiveCount:
+    """What a live check (bench/load/live_checks.py) has looked at, and what it found."""
+
+    eligible: int = 0
+    violations: int = 0
+    first: Fault | None = None
+
+    def __add__(self, other: LiveCount) -> LiveCount:
+        firsts = [first for first in (self.first, other.first) if first is not None]
+        return LiveCount(
+            self.eligible + other.eligible,
+            self.violations + other.violations,
+            min(firsts, key=lambda fault: fault.at_ns, default=None),
+        )
+
+
 Buckets = dict[int, int]
 """Counts by `bucket_of` of a duration; for the live line only, what is reported comes from the rows."""
 
@@ -78,6 +104,8 @@ class Report:
     send_lag: Buckets = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     """lost: ..., gaps, reordered, bug: ..."""
+    checks: dict[str, LiveCount] = field(default_factory=dict)
+    """By name of the live check."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +126,7 @@ class Live:
     """(p50, p99) of what was acknowledged in the last second, within 5 %."""
     send_lag_us: tuple[int, int]
     counters: dict[str, int]
+    checks: dict[str, LiveCount]
     finished: bool
     """The measured window is over and nothing is outstanding any more."""
 

@@ -300,17 +300,22 @@ class Device:
     def _subscribed(self, row: int, reply: Incoming, moment: int) -> None:
         self._plain(row, reply, moment)
         self._engine.recorder.connection_time(self.connection.row, "subscribed", moment)
+        self._engine.live.subscribed(self.connection.session)
         self._engine.request(self, Op.STATE, State(limit=SIGN_IN_PAGE))
 
     def _state(self, row: int, reply: Incoming, moment: int) -> None:
         recorder, change_id = self._engine.recorder, reply.change_id if reply.change_id is not None else NONE
         items, total = reply.conversations, _or_none(reply.total_unread)
+        live, sent = self._engine.live, recorder.sent(row)
+        heard = live.heard(recorder.session(row))
         recorder.answered(row, moment, change_id, NONE, change_id, total, len(items), 0, reply.t)
         for index, item in enumerate(items):
+            conversation = index_of(item.conversation_id)
             recorder.item(
-                row, index, index_of(item.conversation_id), self.person, item.read_seq,
+                row, index, conversation, self.person, item.read_seq,
                 _or_none(item.version), _or_none(item.unread), 0, item.last_seq,
             )  # fmt: skip
+            live.shown(heard, self.person, conversation, item.read_seq, sent, moment)
         if self.signing_in:
             self._signed_in_state(reply, change_id)
 
@@ -349,6 +354,10 @@ class Device:
                 row, index, index_of(change.conversation_id), index_of(change.actor_id), change.up_to_seq,
                 _or_none(change.version), NONE, 0, NONE, change.change_id,
             )  # fmt: skip
+        self._engine.live.page(
+            self.person, recorder.argument(row), reply.next_change_id,
+            (change.change_id for change in reply.changes), moment, reset=reply.reset_required,
+        )  # fmt: skip
         self._change_id = NONE if reply.reset_required else max(self._change_id, reply.next_change_id)
         if not reply.done and not reply.reset_required:
             self.sync()
@@ -360,13 +369,31 @@ class Device:
             row, moment, reply.seq, NONE, NONE, NONE, 0, int(reply.duplicate), reply.t
         )
         conversation = self._crowd.sends.pop(row)[2]
+        self.wrote(row, reply.seq, moment)
         cell = self.cell(conversation)
         if cell >= 0 and reply.seq > 0:
             self.reached(cell, conversation, reply.seq)
             self._crowd.marked[cell] = max(self._crowd.marked[cell], reply.seq)
 
+    def wrote(self, row: int, seq: int, moment: int) -> None:
+        """For the live checks: a SEND was acknowledged, and sending implies reading."""
+        if seq > 0:
+            recorder, live = self._engine.recorder, self._engine.live
+            live.wrote(live.heard(recorder.session(row)), recorder.conversation(row), seq, moment)
+
+    def marked(self, row: int, items: tuple[Item, ...], moment: int) -> None:
+        """For the live checks: a READ was acknowledged, and its first item may say where the cursor is."""
+        recorder, live = self._engine.recorder, self._engine.live
+        heard, conversation = live.heard(recorder.session(row)), recorder.conversation(row)
+        live.wrote(heard, conversation, recorder.argument(row), moment)
+        for item in items[1:]:
+            live.wrote(heard, index_of(item.conversation_id), item.read_seq, moment)
+        if items and items[0].version is not None and min(items[0].version, items[0].read_seq) >= 0:
+            live.shown(heard, self.person, conversation, items[0].read_seq, recorder.sent(row), moment)
+
     def _marked(self, row: int, reply: Incoming, moment: int) -> None:
         recorder, items = self._engine.recorder, reply.items
+        self.marked(row, items, moment)
         first = items[0] if items else _NO_ITEM
         recorder.answered(
             row,
@@ -436,6 +463,7 @@ class Device:
             _MESSAGE, moment, message.sent_time, seq, NONE, NONE, session, self.person, self.number,
             conversation, sender, engine.phases.at(moment),
         )  # fmt: skip
+        engine.live.message(session, self.person, conversation, sender, seq, moment)
         cell = self.cell(conversation)
         if cell < 0:
             engine.counters["message of a foreign conversation"] += 1
@@ -456,12 +484,15 @@ class Device:
         name, _, whose = rest.partition("/")
         conversation, actor = index_of(name), index_of(whose)
         value, unread = (message.value.up_to_seq, message.value.unread) if message.value else (NONE, None)
-        change_id = message.change_id
+        change_id, version = message.change_id, _or_none(message.version)
+        kind = _READ if what == "read" else _DELIVERED if what == "delivered" else _OTHER
         engine.recorder.push(
-            _READ if what == "read" else _DELIVERED if what == "delivered" else _OTHER,
-            moment, message.at, value, _or_none(message.version), _or_none(change_id), session, self.person,
+            kind, moment, message.at, value, version, _or_none(change_id), session, self.person,
             self.number, conversation, actor, engine.phases.at(moment), _or_none(unread),
         )  # fmt: skip
+        engine.live.update(
+            session, self.person, kind, conversation, actor, value, version, _or_none(change_id), moment
+        )
         if what == "read" and actor == self.person:
             self._is_read(conversation, value)
         if change_id is not None and change_id == self._change_id + 1:

@@ -25,6 +25,7 @@ from gevent import get_hub
 from websockets.uri import parse_uri
 
 from bench.load.framing import ABNORMAL, Frames, Handshake, Handshakes, close_frame, text_frame
+from bench.load.live_checks import LiveChecks
 from bench.load.pacing import Pacer, now_ns
 from bench.load.recorder import Recorder, RecordFull
 from bench.load.replies import Incoming, decode
@@ -110,6 +111,7 @@ class Engine:
         deadline_s: float = 5.0,
         on_fatal: Callable[[str], None],
         recorder: type[Recorder] = Recorder,
+        live: LiveChecks | None = None,
     ) -> None:
         uri = parse_uri(url if url.rstrip("/").endswith(PATH) else url.rstrip("/") + PATH)
         door = replace(uri, path=uri.path.removesuffix(PATH) + CONTROL_PATH)
@@ -118,6 +120,7 @@ class Engine:
         self.worker = worker
         self.deadline_ns = round(deadline_s * 1e9)
         self.recorder = recorder(folder, worker)
+        self.live = live or LiveChecks()
         self.phases = Phases()
         self.counters: Counter[str] = Counter()
         self.hub = get_hub()
@@ -409,6 +412,7 @@ class Engine:
             row += len(rows)
         for session in sessions:
             del self._by_session[session]
+            self.live.closed(session)
 
     def _indefinite(self, row: int, error: str) -> None:
         self.recorder.end(row, 0, _INFO, ERROR_CODES[error])

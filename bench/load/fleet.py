@@ -16,6 +16,7 @@ running. The children die with the thread that started them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -31,7 +32,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from bench.load.channel import Channel
-from bench.load.config import Buckets, Live, LoadConfig, Report, quantile
+from bench.load.config import Buckets, Live, LiveCount, LoadConfig, Report, quantile
 from bench.load.recorder import read_rows
 from bench.population import PopulationOptions
 from bench.record import TABLES
@@ -134,9 +135,11 @@ class _Child:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def end(self, deadline: float) -> None:
-        """Waits until it is gone, and kills it at the deadline."""
+        """Waits until it is gone and takes its last words; kills it at the deadline."""
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(WorkerLost):
+                self.take_events()
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -153,6 +156,9 @@ class Fleet:
         self._master: _Child | None = None
         self._workers: list[_Child] = []
         self._probes: _Child | None = None
+        self.counted: Live | None = None
+        """After `stop`: the counts of all that was recorded.  None where a worker did not come to say
+        them."""
 
     # --- the life of a run ------------------------------------------------------------------------------
 
@@ -213,6 +219,9 @@ class Fleet:
                 continue  # already gone, which is what was wanted
         for child in children:
             child.end(deadline)
+        loads = self._loads()
+        if loads and all("stopped" in child.events for child in loads):
+            self.counted = self._live()
         self._workers, self._master, self._probes = [], None, None
         return self.paths()
 
@@ -271,6 +280,7 @@ class Fleet:
         lag: Buckets = {}
         counters: Counter[str] = Counter()
         outcomes: dict[str, Counter[str]] = {}
+        checks: dict[str, LiveCount] = {}
         for report in reports:
             _add(lag, report.send_lag)
             counters.update(report.counters)
@@ -278,6 +288,8 @@ class Fleet:
                 _add(latency.setdefault(op, {}), buckets)
             for op, counts in report.outcomes.items():
                 outcomes.setdefault(op, Counter()).update(counts)
+            for name, count in report.checks.items():
+                checks[name] = checks.get(name, LiveCount()) + count
         return Live(
             at_ns=max((report.at_ns for report in reports), default=0),
             connected=sum(report.connected for report in reports),
@@ -292,6 +304,7 @@ class Fleet:
             latency_us={op: (quantile(b, 0.5), quantile(b, 0.99)) for op, b in latency.items()},
             send_lag_us=(quantile(lag, 0.5), quantile(lag, 0.99)),
             counters=dict(counters),
+            checks=checks,
             finished=bool(loads) and all("finished" in child.events for child in loads),
         )
 

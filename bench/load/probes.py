@@ -95,6 +95,7 @@ class ProbePair:
         self._engine.recorder.answered(
             row, moment, reply.seq, NONE, NONE, NONE, 0, int(reply.duplicate), reply.t
         )
+        self._sender.wrote(row, reply.seq, moment)
         read = Read([Mark(self._name, reply.seq)])
         plan, offset_ns = self._plans.pop(row)
         row = self._engine.request(
@@ -110,6 +111,7 @@ class ProbePair:
         self._engine.recorder.answered(
             row, moment, item.read_seq, version, NONE, unread, 0, int(bool(item.applied)), reply.t
         )
+        self._reader.marked(row, reply.items[:1], moment)
         if self._door is not None:
             self._door.watch(self._conversation, item.read_seq, moment)
         offset_ns = self._offsets.pop(row)
@@ -141,9 +143,9 @@ class ProbePair:
 
     def _shown(self, row: int, reply: Incoming, moment: int) -> int:
         """Records a STATE; the read_seq that it shows, NONE without the conversation."""
-        recorder = self._engine.recorder
+        recorder, live = self._engine.recorder, self._engine.live
         change_id = reply.change_id if reply.change_id is not None else NONE
-        shown = NONE
+        heard, sent, shown = live.heard(recorder.session(row)), recorder.sent(row), NONE
         for index, item in enumerate(reply.conversations):
             if index_of(item.conversation_id) == self._conversation:
                 shown = item.read_seq
@@ -152,6 +154,9 @@ class ProbePair:
                 item.version if item.version is not None else NONE,
                 item.unread if item.unread is not None else NONE, 0, item.last_seq,
             )  # fmt: skip
+            live.shown(
+                heard, self._poller.person, index_of(item.conversation_id), item.read_seq, sent, moment
+            )
         recorder.answered(row, moment, change_id, NONE, change_id, NONE, len(reply.conversations), 0, reply.t)
         return shown
 

@@ -15,6 +15,7 @@ from bench.load.config import LoadConfig
 from bench.load.device import Crowd, Device
 from bench.load.engine import Engine
 from bench.load.final_read import FinalRead
+from bench.load.live_checks import LiveChecks
 from bench.load.pacing import now_ns
 from bench.load.shares import share_of
 from bench.load.stamps import StampedEngine
@@ -25,6 +26,8 @@ from bench.record import Phase
 
 PING_EVERY_NS: Final = 50_000_000
 DRAIN_POLL_S: Final = 0.05
+HORIZON: Final = 4
+"""Deadlines after which the live checks forget what came before the last rise of a cursor."""
 
 
 class LoadProcess:
@@ -54,6 +57,11 @@ class LoadProcess:
             in_flight=config.in_flight,
             deadline_s=config.deadline_s,
             on_fatal=on_fatal,
+            live=LiveChecks(
+                len(population.of_person_start) - 1,
+                population.conversations,
+                horizon_ns=HORIZON * round(config.deadline_s * 1e9),
+            ),
         )
         self.crowd = Crowd(
             self.engine,
@@ -95,6 +103,7 @@ class LoadProcess:
         is outstanding, or the deadline has passed."""
         options, enter = self.plan.options, self.engine.phases.enter
         self.timeline.begin(t0_ns)
+        self.engine.live.begin(t0_ns)
         measure_ns = t0_ns + round(options.warmup_s * 1e9)
         self.engine.pacer.at(t0_ns, lambda due: enter(Phase.WARMUP, due))
         self.engine.pacer.at(measure_ns, lambda due: enter(Phase.MEASURE, due))

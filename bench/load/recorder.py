@@ -52,8 +52,9 @@ CONNECTION_BYTES: Final = TABLES["connections"].itemsize
 _OFFSETS: Final[dict[str, dict[str, int]]] = {
     table: {name: place[1] for name, place in (dtype.fields or {}).items()} for table, dtype in TABLES.items()
 }
-_SENT, _ACKNOWLEDGED, _VALUE, _SESSION, _CONVERSATION = (
-    _OFFSETS["operations"][name] for name in ("sent", "acknowledged", "value", "session", "conversation")
+_SENT, _ACKNOWLEDGED, _ARGUMENT, _VALUE, _SESSION, _CONVERSATION = (
+    _OFFSETS["operations"][name]
+    for name in ("sent", "acknowledged", "argument", "value", "session", "conversation")
 )
 _UNREAD, _SERVER, _ITEMS, _OP, _OUTCOME, _ERROR, _FLAGS = (
     _OFFSETS["operations"][name]
@@ -236,6 +237,11 @@ class Recorder:
     def conversation(self, row: int) -> int:
         offset = (row & SEGMENT_MASK) * OPERATION_BYTES + _CONVERSATION
         return int.from_bytes(self.operations.segments[row >> SEGMENT_BITS][offset : offset + 4], "little")
+
+    def argument(self, row: int) -> int:
+        offset = (row & SEGMENT_MASK) * OPERATION_BYTES + _ARGUMENT
+        segment = self.operations.segments[row >> SEGMENT_BITS]
+        return int.from_bytes(segment[offset : offset + 8], "little", signed=True)
 
     def sent(self, row: int) -> int:
         offset = (row & SEGMENT_MASK) * OPERATION_BYTES + _SENT

@@ -45,6 +45,7 @@ class Worker:
         self._load = LoadProcess(config, population, plan, number, self._fatal)
         self._environment.load = self._load  # type: ignore[attr-defined]
         self._statistics = Statistics(self._load, self._environment)
+        self._load.engine.live.on_first = lambda: gevent.spawn(self._report)
         self._runner: Any = None
         self._watcher = get_hub().loop.io(channel.fileno(), 1)
         self._watcher.start(self._orders)
@@ -87,6 +88,7 @@ class Worker:
 
     def _do_stop(self) -> None:
         self._load.stop()
+        self._report()  # the last: it has all that was recorded
         self._channel.send({"event": "stopped"})
         leave()
 

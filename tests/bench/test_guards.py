@@ -83,6 +83,17 @@ def other(*, apart: bool | None) -> Json:
     return {"from": "load", "p99_gap_us": -2_000, "p99_apart": apart, "maybe_chance": False}
 
 
+def counted(live: int, offline: int, agrees: bool | None) -> list[Json]:
+    return [
+        {
+            "check": "sync_pages",
+            "live": {"eligible": 10, "violations": live},
+            "offline": {"eligible": 10, "violations": offline},
+            "agrees": agrees,
+        }
+    ]
+
+
 FIRES = [
     ("finished", "ended", {"how": "failed", "phase": "measure", "message": "it broke"}, "invalid"),
     ("finished", "ended", {"how": "interrupted", "phase": "measure", "message": ""}, "inconclusive"),
@@ -97,6 +108,7 @@ FIRES = [
     ("load_carried", "operations/SEND/fail", 500, "inconclusive"),
     ("outcomes_complete", "load/outcome_complete_share", 0.9989, "invalid"),
     ("record_complete", "record/problem_count", 1, "invalid"),
+    ("live_agrees", "live", counted(1, 0, False), "invalid"),
     ("send_lag", "generator/resolution_floor_us", 5_001, "invalid"),
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 1_500, 2_000], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.2, 0.9], "invalid"),
@@ -121,6 +133,8 @@ SILENT = [
     ("load_carried", "operations/SEND/info", 20),
     ("outcomes_complete", "load/outcome_complete_share", 0.999),
     ("outcomes_complete", "load/outcome_complete_share", None),
+    ("live_agrees", "live", counted(1, 1, True)),
+    ("live_agrees", "live", counted(1, 0, None)),
     ("send_lag", "generator/resolution_floor_us", 5_000),
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 2_500, 2_000]),
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [100, 300, 900]),
@@ -197,6 +211,17 @@ def test_a_death_names_victim_and_second(summary: Json) -> None:
     assert guard.message == "server: killed by signal 9 at 12.2 s"
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [("record/problem_count", 1), ("ended", {"how": "failed", "phase": "measure", "message": "it broke"})],
+)
+def test_live_counts_are_compared_on_a_whole_record_only(summary: Json, spoilt: tuple[str, Any]) -> None:
+    spoil(summary, "live", counted(1, 0, False))
+    assert "1 of 10 while it ran, 0 of 10 in the record" in said(summary, "live_agrees").message
+    spoil(summary, *spoilt)
+    assert said(summary, "live_agrees").verdict == "ok"
+
+
 # --- verdicts ---------------------------------------------------------------------------------------------
 
 
@@ -240,6 +265,7 @@ TRUE = "messages_per_s > 1"
         ([("ended", {"how": "failed", "phase": "drain", "message": "x"})], [TRUE], 4, "UNKNOWN"),
         ([("ended", {"how": "failed", "phase": "warmup", "message": "x"})], [TRUE], 3, "UNKNOWN"),
         ([LOST, ("ended", {"how": "failed", "phase": "connect", "message": "x"})], [TRUE], 3, "UNKNOWN"),
+        ([VOID, ("ended", {"how": "violation", "phase": "warmup", "message": "x"})], [TRUE], 12, "VIOLATION"),
     ],
 )
 def test_exit_codes_in_their_order(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.load.live_checks import PROMISES
 from bench.record import NONE, Op, Outcome, Phase, Rx
 from bench.results import RunFolder
 from bench.runner import Load
+from schemes import SCHEMES
 from tests.e2e.small import USERS, carry_out, left_behind, options
 
 pytestmark = pytest.mark.services  # whole runs: they take the machine's run lock and its time
@@ -63,6 +65,17 @@ def test_every_path_was_compared(finished: tuple[str, RunFolder, dict[str, Any]]
         assert checks[name]["verdict"] == "pass", checks[name]
         assert checks[name]["promised"] == ((scheme, name) not in NOT_PROMISED)
         assert checks[name]["eligible"] > 0, name
+
+
+def test_what_was_counted_live_is_in_the_record(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    scheme, _, summary = finished
+    promised = SCHEMES[scheme].promised({})
+    assert {count["check"] for count in summary["live"]} == {*PROMISES, "push_gaps"}
+    for count in summary["live"]:
+        assert count["agrees"] is (None if count["check"] == "push_gaps" else True), count
+        if PROMISES.get(count["check"]) in promised:
+            assert count["live"]["violations"] == 0
+            assert count["live"]["eligible"] > 0
 
 
 def test_planned_operations_have_one_outcome_each(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:

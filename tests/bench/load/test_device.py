@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bench.load import device as device_module
+from bench.load.config import Fault, LiveCount
 from bench.load.device import Crowd, Device
 from bench.load.engine import Engine
 from bench.load.final_read import FinalRead
@@ -387,6 +388,79 @@ def test_the_final_read_asks_for_everything_and_leaves(
     assert items["last_seq"].tolist() == [9, 9]
     connection = read_rows(engine.recorder.paths["connections"])[0]
     assert (connection["role"], connection["subscribed"], connection["device"]) == (2, 0, 0xFFFFFFFF)
+
+
+def test_live_checks_see_what_comes(
+    server: ScriptedServer, crowd: Crowd, engine: Engine, population: Population
+) -> None:
+    """An answer that shows less than was read, a message twice, and a page that leads back: once each, and
+    what is honest beside them is none."""
+    device = signed_in(crowd)
+    engine.live.begin(now_ns())
+    conversation = own(population, device)
+    sender, name = other(population, conversation, device), population.conversation_id(conversation)
+    for seq in (6, 7, 7):
+        tell(server, device, message(population, conversation, seq, sender))
+    until(lambda: len(read_rows(engine.recorder.paths["pushes"])) == 3)
+    device.read(conversation)
+    until(lambda: rows(engine, Op.READ)["outcome"][0])
+    for read_seq in (7, 4, 7):
+        server.state = [_state(name) | {"read_seq": read_seq}]
+        count = len(rows(engine, Op.STATE))
+        device.state()
+        until(lambda count=count: rows(engine, Op.STATE)["outcome"][count:].any())  # type: ignore[misc]
+    back = {"type": "SYNC_RESULT", "changes": [], "next_change_id": 1, "done": True}
+    server.answers["SYNC"] = once(lambda *_: back, server.answers["SYNC"])
+    for _ in range(2):
+        device.sync()
+    until(lambda: (rows(engine, Op.SYNC)["outcome"] == Outcome.OK).sum() == 3)
+    counts = engine.live.counts
+    assert {name: (count.eligible, count.violations) for name, count in counts.items()} == {
+        "read_your_writes_session": (3, 1),
+        "monotonic_reads_session": (3, 1),
+        "push_order": (3, 1),
+        "sync_pages": (3, 1),
+    }
+    stale = rows(engine, Op.STATE)["acknowledged"][-2]
+    assert counts["read_your_writes_session"].first == Fault(device.person, conversation, stale)
+    assert counts["push_order"].first is not None
+    assert counts["push_order"].first.at_ns == read_rows(engine.recorder.paths["pushes"])["received"][2]
+
+
+def test_a_refused_read_is_no_write_to_the_live_checks(
+    server: ScriptedServer, crowd: Crowd, engine: Engine, population: Population
+) -> None:
+    server.answers["READ"] = error("OVERLOADED")
+    device = signed_in(crowd)
+    engine.live.begin(now_ns())
+    conversation = own(population, device)
+    tell(server, device, message(population, conversation, 6, other(population, conversation, device)))
+    until(lambda: len(read_rows(engine.recorder.paths["pushes"])) == 1)
+    device.read(conversation)
+    until(lambda: rows(engine, Op.READ)["outcome"][0])
+    server.state = [_state(population.conversation_id(conversation))]
+    device.state()
+    until(lambda: rows(engine, Op.STATE)["outcome"][1:].any())
+    assert engine.live.counts["read_your_writes_session"].eligible == 0
+
+
+def test_the_live_checks_forget_a_connection_that_is_gone(
+    server: ScriptedServer, crowd: Crowd, engine: Engine, population: Population
+) -> None:
+    device = signed_in(crowd)
+    engine.live.begin(now_ns())
+    conversation = own(population, device)
+    sender = other(population, conversation, device)
+    tell(server, device, message(population, conversation, 6, sender))
+    until(lambda: len(read_rows(engine.recorder.paths["pushes"])) == 1)
+    session = device.connection.session
+    server.connections[user_id(device.person), device.device_id].close(1013)
+    until(lambda: len(server.of("SYNC")) == 2 and device.is_ready)
+    gevent.sleep(0.15)
+    assert not engine.live.heard(session).last_number
+    tell(server, device, message(population, conversation, 6, sender))
+    until(lambda: len(read_rows(engine.recorder.paths["pushes"])) == 2)
+    assert engine.live.counts["push_order"] == LiveCount(2, 0)
 
 
 def _state(name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 from websockets.sync.client import connect
 
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
+from bench.load.live_checks import PROMISES
 from bench.plan import Plan, PlanOptions, make
 from bench.population import PopulationOptions, build
 from bench.record import NONE, TABLES, Op, Outcome, Phase, PushKind, Rx
@@ -111,6 +112,7 @@ def test_a_whole_run_with_two_workers(server: MemoryServer, memory: Path, tmp_pa
     assert not [what for what in live.counters if "bug" in what], live.counters
     assert live.achieved == live.offered == plan.count
     assert live.latency_us["SEND"][0] > 0
+    _check_counted(fleet, paths)
     _check_operations(table(paths, "operations"), plan, t0_ns)
     _check_workers(paths)
     _check_the_rest(paths, plan)
@@ -164,6 +166,17 @@ def _check_probe_users(paths: list[Path], probes: tuple[int, ...]) -> None:
     assert not operations["rx"][operations["sent"] == 0].any()
     assert (timed["acknowledged"] > timed["sent"]).all()
     assert (of_probes["pushes"]["rx"] == Rx.CLEAN).any()
+
+
+def _check_counted(fleet: Fleet, paths: list[Path]) -> None:
+    """The last counts have all that was recorded, by both workers."""
+    assert fleet.counted is not None
+    assert fleet.counted.sent == len(table(paths, "operations"))
+    counts, syncs = fleet.counted.checks, table(paths, "operations")["op"] == Op.SYNC
+    assert {name: count.violations for name, count in counts.items()} == dict.fromkeys(PROMISES, 0)
+    assert counts["sync_pages"].eligible == syncs.sum()
+    assert counts["push_order"].eligible == (table(paths, "pushes")["value"] > 0).sum()
+    assert min(count.eligible for count in counts.values()) > 0
 
 
 def _check_operations(operations: np.ndarray, plan: Plan, t0_ns: int) -> None:
