@@ -226,10 +226,8 @@ def _row(cells: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.selftest.scores", description=__doc__)
-    parser.add_argument("--wrong", type=int, default=60, help="mutants per check that are wrong for it")
-    parser.add_argument(
-        "--several", type=int, default=2_000, help="with several changes at once, in hundreds"
-    )
+    parser.add_argument("--wrong", type=int, default=50, help="mutants per check that are wrong for it")
+    parser.add_argument("--several", type=int, default=1_000, help="with several changes, in hundreds")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
     scores = score(asked.wrong, asked.seed, mixed=asked.several, processes=machine.cores())

@@ -42,7 +42,7 @@ def test_the_recorded_run_is_clean_and_can_show_everything(clean: Record) -> Non
 
 
 def test_no_mutant_survives_and_no_check_accuses_more_than_its_oracle() -> None:
-    """One per check that is wrong; `make proof-mutations` has sixty."""
+    """One per check that is wrong; `make proof-mutations` has fifty."""
     found = scores.score(wanted=1, seed=3)
     assert scores.failures(found, 1) == []
     assert len(found.mutants) > len(OPERATORS)
