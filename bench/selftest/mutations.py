@@ -334,6 +334,18 @@ def cache_other_delivered(record: Record, rng: Rng) -> str | None:
     return _cache_other(record, rng, "delivered_seq")
 
 
+def cache_forgets_delivery(record: Record, rng: Rng) -> str | None:
+    """The cache holds a message as not delivered that the store has as delivered, and not read."""
+    cache = record.tables["final_cache"]
+    row = pick(np.flatnonzero(cache["delivered_seq"] > cache["read_seq"]), rng)
+    if row is None:
+        return None
+    value, read = int(cache["delivered_seq"][row]), int(cache["read_seq"][row])
+    new = int(rng.integers(read, value))
+    put(record, "final_cache", row, delivered_seq=new)
+    return f"the cache holds delivered_seq {new} for {value} in row {row}"
+
+
 def cache_forgets(record: Record, rng: Rng) -> str | None:
     """The cache does not have a cursor: it was deleted, or expired."""
     rows = len(record.tables["final_cache"]["user"])
@@ -374,8 +386,8 @@ OPERATORS: Final[dict[str, tuple[Operator, ...]]] = {
     ),
     "stale_at_end": (show_less_at_end, show_more_at_end, hold_other_read, unanswered_and_not_shown),
     "converged": (
-        cache_other_read, cache_other_delivered, cache_forgets, unanswered_and_cached, show_less_at_end,
-        show_more_at_end, hold_other_read, hold_other_delivered,
+        cache_other_read, cache_other_delivered, cache_forgets_delivery, cache_forgets, unanswered_and_cached,
+        show_less_at_end, show_more_at_end, hold_other_read, hold_other_delivered,
     ),
     "linearizable": (*CURSOR, show_own_message_too_soon),
     "read_your_writes_session": CURSOR,

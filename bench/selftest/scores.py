@@ -21,12 +21,15 @@ from bench import machine
 from bench.checks import all_checks
 from bench.metrics import whole
 from bench.selftest.held import Record
-from bench.selftest.mutations import OPERATORS
+from bench.selftest.mutations import OPERATORS, unanswered
 from bench.selftest.oracle import ORACLES
 from bench.selftest.rows import Rows, Wrong
 
 TRIES: Final = 20
 """Mutants made at most for each that is wanted: the others change nothing that the check asks."""
+CHANGES_MAX: Final = 7
+SHARE: Final = 100
+"""Mutants with several changes that are made from one seed."""
 ABOUT: Final = """\
 Each mutant is one small change to a recorded clean run (`bench/selftest/recorded/`) that leaves a record
 which could have been written. It is *wrong* or *equivalent* for the check that it aims at by the verdict of
@@ -68,7 +71,10 @@ class Mutant:
 
 @dataclass
 class Scores:
+    """`several`: mutants with several changes at once, which aim at no check."""
+
     mutants: list[Mutant] = field(default_factory=list)
+    several: list[Mutant] = field(default_factory=list)
 
     def of(self, check: str) -> list[Mutant]:
         return [mutant for mutant in self.mutants if mutant.owner == check]
@@ -79,7 +85,7 @@ class Scores:
 
     @property
     def disagreements(self) -> list[Mutant]:
-        return [mutant for mutant in self.mutants if mutant.disagree]
+        return [mutant for mutant in (*self.mutants, *self.several) if mutant.disagree]
 
     def only(self, check: str) -> int:
         """How many mutants nobody but this check kills."""
@@ -105,35 +111,65 @@ def mutants(clean: Record, check: str, wanted: int, rng: np.random.Generator) ->
         what = operator(record, rng)
         if what is None:
             continue
-        found = accused(record)
-        rows = Rows(record, unchanged)
-        wrong = {name: ORACLES[name](rows) for name in found}
-        mutant = Mutant(check, operator.__name__, what, wrong, found)
+        mutant = _judged(check, operator.__name__, what, record, unchanged)
         yield mutant
         bad += not mutant.equivalent
         if bad == wanted:
             return
 
 
-def score(wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS), processes: int = 1) -> Scores:
-    """The same whatever the number of processes."""
+def _judged(owner: str, operator: str, what: str, record: Record, unchanged: Rows) -> Mutant:
+    found, rows = accused(record), Rows(record, unchanged)
+    return Mutant(owner, operator, what, {name: ORACLES[name](rows) for name in found}, found)
+
+
+def several(count: int, seed: Sequence[int]) -> list[Mutant]:
+    """Mutants that an operation or two went unanswered in, and that a few operators changed one after the
+    other."""
+    clean, rng = Record.load(), np.random.default_rng(seed)
+    unchanged = Rows(clean)
+    every = sorted({op for ops in OPERATORS.values() for op in ops}, key=lambda operator: operator.__name__)
+    found = []
+    for _ in range(count):
+        record = clean.copy()
+        chosen = [unanswered] * int(rng.integers(0, 3))
+        chosen += [every[i] for i in rng.integers(0, len(every), int(rng.integers(2, CHANGES_MAX)))]
+        said = [operator(record, rng) for operator in chosen]
+        what = "; ".join(one for one in said if one is not None)
+        found.append(_judged("", "several", what, record, unchanged))
+    return found
+
+
+def score(
+    wanted: int, seed: int, checks: Sequence[str] = tuple(OPERATORS), *, mixed: int = 0, processes: int = 1
+) -> Scores:
+    """`wanted` mutants that are wrong for each check, and about `mixed` with several changes.  The same
+    whatever the number of processes."""
     tasks = [(check, wanted, (seed, number)) for number, check in enumerate(checks)]
+    tasks += [("", SHARE, (seed, len(OPERATORS) + number)) for number in range(mixed // SHARE)]
     if processes == 1:
-        return Scores([mutant for task in tasks for mutant in _aimed_at(task)])
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return Scores([mutant for found in pool.map(_aimed_at, tasks) for mutant in found])
+        found = list(map(_made, tasks))
+    else:
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = list(pool.map(_made, tasks))
+    every = [mutant for part in found for mutant in part]
+    return Scores([m for m in every if m.owner], [m for m in every if not m.owner])
 
 
-def _aimed_at(task: tuple[str, int, tuple[int, int]]) -> list[Mutant]:
-    check, wanted, seed = task
-    return list(mutants(Record.load(), check, wanted, np.random.default_rng(seed)))
+def _made(task: tuple[str, int, tuple[int, int]]) -> list[Mutant]:
+    """`check` empty: with several changes."""
+    check, count, seed = task
+    if not check:
+        return several(count, seed)
+    return list(mutants(Record.load(), check, count, np.random.default_rng(seed)))
 
 
 # --- the table ----------------------------------------------------------------------------------------------
 
 
 def page(scores: Scores, wanted: int, seed: int) -> str:
-    command = f"`make proof-mutations` (`python -m bench.selftest.scores --wrong {wanted} --seed {seed}`)"
+    asked = f"--wrong {wanted} --seed {seed} --several {len(scores.several)}"
+    command = f"`make proof-mutations` (`python -m bench.selftest.scores {asked}`)"
     facts = machine.describe()
     where = f"{facts['cores']} cores, {facts['cpu']}, Python {facts['python']}, numpy {np.__version__}"
     survived, disagree = len(scores.survivors), len(scores.disagreements)
@@ -143,7 +179,9 @@ def page(scores: Scores, wanted: int, seed: int) -> str:
         f"{command}, {datetime.now(UTC):%Y-%m-%d}; {where}.",
         ABOUT,
         table(scores),
-        f"{of} {survived} survived; on {disagree} a check and its oracle disagree.",
+        f"{of} {survived} survived.",
+        together(scores),
+        f"On {disagree} of all of these a check and its oracle disagree.",
         IMPLIED,
         operators(scores),
     ]
@@ -163,6 +201,17 @@ def table(scores: Scores) -> str:
     return "\n".join(lines)
 
 
+def together(scores: Scores) -> str:
+    """What the mutants with several changes add: the checks and their oracles have to agree on each."""
+    wrong = Counter(name for mutant in scores.several for name, cursors in mutant.wrong.items() if cursors)
+    least = min(OPERATORS, key=lambda check: wrong[check])
+    return (
+        f"Besides these, {len(scores.several):,} mutants with several changes at once, up to two of them "
+        "operations that nobody answered. They aim at no check; each check was wrong on at least "
+        f"{wrong[least]:,} of them (`{least}`)."
+    )
+
+
 def operators(scores: Scores) -> str:
     made = Counter(mutant.operator for mutant in scores.mutants)
     wrong = Counter(mutant.operator for mutant in scores.mutants if not mutant.equivalent)
@@ -177,10 +226,11 @@ def _row(cells: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.selftest.scores", description=__doc__)
-    parser.add_argument("--wrong", type=int, default=60, help="mutants per check that are wrong for it")
+    parser.add_argument("--wrong", type=int, default=50, help="mutants per check that are wrong for it")
+    parser.add_argument("--several", type=int, default=1_000, help="with several changes, in hundreds")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
-    scores = score(asked.wrong, asked.seed, processes=machine.cores())
+    scores = score(asked.wrong, asked.seed, mixed=asked.several, processes=machine.cores())
     print(page(scores, asked.wrong, asked.seed))
     bad = failures(scores, asked.wrong)
     for line in bad:

@@ -42,10 +42,18 @@ def test_the_recorded_run_is_clean_and_can_show_everything(clean: Record) -> Non
 
 
 def test_no_mutant_survives_and_no_check_accuses_more_than_its_oracle() -> None:
-    """One per check that is wrong; `make proof-mutations` has sixty."""
+    """One per check that is wrong; `make proof-mutations` has fifty."""
     found = scores.score(wanted=1, seed=3)
     assert scores.failures(found, 1) == []
     assert len(found.mutants) > len(OPERATORS)
+
+
+def test_several_changes_at_once_are_judged_alike_too() -> None:
+    found = scores.several(8, (1, 2))
+    assert [mutant.disagree for mutant in found] == [[]] * 8
+    assert sum(bool(mutant.killers) for mutant in found) > 4
+    assert any("; " in mutant.what for mutant in found)
+    assert str(len(found)) in scores.together(scores.Scores([], found))
 
 
 def test_a_check_that_has_gone_blind_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
