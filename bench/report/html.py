@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from typing import Final
 
 from bench.report.document import Chart, Document, Found, Story, Table
 
@@ -59,14 +60,19 @@ def _head(document: Document) -> str:
     )
 
 
+WIDE: Final = 7
+"""A table of so many columns has the page's width to itself."""
+
+
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.columns)
     rows = "\n".join(_row(row, table.columns) for row in table.rows)
     if not rows:
         rows = f'<tr><td class="remark" colspan="{len(table.columns)}">nothing was recorded</td></tr>'
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    whole = ' class="whole"' if len(table.columns) >= WIDE else ""
     return (
-        f"<section>\n<h2>{escape(table.title)}</h2>\n"
+        f"<section{whole}>\n<h2>{escape(table.title)}</h2>\n"
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table></div>\n"
         f"{note}</section>"
