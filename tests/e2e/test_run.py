@@ -24,7 +24,7 @@ FILES = {
     "final_store.parquet",
 }  # fmt: skip
 
-NOT_PROMISED = {("queue", "versions"), ("redis", "device_state")}
+NOT_PROMISED = {("queue", "versions"), ("queue", "device_state")}
 
 
 @pytest.fixture(
