@@ -109,7 +109,8 @@ class Record:
     def synced(self) -> Synced:
         operations = self._history.operations
         rows = self._rows(Op.SYNC)
-        rows = rows[self._of_device[rows]]
+        by_id = operations["argument"][rows] >= 0  # a SYNC by time has no range of ids
+        rows = rows[self._of_device[rows] & by_id]
         told, value, source = self._told(rows)
         owed, owed_row = self._owed()
         since, following = (operations[name][rows].astype(np.int64) for name in ("argument", "value"))

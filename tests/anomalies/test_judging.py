@@ -126,7 +126,7 @@ async def test_nothing_wrong_is_green_and_not_red(tmp_path: Path) -> None:
 
 async def test_nothing_to_judge_is_not_green(tmp_path: Path) -> None:
     case = ByHand("read_your_writes_session")
-    case.state(5)
+    case.state(5, unread=1)
     folder = case.folder(tmp_path, ann_in_d=5)
     assert green(case, folder).startswith("read_your_writes_session says pass of 0")  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ def receipt_lag(out: Path, patch: pytest.MonkeyPatch, delay_ms: int) -> dict[str
     lag: dict[str, Any] = summary["lag"]["receipt"]
     assert lag["count"] >= 1000
     assert (
-        lag["undelivered"] <= lag["count"] / 500
+        lag["undelivered"] <= lag["count"] / 100
     )  # DRAIN does not know of pushes that the planted fault holds
     return lag
 

@@ -17,7 +17,9 @@ from tests.bench.synthetic import build
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    made, _ = build(tmp_path_factory.mktemp("run"), scheme="redis", stale_at_end=3, measure_s=8, people=20)
+    made, _ = build(
+        tmp_path_factory.mktemp("run"), scheme="redis", stale_at_end=3, measure_s=8, people=20, probes=4
+    )
     summary.write(made)
     return made
 
