@@ -148,11 +148,12 @@ class Record:
         index, row = self._items(Op.SYNC, of_device=True)
         order = np.lexsort((items["index"][index], row))
         index, row = index[order], row[order]
+        page = np.where(np.isin(row, syncs), np.searchsorted(syncs, row), NOWHERE)
         push = self._read_pushes
         parts = (
             (operations["device"][row], pushes["device"][push]),
             (operations["user"][row], pushes["user"][push]),
-            (np.searchsorted(syncs, row), np.full(len(push), NOWHERE)),
+            (page, np.full(len(push), NOWHERE)),
             (items["change_id"][index], pushes["change_id"][push]),
             (_cursors(items, index), _cursors(pushes, push)),
             (items["version"][index], pushes["version"][push]),

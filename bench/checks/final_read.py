@@ -346,7 +346,8 @@ def _stale(evidence: Evidence, promises: Promises, story: Told) -> tuple[Check, 
 
 def _missed(evidence: Evidence, wrong: Ints, truth: Ints) -> dict[int, int | None]:
     """For each of these entries of `shown`, the write above it that was acknowledged first; if none ever was,
-    the unanswered one that reached furthest of those that the store can have; None if there is none."""
+    and for those ahead of the store, the one that reached furthest of those that the store can have, answered
+    or not; None if there is none."""
     shown, writes = evidence.shown, evidence.reads
     keys = _Keys(shown, writes)
     of_shown, of_write = keys.of(shown), keys.of(writes)
@@ -354,8 +355,10 @@ def _missed(evidence: Evidence, wrong: Ints, truth: Ints) -> dict[int, int | Non
     rows = np.flatnonzero(named & np.isin(of_write, of_shown[wrong]))
     first: dict[int, int | None] = {}
     for i in wrong.tolist():
-        mine = rows[(of_write[rows] == of_shown[i]) & (writes.value[rows] > shown.value[i])]
-        told = mine[writes.acknowledged[mine] > 0]
+        mine = rows[of_write[rows] == of_shown[i]]
+        if shown.value[i] < truth[i]:
+            mine = mine[writes.value[mine] > shown.value[i]]
+        told = mine[(writes.acknowledged[mine] > 0) & (writes.value[mine] > shown.value[i])]
         held = mine[writes.value[mine] <= truth[i]]
         if len(told):
             first[i] = int(told[np.argmin(writes.acknowledged[told])])
@@ -365,8 +368,10 @@ def _missed(evidence: Evidence, wrong: Ints, truth: Ints) -> dict[int, int | Non
 
 
 def _age_s(evidence: Evidence, i: int, missed: int | None) -> float | None:
-    """How long `missed` had been acknowledged when entry i was shown."""
+    """How long `missed`, which is not shown, had been acknowledged when entry i was."""
     if missed is None or not evidence.reads.acknowledged[missed]:
+        return None
+    if evidence.reads.value[missed] <= evidence.shown.value[i]:
         return None
     since = int(evidence.reads.acknowledged[missed])
     return round(max(0, int(evidence.shown_at[i]) - since) / 1e9, 6)

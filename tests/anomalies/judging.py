@@ -37,7 +37,7 @@ async def red(case: Case, folder: RunFolder) -> str:
     blamed = set().union(*(_causes(finding) for finding in fired))
     anywhere = set().union(*(_accused(finding) for finding in findings))
     accused_here = set().union(*(_accused(finding) for finding in fired))
-    places = {(finding["conversation"], finding["user"]) for finding in findings}
+    places = {(finding["conversation"], finding["user"]) for finding in fired}
     logged = await _places(case)
     if blamed != case.culprits:
         return f"blamed are operations {sorted(blamed)}, the failpoint logged {sorted(case.culprits)}"

@@ -13,7 +13,7 @@ import pytest
 from bench.checks import catch_up
 from bench.checks.check import Check, Judgement
 from bench.metrics.history import History
-from bench.record import MORE, RESET, TABLES, Op, Outcome, PushKind
+from bench.record import MORE, NONE, RESET, TABLES, Op, Outcome, PushKind
 from bench.results import Json, RunFolder
 from tests.bench.synthetic import S, build, change_manifest
 
@@ -446,3 +446,15 @@ def test_a_device_that_was_told_what_nobody_did(folder: RunFolder) -> None:
     found = [f for f in judge(history)[1] if f["check"] == DEVICES]
     assert [finding["kind"] for finding in found] == ["ahead of the store"]
     assert found[0]["knows"] == 10_000
+
+
+def test_a_sync_by_time_is_heard_and_has_no_range_of_ids(folder: RunFolder) -> None:
+    history = History(folder)
+    operations = history.operations
+    by_time = operations["argument"].copy()
+    by_time[operations["op"] == Op.SYNC] = NONE
+    operations.replace("argument", by_time)
+    checks, findings = judge(history)
+    assert not findings
+    assert checks["sync_pages"].eligible == 0
+    assert checks["versions"].eligible > 0
