@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -11,10 +11,13 @@ CLIENTS = {"aiomysql", "asyncmy", "pymysql", "redis", "aiokafka", "hiredis"}
 DRAWING = {"matplotlib", "pandas"}
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for package in ("bench", "schemes", "scenarios"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text()))
+        for package in ("bench", "schemes", "scenarios")
+        for path in sorted((ROOT / package).rglob("*.py"))
+    ]
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -14,6 +14,8 @@ from bench.expressions import ExpressionError
 from bench.results import Json, RunFolder
 from tests.bench.synthetic import START, S, build, change_manifest
 
+pytestmark = pytest.mark.slow  # whole made-up runs
+
 Q = {"n", "mean", "p50", "p90", "p99", "p999", "max"}
 CONTRACT = {
     "": "schema_version tool_version run_id command started_at duration_s verdict run load operations lag "

@@ -58,6 +58,7 @@ def histories(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=3_000, deadline=None)
 @given(histories())
 def test_the_verdict_is_that_of_exhaustive_search(rows: list[Row]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def plain(rows: list[Row], evidence: bool) -> tuple[int, list[int]]:
     return eligible, broken
 
 
+@pytest.mark.slow
 @settings(max_examples=1_500, deadline=None)
 @given(histories())
 def test_both_guarantees_are_those_of_a_plain_loop(rows: list[Row]) -> None:

@@ -17,6 +17,8 @@ from tests.contract.arms import Arm
 from tests.contract.mutants.bugs import BUGS
 from tests.contract.world import SECRET, World
 
+pytestmark = pytest.mark.slow  # a server and a client for each row
+
 PATIENCE = Patience(reply_s=0.5, push_s=0.4, quiet_s=0.05)
 ROWS = {row.name: row for row in rows()}
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench.load.servers import ROOT, SECRET, memory_server
 
 
@@ -23,6 +25,7 @@ def locust(url: str, secret: str = SECRET) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_it_seeds_runs_and_leaves_nothing() -> None:
     before = set(Path("/dev/shm").glob("readstate-locust-*"))
     with memory_server("--control") as server:

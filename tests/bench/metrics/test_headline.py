@@ -18,6 +18,8 @@ from bench.results import Json, RunFolder
 from bench.summary import summarize
 from tests.bench.synthetic import Spread, build, change_manifest
 
+pytestmark = pytest.mark.slow  # whole made-up runs
+
 
 def made(tmp_path: Path, **knobs: Any) -> tuple[RunFolder, Json]:
     """Half of the users are probe users: enough SENDs and READs of theirs, and too few STATEs."""

@@ -25,6 +25,8 @@ from bench.selftest.oracle import ORACLES, Event, has_order
 from bench.selftest.rows import Rows
 from tests.bench.checks.test_register import Row, histories, linearizable
 
+pytestmark = pytest.mark.slow  # thousands of judgements
+
 
 @pytest.fixture(scope="module")
 def clean() -> Record:

@@ -124,6 +124,7 @@ async def test_fragmented_requests_are_put_together(start: Start) -> None:
     assert (await device.push(lambda f: f.get("reply_to") == "99"))["type"] == "PONG"
 
 
+@pytest.mark.slow
 async def test_who_never_says_hello_is_shown_out(start: Start) -> None:
     world = await start(hello_s=1)
     silent = await world.stranger()
