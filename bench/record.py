@@ -92,6 +92,8 @@ ERROR_CODES: Final = {name: code for code, name in enumerate(ERROR_NAMES)}
 NONE: Final = -1
 """A missing integer (no version, no change id, not planned)."""
 
+DUPLICATE: Final = 1
+"""Bit of a SEND's `flags`: an earlier attempt was it."""
 MORE: Final = 2
 """Bit of a SYNC's `flags`: another page follows."""
 RESET: Final = 4

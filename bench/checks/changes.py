@@ -19,7 +19,7 @@ from bench.checks.syncs import NOWHERE, Owed, Pages, Told
 from bench.metrics.history import APPLIED, History, items_of
 from bench.metrics.ragged import distinct, spread
 from bench.population import NOBODY
-from bench.record import MORE, NONE, RESET, Op, Outcome, PushKind
+from bench.record import DUPLICATE, MORE, NONE, RESET, Op, Outcome, PushKind
 from bench.results import Table
 
 Ints = NDArray[np.int64]
@@ -357,17 +357,32 @@ class Record:
             np.concatenate([np.where(sends, seq, operations["argument"][rows]), items["value"][index]]),
         )
 
+    def _moved(self) -> Bools:
+        """Of each of `_writes`: whether the server said that this one moved the cursor, or said nothing."""
+        operations, items = self._history.operations, self._history.items
+        rows, _, _ = self._writes()
+        index, _ = self._items(Op.READ, Op.PROBE_READ)
+        rows = rows[: len(rows) - len(index)]
+        flags, unsaid = operations["flags"][rows], operations["version"][rows] < 0
+        sends = np.isin(operations["op"][rows], (Op.SEND, Op.PROBE_SEND))
+        own = np.where(sends, (flags & DUPLICATE) == 0, ((flags & APPLIED) > 0) | unsaid)
+        return np.concatenate([own, (items["applied"][index] > 0) | (items["version"][index] < 0)])
+
     def _first_moved(self, cursor: Ints) -> Ints:
         """When the first operation was sent that may have moved each of these cursors."""
         rows, written, _ = self._writes()
         return _least(cursor, written, self._history.operations["sent"][rows])
 
     def _reached(self, cursor: Ints) -> tuple[Ints, Ints]:
-        """For each cursor, how far acknowledged operations had moved it when the store was read, and how far
-        others may move it yet; 0 if none."""
+        """For each cursor, how far operations had moved it that were acknowledged when the store was read, and
+        how far others may have; 0 if none.
+
+        Others are the unanswered ones, and what is acknowledged of them later, by a duplicate SEND or a READ
+        that changed nothing: it's in the store, but a server that lost track of it told nobody."""
         operations = self._history.operations
         rows, written, value = self._writes()
         told = self._ok[rows] & (operations["acknowledged"][rows] <= self._history.window.drain_end)
+        told &= self._moved()
         promised, possible = (
             np.maximum(0, -_least(cursor, written[which], -value[which])) for which in (told, ~told)
         )

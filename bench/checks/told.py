@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bench.checks.pushed import Pushed
 from bench.metrics.history import History, Marks, items_of, marks
 from bench.metrics.receivers import told
-from bench.record import Op, Outcome, PushKind
+from bench.record import DUPLICATE, Op, Outcome, PushKind
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -33,7 +33,6 @@ Pairs = tuple[Ints, Ints]
 HOLE_NS: Final = 1_000_000_000
 """A hole is a gap only after this."""
 NOTHING: Final = -1
-_DUPLICATE: Final = 1
 """Bit of `operations.flags` of a SEND."""
 _NAMES: Final = ("session", "kind", "conversation", "actor", "value")
 
@@ -138,7 +137,7 @@ def _sends(history: History) -> Marks:
     """Without duplicates: what an earlier, unanswered attempt did may not have been told."""
     operations = history.operations
     ok = (operations["outcome"] == Outcome.OK) & (operations["value"] > 0)
-    rows = np.flatnonzero((operations["op"] == Op.SEND) & ok & ((operations["flags"] & _DUPLICATE) == 0))
+    rows = np.flatnonzero((operations["op"] == Op.SEND) & ok & ((operations["flags"] & DUPLICATE) == 0))
     return replace(marks(history, Op.SEND, rows), up_to=operations["value"][rows])
 
 

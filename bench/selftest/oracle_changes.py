@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
-from bench.record import MORE, RESET, Op, Outcome, PushKind
+from bench.record import DUPLICATE, MORE, RESET, Op, Outcome, PushKind
 from bench.results import Json
 from bench.selftest.rows import NOBODY, READS, SENDS, Cursor, Rows, Wrong
 
@@ -269,7 +269,7 @@ def _two_changes(rows: Rows) -> Wrong:
 
 
 def device_state(rows: Rows) -> Wrong:
-    knows = _knows(rows)
+    knows, told = _knows(rows), _told(rows)
     writes: dict[Cursor, list[tuple[Json, float]]] = defaultdict(list)
     for row, cursor, value in _writes(rows):
         writes[cursor].append((row, value))
@@ -288,13 +288,26 @@ def device_state(rows: Rows) -> Wrong:
                 continue
             if not own and first <= began:
                 continue
-            told = [value for row, value in writes[cursor] if _acknowledged(rows, row)]
-            possible = [value for row, value in writes[cursor] if not _acknowledged(rows, row)]
-            least = min(store, max([start, *told]))
-            most = max([store, *told, *possible])
+            least = min(store, max([start, *told[cursor]]))
+            most = max([store, *(value for _, value in writes[cursor])])
             if not least <= max(start, knows.get((device, cursor), 0)) <= most:
                 wrong.add(cursor)
     return wrong
+
+
+def _told(rows: Rows) -> dict[Cursor, list[int]]:
+    """What acknowledged operations moved each cursor to, so that others were told."""
+    told: dict[Cursor, list[int]] = defaultdict(list)
+    for row in rows.answered(*SENDS):
+        if _acknowledged(rows, row) and not row["flags"] & DUPLICATE:
+            told[row["conversation"], row["user"]].append(row["value"])
+    for row in rows.answered(*READS):
+        if not _acknowledged(rows, row):
+            continue
+        moved = rows.marked(row) if row["version"] < 0 else ((name, to) for name, to, _ in rows.applied(row))
+        for conversation, up_to in moved:
+            told[conversation, row["user"]].append(up_to)
+    return told
 
 
 def _acknowledged(rows: Rows, row: Json) -> bool:

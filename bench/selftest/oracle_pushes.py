@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from bench.record import Op, Outcome, PushKind
+from bench.record import DUPLICATE, Op, Outcome, PushKind
 from bench.results import Json
 from bench.selftest.rows import Rows, Wrong
 
@@ -19,7 +19,6 @@ Thing = tuple[int, ...]
 """What a stream is about: (kind, conversation, actor), () the person's change log."""
 LOG: Final[Thing] = ()
 HOLE_NS: Final = 1_000_000_000
-DUPLICATE: Final = 1
 """Bit of a SEND's flags."""
 
 

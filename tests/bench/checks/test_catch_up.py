@@ -13,7 +13,7 @@ import pytest
 from bench.checks import catch_up
 from bench.checks.check import Check, Judgement
 from bench.metrics.history import History
-from bench.record import MORE, NONE, RESET, TABLES, Op, Outcome, PushKind
+from bench.record import DUPLICATE, MORE, NONE, RESET, TABLES, Op, Outcome, PushKind
 from bench.results import Json, RunFolder
 from tests.bench.synthetic import S, build, change_manifest
 
@@ -428,6 +428,22 @@ def test_a_device_that_was_never_told(tmp_path: Path) -> None:
         change(operations, int(row), outcome=Outcome.INFO)
     checks, _ = judge(history)
     assert (checks[DEVICES].violations, checks[DEVICES].figures) == (0, {"behind_by_unanswered": 1})
+
+
+def test_a_device_is_not_promised_what_an_unanswered_attempt_did(tmp_path: Path) -> None:
+    """The retry of a SEND finds it done, and tells nobody; as little does a READ that changes nothing."""
+    folder, _ = build(tmp_path, visible_us=0)
+    history = History(folder)
+    operations, items = history.operations, history.items
+    before = catch_up.Record(history).device_state().due
+    moved = before.least > before.start
+    promised = set(before.cursor[moved].tolist())
+    operations.replace("flags", np.where(operations["op"] == Op.SEND, DUPLICATE, 0).astype(np.uint8))
+    items.replace("applied", np.zeros(len(items["applied"]), np.uint8))
+    after = catch_up.Record(history).device_state().due
+    assert promised
+    assert (after.least == after.start).all()
+    assert (after.most >= before.least).all()
 
 
 def test_a_device_that_was_told_what_nobody_did(folder: RunFolder) -> None:
