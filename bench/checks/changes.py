@@ -374,11 +374,11 @@ class Record:
         return _least(cursor, written, self._history.operations["sent"][rows])
 
     def _reached(self, cursor: Ints) -> tuple[Ints, Ints]:
-        """For each cursor, how far operations had moved it that were acknowledged when the store was read, and
-        how far others may have; 0 if none.
+        """For each cursor, how far what was acknowledged when the store was read had moved it, and how far
+        other operations may have; 0 if none.
 
-        Others are the unanswered ones, and what is acknowledged of them later, by a duplicate SEND or a READ
-        that changed nothing: it's in the store, but a server that lost track of it told nobody."""
+        Others are the unanswered ones, even where a duplicate SEND or a READ that changed nothing confirms
+        them later: they are in the store, but a server that lost track of them told nobody."""
         operations = self._history.operations
         rows, written, value = self._writes()
         told = self._ok[rows] & (operations["acknowledged"][rows] <= self._history.window.drain_end)
