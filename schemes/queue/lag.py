@@ -45,7 +45,7 @@ class Lag:
     async def look(self) -> int:
         """The events that are behind, now.  Raises RedisUnavailable."""
         found = await self._redis.command(None, "HGETALL", self._key)
-        pairs = zip(found[::2], found[1::2], strict=True) if isinstance(found, list) else found.items()
+        pairs = zip(found[::2], found[1::2], strict=True)
         self.note({int(partition): int(offset) for partition, offset in pairs}, time.monotonic())
         assert self.events is not None
         return self.events

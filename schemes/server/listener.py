@@ -28,6 +28,7 @@ class Server:
         self.stats = Stats()
         self.hub = Hub(self.stats)
         self.scheme: ReadState
+        self._loop: asyncio.AbstractEventLoop
         self.opening: dict[Connection, float] = {}
         self.closing: set[Connection] = set()
         self._numbers = itertools.count(1)
@@ -43,7 +44,7 @@ class Server:
 
     async def listen(self, host: str, port: int) -> int:
         """Starts the scheme and listens; returns the port.  Raises OSError if it is taken."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         listener = await loop.create_server(
             lambda: Connection(self), host, port, backlog=BACKLOG, start_serving=False
         )
@@ -85,7 +86,7 @@ class Server:
 
     def spawn(self, work: Coroutine[Any, Any, None], *, request: bool = True) -> None:
         """A task that the server owns until it ends."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         self._requests += request
         task.add_done_callback(self._request_done if request else self._tasks.discard)

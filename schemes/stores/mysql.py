@@ -53,6 +53,7 @@ from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
 from schemes.protocol import DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Advanced, Conversation, Reached, Sent
 from schemes.stores import catch_up, one_mark, queries, tables, transactions
+from schemes.stores.deadline import Deadline
 from schemes.stores.directory import Directory, not_member
 from schemes.stores.driver import (
     DEADLOCK,
@@ -107,6 +108,7 @@ class MySQL:
         writers = max(1, pool_size // 2)
         self._writers = Pool(lambda: connect(self._target, autocommit=False), writers)
         self._singles = Pool(lambda: connect(self._target), max(1, pool_size - writers))
+        self._deadline = Deadline(OPERATION_S)
         self._directory = Directory()
         self._seeder: Seeder | None = None
         self._counters = dict.fromkeys(
@@ -568,8 +570,7 @@ class MySQL:
 
         What was under way then is rolled back, or unknown if it was the COMMIT."""
         try:
-            async with asyncio.timeout(OPERATION_S):
-                return await work
+            return await self._deadline.bound(work)
         except (ConnectionLost, Unavailable, NoDatabase) as why:
             self._counters["unavailable"] += 1
             raise Refused("UNAVAILABLE", f"MySQL: {why}") from why

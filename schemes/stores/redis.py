@@ -44,6 +44,7 @@ from redis.exceptions import (
 )
 
 from schemes.ports import Trace, clock_ns
+from schemes.stores.redis_connections import Connections
 
 CONNECTIONS: Final = 32
 TIMEOUT_S: Final = 1.0
@@ -237,32 +238,28 @@ class RedisStore:
         self._reachable = asyncio.Event()
         self._reachable.set()
         self._probing: asyncio.Task[None] | None = None
-        self._redis = self.client()
-        self._execute: Callable[..., Awaitable[Any]] = self._redis.execute_command
+        self._connections = Connections(self._pool(), timeout_s)
+        self._execute = self._connections.execute
 
-    def client(self, *, command_timeout_s: float | None = TIMEOUT_S) -> Redis:
-        """A client of its own, for a subscriber that waits longer than a command may (None: for ever).
+    def client(self) -> Redis:
+        """A client of its own, for a subscriber, who waits longer than a command may."""
+        return Redis.from_pool(self._pool())
 
-        RESP2: RESP3 costs the same here, and redis-py then keeps connections that have died in the pool."""
-        pool: ConnectionPool = ConnectionPool.from_url(
-            self._url,
-            protocol=2,
-            max_connections=self.connections + 1,  # one for the probe
-            socket_connect_timeout=self._timeout_s,
-            socket_timeout=self._timeout_s if command_timeout_s is not None else None,
-            retry=Retry(NoBackoff(), 0),
+    def _pool(self) -> ConnectionPool:
+        """RESP2: RESP3 costs the same here, and redis-py then keeps connections that have died in a pool."""
+        return ConnectionPool.from_url(
+            self._url, protocol=2, socket_connect_timeout=self._timeout_s, retry=Retry(NoBackoff(), 0)
         )
-        return Redis.from_pool(pool)
 
     async def start(self) -> None:
         """Raises RedisUnavailable, saying where and why, if Redis cannot be used."""
-        await self._guarded(None, self._redis.ping)
+        await self.command(None, "PING")
 
     async def close(self) -> None:
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
-        await self._redis.aclose()
+        await self._connections.close()
 
     # --- keys
 
@@ -351,15 +348,7 @@ class RedisStore:
         """The replies to several commands sent together; not atomic."""
         if not commands:
             return []
-
-        def send() -> Awaitable[list[Any]]:
-            batch = self._redis.pipeline(transaction=False)
-            queued: Callable[..., object] = batch.execute_command
-            for command in commands:
-                queued(*command)
-            return batch.execute()
-
-        return await self._guarded(trace, send)
+        return await self._guarded(trace, lambda: self._connections.execute_all(commands))
 
     # --- the harness's own door
 
@@ -450,7 +439,7 @@ class RedisStore:
         wait_s = 0.005  # one connection that broke alone should cost no more than this
         while True:
             try:
-                await self._redis.ping()
+                await self._execute("PING")
             except (RedisError, OSError):
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _PROBE_S_MAX)

@@ -63,7 +63,7 @@ class Subscription:
             wait_s = min(2 * wait_s, longest_s)
 
     async def _listen(self) -> None:
-        client = self._store.client(command_timeout_s=None)
+        client = self._store.client()
         try:
             async with client.pubsub() as pubsub:
                 await pubsub.subscribe(self._channel)
