@@ -13,7 +13,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, machine, record, results, sampler
+from bench import cores, machine, manifest, record, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError, Door, NotOffered
@@ -113,26 +113,6 @@ class Load:
         return cls(population, plan, choose_probe_users(population, plan))
 
 
-@dataclass
-class _Facts:
-    """What becomes known while the run goes on, for the manifest."""
-
-    window: dict[str, int] = field(default_factory=dict)
-    deaths: list[dict[str, Any]] = field(default_factory=list)
-    drained: bool | None = None
-    final: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    clock: dict[str, int] = field(default_factory=dict)
-    services: dict[str, Any] = field(default_factory=dict)
-    commands: dict[str, list[str]] = field(default_factory=dict)
-    server: dict[str, Any] = field(default_factory=dict)
-    welcome: dict[str, Any] = field(default_factory=dict)
-    """What a server that runs already says of itself; empty for our own."""
-    not_available: dict[str, str] = field(default_factory=dict)
-    pinned: str = "nobody is bound to a core"
-
-
 class NotStored(Exception):
     """What was recorded could not be written; everything that was started has been stopped."""
 
@@ -183,7 +163,7 @@ class _Attempt:
         self._folder = folder
         self._say = say
         self._show = show
-        self._facts = _Facts(clock={"began": time.monotonic_ns()})
+        self._facts = manifest.Facts(clock={"began": time.monotonic_ns()})
         self._secret = secrets.token_urlsafe(24)
         self._began = time.monotonic()
         self._phase_began = self._began
@@ -194,7 +174,6 @@ class _Attempt:
         self._needs = SCHEMES[arm.scheme].needs if options.target is None else frozenset[str]()
         self._server: SchemeProcesses | RunningServer | None = None
         self._memory = MEMORY / f"readstate-{folder.run_id}"
-        self._started_at = datetime.now(UTC).isoformat()
         self._opened: Door | None = None
         self._queue_lag: QueueLag | None = None
         self.phase = "setup"
@@ -535,11 +514,11 @@ class _Attempt:
 
     def _check_promises(self, live: Live) -> None:
         """Raises Ended for the first violation of what this run promises."""
-        promised = self._said_of_the_server()["promises"]
+        said = manifest.said_of_the_server(self._arm, self._options.target, self._facts.welcome)
         broken = [
             (count.first, name, count)
             for name, count in live.checks.items()
-            if count.first is not None and PROMISES[name] in promised
+            if count.first is not None and PROMISES[name] in said["promises"]
         ]
         if broken:
             first, name, count = min(broken, key=lambda found: found[0].at_ns)
@@ -598,6 +577,14 @@ class _Attempt:
         finally:
             shutil.rmtree(self._memory, ignore_errors=True)
 
+    def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
+        """What can be said of the run by now."""
+        if self._fleet is not None and self._fleet.counted is not None:
+            self._facts.live = manifest.counted(self._fleet.counted)
+        if self._opened is not None:
+            self._facts.not_available |= self._opened.missing
+        return manifest.of(self._folder.run_id, self._arm, self._load, self._options, self._facts, ended)
+
     def _write(self, files: list[Path], samples: list[sampler.Sample]) -> None:
         for path in files:
             table, _, worker = path.stem.rpartition("-")
@@ -610,104 +597,6 @@ class _Attempt:
             self._folder.write_once("queue_ages", self._queue_lag.ages())
         for name, rows in _made_of(self._load.population, self._load.plan).items():
             self._folder.write_once(name, rows)
-
-    def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
-        options, arm, load, facts = self._options, self._arm, self._load, self._facts
-        population, said = load.population, self._said_of_the_server()
-        rate = load.plan.options.rate_per_s
-        services = {
-            name: {"engine": s["engine"], "version": s["version"], "how": s["how"], "settings": s["settings"]}
-            for name, s in facts.services.items()
-        }
-        return {
-            "tool": results.TOOL,
-            "tool_version": schemes.__version__,
-            "run_id": self._folder.run_id,
-            "command": options.command,
-            "label": options.label,
-            "started_at": self._started_at,
-            "ended": dict(ended),
-            "plan_sha256": load.plan.sha256,
-            "run": {
-                "scheme": arm.scheme,
-                "arm": arm.name,
-                "variant": None,
-                "queue_order": arm.options.get("queue-order"),
-                "scenario": options.scenario,
-                "users": options.users,
-                "people": population.people,
-                "devices_per_person": options.users / population.connected,
-                "intensity": planning.intensity_of_rate(rate, population.connected),
-                "seed": options.seed,
-                "nodes": 1,
-                "mysql_driver": options.mysql_driver if "mysql" in self._needs else None,
-                "services": services,
-                "options": dict(arm.options),
-                **said,
-                "workers": options.workers,
-                "probe_users": {
-                    "users": len(load.probe_users.devices),
-                    "worker": options.workers,
-                    "planned_share": round(load.probe_users.planned_share, 6),
-                },
-                "history": {"direct": options.history[0], "group": options.history[1]},
-                "cache": options.cache if "redis" in self._needs else None,
-                "attention_factor": load.plan.options.attention_factor,
-                "pinned": facts.pinned,
-            },
-            "load": {
-                "send_per_s": rate,
-                "planned": load.plan.count,
-                "connections_asked": options.users,
-                "causes": vars(planning.causes(population, load.plan, options.delivered_window_s)),
-                "delivered_window_s": options.delivered_window_s,
-            },
-            "window": facts.window,
-            "clock": facts.clock,
-            "rows": facts.rows,
-            "deaths": facts.deaths,
-            "drained": facts.drained,
-            "final": facts.final,
-            "fail_if": list(options.fail_if),
-            "fail_fast": options.fail_fast,
-            "live": _counted(self._fleet.counted if self._fleet is not None else None),
-            "seconds": facts.seconds,
-            "server": facts.server,
-            "not_available": facts.not_available | (self._opened.missing if self._opened is not None else {}),
-            "commands": facts.commands,
-            "machine": machine.describe(),
-        }
-
-    def _said_of_the_server(self) -> dict[str, Any]:
-        """What it is and promises: a scheme by its descriptor, a server of somebody else's by its WELCOME."""
-        arm, target = self._arm, self._options.target
-        if target is not None:
-            return _said_in_welcome(self._facts.welcome, target)
-        queued = arm.options.get("queue-order") == "queue_first"
-        ack = "volatile" if not self._needs else "durable"
-        return {
-            "model": arm.options.get("model"),
-            "promises": list(SCHEMES[arm.scheme].promised(arm.options)),
-            "ack": {"send": ack, "read": "queued" if queued else ack},
-            "receipt_members": schemes.protocol.Limits().receipt_members,
-        }
-
-
-def _said_in_welcome(welcome: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    """What it leaves out is not known, and the protocol's default where there is one."""
-    parts = (welcome.get(name) for name in ("server", "ack", "limits"))
-    server, ack, limits = (part if isinstance(part, dict) else {} for part in parts)
-    members, caps, model = limits.get("receipt_members"), welcome.get("caps"), server.get("model")
-    durable = ["durable"] if ack.get("send") == "durable" else []
-    return {
-        "url": target.url,
-        "server": {name: server.get(name) for name in ("name", "scheme", "version")},
-        "caps": caps if isinstance(caps, list) else None,
-        "model": model if model != "none" else None,
-        "promises": [*durable, *target.promises],
-        "ack": {name: ack[name] for name in ("send", "read") if isinstance(ack.get(name), str)},
-        "receipt_members": members if isinstance(members, int) else schemes.protocol.Limits().receipt_members,
-    }
 
 
 def _settled(operations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -737,14 +626,6 @@ def _describe(live: Live) -> str:
         f"{name} violated {count.violations}x" for name, count in live.checks.items() if count.violations
     ]
     return " · ".join(parts)
-
-
-def _counted(live: Live | None) -> dict[str, Any]:
-    """What the live checks counted of all that was recorded; nothing where a load process was lost."""
-    if live is None:
-        return {}
-    gaps = {"eligible": None, "violations": live.counters.get("gaps", 0), "first": None}
-    return {name: asdict(count) for name, count in live.checks.items()} | {"push_gaps": gaps}
 
 
 def _final_cursors(held: list[DumpRow], population: people.Population) -> np.ndarray[Any, Any]:

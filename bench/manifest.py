@@ -1,0 +1,149 @@
+"""What a run says of itself: `manifest.json`, from what was asked for and what became known on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import schemes
+from bench import machine, results
+from bench import plan as planning
+from bench.load.fleet import Live
+from bench.options import Arm, RunOptions, Target
+from schemes import SCHEMES
+
+if TYPE_CHECKING:
+    from bench.runner import Load
+
+
+@dataclass
+class Facts:
+    """What becomes known while the run goes on, for the manifest."""
+
+    window: dict[str, int] = field(default_factory=dict)
+    deaths: list[dict[str, Any]] = field(default_factory=list)
+    drained: bool | None = None
+    final: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    clock: dict[str, int] = field(default_factory=dict)
+    services: dict[str, Any] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+    server: dict[str, Any] = field(default_factory=dict)
+    welcome: dict[str, Any] = field(default_factory=dict)
+    """What a server that runs already says of itself; empty for our own."""
+    not_available: dict[str, str] = field(default_factory=dict)
+    live: dict[str, Any] = field(default_factory=dict)
+    """What the live checks counted; nothing where a load process was lost."""
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    pinned: str = "nobody is bound to a core"
+
+
+def of(
+    run_id: str, arm: Arm, load: Load, options: RunOptions, facts: Facts, ended: Mapping[str, str]
+) -> dict[str, Any]:
+    """The whole manifest; `ended` as in `bench/results.py`."""
+    population, rate = load.population, load.plan.options.rate_per_s
+    needs = SCHEMES[arm.scheme].needs if options.target is None else frozenset[str]()
+    services = {
+        name: {"engine": s["engine"], "version": s["version"], "how": s["how"], "settings": s["settings"]}
+        for name, s in facts.services.items()
+    }
+    return {
+        "tool": results.TOOL,
+        "tool_version": schemes.__version__,
+        "run_id": run_id,
+        "command": options.command,
+        "label": options.label,
+        "started_at": facts.started_at,
+        "ended": dict(ended),
+        "plan_sha256": load.plan.sha256,
+        "run": {
+            "scheme": arm.scheme,
+            "arm": arm.name,
+            "variant": None,
+            "queue_order": arm.options.get("queue-order"),
+            "scenario": options.scenario,
+            "users": options.users,
+            "people": population.people,
+            "devices_per_person": options.users / population.connected,
+            "intensity": planning.intensity_of_rate(rate, population.connected),
+            "seed": options.seed,
+            "nodes": 1,
+            "mysql_driver": options.mysql_driver if "mysql" in needs else None,
+            "services": services,
+            "options": dict(arm.options),
+            **said_of_the_server(arm, options.target, facts.welcome),
+            "workers": options.workers,
+            "probe_users": {
+                "users": len(load.probe_users.devices),
+                "worker": options.workers,
+                "planned_share": round(load.probe_users.planned_share, 6),
+            },
+            "history": {"direct": options.history[0], "group": options.history[1]},
+            "cache": options.cache if "redis" in needs else None,
+            "attention_factor": load.plan.options.attention_factor,
+            "pinned": facts.pinned,
+        },
+        "load": {
+            "send_per_s": rate,
+            "planned": load.plan.count,
+            "connections_asked": options.users,
+            "causes": vars(planning.causes(population, load.plan, options.delivered_window_s)),
+            "delivered_window_s": options.delivered_window_s,
+        },
+        "window": facts.window,
+        "clock": facts.clock,
+        "rows": facts.rows,
+        "deaths": facts.deaths,
+        "drained": facts.drained,
+        "final": facts.final,
+        "fail_if": list(options.fail_if),
+        "fail_fast": options.fail_fast,
+        "live": facts.live,
+        "seconds": facts.seconds,
+        "server": facts.server,
+        "not_available": facts.not_available,
+        "commands": facts.commands,
+        "machine": machine.describe(),
+    }
+
+
+def said_of_the_server(arm: Arm, target: Target | None, welcome: Mapping[str, Any]) -> dict[str, Any]:
+    """What it is and promises: a scheme by its descriptor, a server of somebody else's by its WELCOME."""
+    if target is not None:
+        return _said_in_welcome(welcome, target)
+    scheme = SCHEMES[arm.scheme]
+    queued = arm.options.get("queue-order") == "queue_first"
+    ack = "durable" if scheme.needs else "volatile"
+    return {
+        "model": arm.options.get("model"),
+        "promises": list(scheme.promised(arm.options)),
+        "ack": {"send": ack, "read": "queued" if queued else ack},
+        "receipt_members": schemes.protocol.Limits().receipt_members,
+    }
+
+
+def _said_in_welcome(welcome: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """What it leaves out is not known, and the protocol's default where there is one."""
+    parts = (welcome.get(name) for name in ("server", "ack", "limits"))
+    server, ack, limits = (part if isinstance(part, dict) else {} for part in parts)
+    members, caps, model = limits.get("receipt_members"), welcome.get("caps"), server.get("model")
+    durable = ["durable"] if ack.get("send") == "durable" else []
+    return {
+        "url": target.url,
+        "server": {name: server.get(name) for name in ("name", "scheme", "version")},
+        "caps": caps if isinstance(caps, list) else None,
+        "model": model if model != "none" else None,
+        "promises": [*durable, *target.promises],
+        "ack": {name: ack[name] for name in ("send", "read") if isinstance(ack.get(name), str)},
+        "receipt_members": members if isinstance(members, int) else schemes.protocol.Limits().receipt_members,
+    }
+
+
+def counted(live: Live) -> dict[str, Any]:
+    """What the live checks counted of all that was recorded."""
+    gaps = {"eligible": None, "violations": live.counters.get("gaps", 0), "first": None}
+    return {name: asdict(count) for name, count in live.checks.items()} | {"push_gaps": gaps}
