@@ -14,17 +14,13 @@ for (const line of readFileSync(process.argv[2], "utf8").trim().split("\n")) {
   const senders = Array.from({ length: history }, (_, i) => users[i % users.length]); // by seq - 1
   const cursors = users.map((user, i) => [user, { read_seq: read[i], delivered_seq: read[i] }]);
   rooms.set(id, { id, kind, users, senders, cursors: new Map(cursors), newest: 0 });
-  for (const user of users) person(user).rooms.push(rooms.get(id));
-}
-
-function person(user) {
-  if (!people.has(user))
+  for (const user of users.filter((one) => !people.has(one)))
     people.set(user, { rooms: [], log: [], sent: new Map(), devices: new Map() });
-  return people.get(user);
+  for (const user of users) people.get(user).rooms.push(rooms.get(id));
 }
 
 const unread = (room, user) => room.senders.length - room.cursors.get(user).read_seq;
-const total = (user) => person(user).rooms.reduce((sum, room) => sum + unread(room, user), 0);
+const total = (user) => people.get(user).rooms.reduce((sum, room) => sum + unread(room, user), 0);
 const peerOf = ({ kind, users }, user) => kind === "direct" && users.find((one) => one !== user);
 
 function need(holds, code, message, more) { // or the request is answered with this error
@@ -44,13 +40,11 @@ function shown(room, user) { // a cursor only grows, so it can be its own versio
 
 const say = (socket, frame) => socket.send(JSON.stringify(frame)); // nothing if it is closed
 
-function leave(socket, code, reason) {
-  say(socket, { type: "GOODBYE", code, reason, retry_ms: 0 });
-  socket.close(code);
-}
+const leave = (socket, code, reason) =>
+  (say(socket, { type: "GOODBYE", code, reason, retry_ms: 0 }), socket.close(code));
 
 function tell(me, users, { id }, frame) { // whoever has subscribed, but not who asked
-  for (const other of users.flatMap((user) => [...person(user).devices.values()]))
+  for (const other of users.flatMap((user) => [...people.get(user).devices.values()]))
     if (other !== me && (other.keys.has("*") || other.keys.has(`conv/${id}`))) say(other, frame);
 }
 
@@ -63,7 +57,7 @@ function move(me, what, room, up_to_seq, at) { // a cursor, "read" or "delivered
   cursor.delivered_seq = Math.max(cursor.delivered_seq, up_to_seq); // reading implies delivery
   if (read) cursor.read_seq = up_to_seq;
   for (const whom of new Set(read ? [user, ...others] : others)) {
-    const { log } = person(whom), own = whom === user && { unread: unread(room, user) };
+    const { log } = people.get(whom), own = whom === user && { unread: unread(room, user) };
     const change_id = read && (own || peer) ? log.length + 1 : undefined;
     if (change_id) log.push({ change_id, kind: what, ...change });
     tell(me, [whom], room, { type: "UPDATE", key: `${what}/${room.id}/${user}`, version, change_id,
@@ -89,7 +83,8 @@ const mark = (what) => (me, { items }) => { // all are looked at before any is a
 
 const answers = {
   HELLO(me, { user_id: user, device_id: device, resume }) {
-    const { devices, log } = person(user), { epoch = about.epoch } = resume ?? {};
+    need(people.has(user), "UNAUTHENTICATED", `nobody knows ${user}`, { close: 4401 });
+    const { devices, log } = people.get(user), { epoch = about.epoch } = resume ?? {};
     if (devices.has(device)) leave(devices.get(device), 4409, "replaced by a newer connection");
     devices.set(device, Object.assign(me, { user, device, keys: new Set() }));
     return { type: "WELCOME", ...about, session_id: `${++sessions}`, change_id: log.length,
@@ -105,7 +100,7 @@ const answers = {
   SEND(me, { conversation_id, client_msg_id, body }) {
     need(client_msg_id?.length, "BAD_REQUEST", "client_msg_id is missing");
     need(Buffer.byteLength(body) <= limits.body_bytes, "TOO_LARGE", "the body");
-    const { user } = me, { sent } = person(user), room = roomOf(user, conversation_id);
+    const { user } = me, { sent } = people.get(user), room = roomOf(user, conversation_id);
     if (sent.has(client_msg_id)) return { ...sent.get(client_msg_id), duplicate: true };
     const seq = room.senders.push(user), cursor = room.cursors.get(user), at = Date.now();
     const message = { message_id: `${room.id}/${seq}`, seq, sent_time: room.newest = at };
@@ -119,16 +114,16 @@ const answers = {
   STATE({ user }, { conversations: named, cursor = 0, limit = 100 }) {
     need(limit <= limits.state_conversations, "TOO_LARGE", "limit");
     const all = named?.map((id) => roomOf(user, id)) ??
-      [...person(user).rooms].sort((a, b) => b.newest - a.newest);
+      [...people.get(user).rooms].sort((a, b) => b.newest - a.newest);
     const end = named ? all.length : Number(cursor) + limit, done = end >= all.length;
     const last = done ? !named && { total_unread: total(user) } : { cursor: `${end}` };
-    return { type: "STATE_RESULT", done, ...last, change_id: person(user).log.length,
+    return { type: "STATE_RESULT", done, ...last, change_id: people.get(user).log.length,
       conversations: all.slice(Number(cursor), end).map((room) => shown(room, user)) };
   },
   SYNC({ user }, { since_change_id: since, limit = 500, detail = "cursors" }) {
     need(since >= 0 && detail === "cursors", "UNSUPPORTED", "cursors, since a since_change_id");
     need(limit <= limits.sync_changes, "TOO_LARGE", "limit");
-    const { log } = person(user), changes = log.slice(since, since + limit), end = log.length;
+    const { log } = people.get(user), changes = log.slice(since, since + limit), end = log.length;
     const next_change_id = Math.min(end, since + changes.length), done = next_change_id === end;
     return { type: "SYNC_RESULT", changes, next_change_id, done, reset_required: since > end,
       total_unread: total(user), changed_count: 0, updated_messages: [], server_time: Date.now() };
@@ -150,11 +145,9 @@ function answer(me, data) {
 }
 
 const place = { host: "127.0.0.1", port: Number(process.argv[3] ?? 8080) };
-new WebSocketServer({ ...place, maxPayload: limits.frame_bytes })
-  .on("connection", (socket) => {
-    socket.on("message", (data) => answer(socket, data));
-    socket.on("error", () => {}); // a frame that is too large, say: it is closed with 1009
-  })
-  .on("listening", function () {
-    console.error(`serving on ws://127.0.0.1:${this.address().port}/ws`);
-  });
+const server = new WebSocketServer({ ...place, maxPayload: limits.frame_bytes });
+server.on("connection", (socket) => {
+  socket.on("message", (data) => answer(socket, data));
+  socket.on("error", () => {}); // a frame that is too large, say: it is closed with 1009
+});
+server.on("listening", () => console.error(`on ws://127.0.0.1:${server.address().port}/ws`));
