@@ -15,7 +15,7 @@ FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
 	@echo "make bench    set up, then: bench run $(ARGS)      (ARGS=\"…\" for another run)"
-	@echo "make test     set up (and Node.js), then everything that checks this project, with real services"
+	@echo "make test     set up (and Node.js with ws), then everything that checks this project, with real services"
 	@echo "make fast     what needs no service: lint, types, import rules, fast tests"
 	@echo "make speed    how fast the harness itself is; wants a quiet machine"
 	@echo "make proof-mutations   thousands of mutants of a clean record against the checks; docs/evidence/mutations.md"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes everything that a benchmark needs, on a bare Debian or Ubuntu with python3 and make:
 # a virtual environment in .venv, and, unless only Python was asked for, MariaDB, Redis, Java and Apache Kafka;
-# for `test` also Node.js, in which the example server is written.
+# for `test` also Node.js and its package `ws`, in which the example server is written.
 # Installs only what is missing, starts nothing, and returns at once when there is nothing to do.
 #   tools/setup.sh [all|python|test]   exit codes: 0 ready, 3 something could not be installed (it says what to type)
 set -eu
@@ -100,7 +100,7 @@ apt_install() {
 }
 
 missing_packages() {
-  [ "$what" != test ] || has node || echo nodejs
+  [ "$what" != test ] || has node || echo nodejs node-ws
   { has mariadbd && has mariadb-install-db; } || has mysqld || echo mariadb-server-core mariadb-client-core
   has redis-server || has valkey-server || echo redis-server
   has java || echo default-jre-headless
@@ -135,6 +135,17 @@ fetch_kafka() {
       "$kafka_version yourself and type:  export KAFKA_HOME=/where/it/is"
   rm -rf "$kafka"
   mv "$staging" "$kafka"
+}
+
+# --- the example server's package ------------------------------------------------------------------------------------
+
+ws_is_there() { (cd examples/node && node -e 'require("ws")') >/dev/null 2>&1; }
+
+install_ws() { # of npm where there is one; Debian's own Node finds Debian's packages
+  ws_is_there && return 0
+  if has npm; then step "installing ws for examples/node" npm ci --prefix examples/node || true; else apt node-ws; fi
+  ws_is_there || give_up "Node's package ws is missing, which the example server needs. To see why, type:" \
+    "npm ci --prefix examples/node"
 }
 
 # --- Python --------------------------------------------------------------------------------------------------------
@@ -180,6 +191,7 @@ all | test)
     exit 0
   fi
   install_services
+  [ "$what" != test ] || install_ws
   install_python
   $venv/bin/python -m bench.services || give_up "The services are installed, but do not work here: see above." \
     "When that is mended, type the command again, or use containers: bench run --services compose"

@@ -59,8 +59,12 @@ class _Case:
         holes, pages, told = verdict.holes, synced.pages, synced.told
         heard, gap = holes.later != NOWHERE, (holes.witness == NOWHERE) & (holes.owed == NOWHERE)
         late_ns = np.where(heard, told.received[holes.later] - pages.received[holes.page], -1)
-        order = np.lexsort((-late_ns, heard, gap))
-        findings = [self._hole(synced, holes, int(i), int(late_ns[i])) for i in order[:FINDINGS_MAX]]
+        shown = np.lexsort((-late_ns, heard, gap))[:FINDINGS_MAX]
+        made_by = self._made_by(synced, holes, shown)
+        findings = [
+            self._hole(synced, holes, int(i), made, int(late_ns[i]))
+            for i, made in zip(shown, made_by, strict=True)
+        ]
         figures = {
             "pages": len(pages.device),
             "holes": int(np.count_nonzero(~heard & ~gap)),
@@ -71,15 +75,26 @@ class _Case:
         check = self._check("sync_complete", COMPLETE, verdict.eligible, len(holes.page), findings)
         return replace(check, figures=figures), findings
 
-    def _hole(self, synced: Synced, holes: syncs.Holes, i: int, late_ns: int) -> Json:
-        page, told, owed, later = (
-            int(column[i]) for column in (holes.page, holes.witness, holes.owed, holes.later)
-        )
+    def _made_by(self, synced: Synced, holes: syncs.Holes, shown: Ints) -> list[int]:
+        """For each of these holes, the row of `owed` that tells which READ made the change; NOWHERE where no
+        acknowledgement tells."""
+        told, owed = synced.told, synced.owed
+        witness, made_by = holes.witness[shown], holes.owed[shown]
+        proven = np.flatnonzero(witness != NOWHERE)
+        mine = np.flatnonzero(np.isin(owed.cursor, told.cursor[witness[proven]]))
+        for i in proven:
+            same = owed.cursor[mine] == told.cursor[witness[i]]
+            same &= owed.version[mine] == told.version[witness[i]]
+            made_by[i] = mine[np.argmax(same)] if same.any() else NOWHERE
+        return [int(row) for row in made_by]
+
+    def _hole(self, synced: Synced, holes: syncs.Holes, i: int, made_by: int, late_ns: int) -> Json:
+        page, told, later = (int(column[i]) for column in (holes.page, holes.witness, holes.later))
         row = int(synced.page_row[page])
         asked = self.story.operation(row, "read", int(synced.pages.following[page]))
         finding: Json = {
             "check": "sync_complete",
-            "kind": "gap of change ids" if told == owed == NOWHERE else "hole",
+            "kind": "gap of change ids" if told == made_by == NOWHERE else "hole",
             "user": int(synced.pages.user[page]),
             "device": int(synced.pages.device[page]),
             "since": int(synced.pages.since[page]),
@@ -91,15 +106,17 @@ class _Case:
                 "change_id": int(synced.told.change_id[told]),
                 "version": int(synced.told.version[told]),
             }
-            records.insert(0, self._entry(synced.told_from, told, int(synced.told_value[told])))
-        elif owed != NOWHERE:
-            written = int(synced.owed_row[owed])
-            value = int(self.history.operations["argument"][written])
-            finding |= _of_cursor(int(synced.owed.cursor[owed])) | {
+        elif made_by != NOWHERE:
+            finding |= _of_cursor(int(synced.owed.cursor[made_by])) | {
                 "change_id": None,
-                "version": int(synced.owed.version[owed]),
+                "version": int(synced.owed.version[made_by]),
             }
+        if made_by != NOWHERE:
+            written = int(synced.owed_row[made_by])
+            value = int(self.history.operations["argument"][written])
             records.insert(0, self.story.operation(written, "write", value))
+        elif told != NOWHERE:
+            records.insert(0, self._entry(synced.told_from, told, int(synced.told_value[told])))
         heard_s = None
         if later != NOWHERE:
             heard_s = round(late_ns / 1e9, 6)
@@ -223,12 +240,15 @@ class _Case:
         found = self.record.device_state()
         verdict, due = device_state.judge(found.known, found.due), found.due
         behind = verdict.behind[np.argsort(-(due.least - verdict.knows)[verdict.behind], kind="stable")]
+        shown = behind[:FINDINGS_MAX]
+        missed = self.record.first_acknowledged(due.cursor[shown], verdict.knows[shown])
+        told = [("behind the store", i, [row]) for i, row in zip(shown, missed, strict=True)]
+        told += [("ahead of the store", i, []) for i in verdict.ahead[:FINDINGS_MAX]]
         findings = [
             {"check": "device_state", "kind": kind}
             | _of_cursor(int(due.cursor[i]))
-            | self._device(int(due.device[i]), int(verdict.knows[i]), int(found.store[i]))
-            for kind, rows in (("behind the store", behind), ("ahead of the store", verdict.ahead))
-            for i in rows[:FINDINGS_MAX]
+            | self._device(int(due.device[i]), int(verdict.knows[i]), int(found.store[i]), rows)
+            for kind, i, rows in told
         ]
         unknown = self.unknown
         if not self.history.folder.has("final_store"):
@@ -241,13 +261,17 @@ class _Case:
         figures = {"behind_by_unanswered": int(np.count_nonzero(silent))}
         return replace(check, unknown=unknown, figures=figures), findings
 
-    def _device(self, device: int, knows: int, store: int) -> Json:
+    def _device(self, device: int, knows: int, store: int, missed: list[tuple[int, int]]) -> Json:
+        """`missed`: (row of operations, value) of the first that the device was never told of."""
         return {
             "says": sentences.device_knows(device, knows, store),
             "device": device,
             "knows": knows,
             "store": store,
-            "records": [self.story.held(store)],
+            "records": [
+                *(self.story.operation(row, "write", value) for row, value in missed),
+                self.story.held(store),
+            ],
         }
 
     def _entry(self, source: Ints, i: int, value: int) -> Json:

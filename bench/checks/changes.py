@@ -301,7 +301,10 @@ class Record:
 
     def _stayed(self) -> tuple[Ints, Ints, Ints]:
         """(device, person, when it last took its state from a STATE) of devices whose last session was signed
-        in before the drain was over, and outlived it, and that were never told to start again."""
+        in before the drain was over, and outlived it, and that were never told to start again.
+
+        A session is signed in when a SYNC has brought all there is, or when it goes on without: it reads or
+        writes."""
         history, end = self._history, self._history.window.drain_end
         connections, operations = history.connections, history.operations
         stays = (connections["role"] == 0) & (connections["subscribed"] > 0)
@@ -309,9 +312,10 @@ class Record:
         rows = self._rows(Op.SYNC)
         rows = rows[self._of_device[rows]]
         whole = (operations["flags"][rows] & MORE) == 0
-        caught_up = distinct(operations["session"][rows[whole & (operations["acknowledged"][rows] <= end)]])
+        ready = np.concatenate([rows[whole], self._rows(Op.READ, Op.SEND)])
+        signed_in = distinct(operations["session"][ready[operations["acknowledged"][ready] <= end]])
         reset = distinct(operations["device"][rows[(operations["flags"][rows] & RESET) > 0]])
-        stays &= np.isin(connections["session"], caught_up) & ~np.isin(connections["device"], reset)
+        stays &= np.isin(connections["session"], signed_in) & ~np.isin(connections["device"], reset)
         device, user = (connections[name][stays].astype(np.int64) for name in ("device", "user"))
         states = self._rows(Op.STATE)
         states = states[self._of_device[states]]
@@ -373,16 +377,34 @@ class Record:
         rows, written, _ = self._writes()
         return _least(cursor, written, self._history.operations["sent"][rows])
 
+    def first_acknowledged(self, cursor: Ints, above: Ints) -> list[tuple[int, int]]:
+        """For each cursor, (row of operations, value) of what was acknowledged first of all that wrote more
+        than `above`, before the store was read."""
+        rows, written, value = self._writes()
+        concerned = np.flatnonzero(self._told_in_time(rows) & np.isin(written, cursor))
+        rows, written, value = rows[concerned], written[concerned], value[concerned]
+        acknowledged = self._history.operations["acknowledged"][rows]
+        found = []
+        for one, knows in zip(cursor, above, strict=True):
+            mine = np.flatnonzero((written == one) & (value > knows))
+            first = mine[np.argmin(acknowledged[mine])]
+            found.append((int(rows[first]), int(value[first])))
+        return found
+
+    def _told_in_time(self, rows: Ints) -> Bools:
+        """Which of `_writes` moved the cursor and were acknowledged before the store was read."""
+        acknowledged = self._history.operations["acknowledged"][rows]
+        told: Bools = self._ok[rows] & (acknowledged <= self._history.window.drain_end) & self._moved()
+        return told
+
     def _reached(self, cursor: Ints) -> tuple[Ints, Ints]:
         """For each cursor, how far what was acknowledged when the store was read had moved it, and how far
         other operations may have; 0 if none.
 
         Others are the unanswered ones, even where a duplicate SEND or a READ that changed nothing confirms
         them later: they are in the store, but a server that lost track of them told nobody."""
-        operations = self._history.operations
         rows, written, value = self._writes()
-        told = self._ok[rows] & (operations["acknowledged"][rows] <= self._history.window.drain_end)
-        told &= self._moved()
+        told = self._told_in_time(rows)
         promised, possible = (
             np.maximum(0, -_least(cursor, written[which], -value[which])) for which in (told, ~told)
         )

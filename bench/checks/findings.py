@@ -20,7 +20,7 @@ WHEN: Final = ("sent_s", "received_s", "at_s")
 """Fields of a record that say when it was, the first that is there."""
 
 
-EXPLAINS: Final = ("write", "before", "filler")
+EXPLAINS: Final = ("write", "message", "before", "filler")
 """Parts of records that say what should have been seen, or why it was not."""
 
 

@@ -179,7 +179,7 @@ def was_told(record: Json) -> str:
     if record["part"] == "push":
         return f"{_told(record)} had been pushed"
     if record["part"] == "write":
-        return f"the {operation(record)} up to {record['value']} had made and been acknowledged for"
+        return f"the acknowledged {operation(record)} up to {record['value']} made"
     return f"a {operation(record)} of {record['user_id']} lists"
 
 

@@ -5,7 +5,7 @@ A finding has up to five of them, in the order of time.  Each plays a `part`:
     write    what should be shown            read    what shows less
     filler   the read that is suspected of having put the old value into the cache
     before   what was there already          push    what a device was told
-    held     what the store held at the end
+    message  what should be counted          held    what the store held at the end
 
 The report draws them and `bench explain` prints them."""
 

@@ -344,16 +344,17 @@ def _knows(rows: Rows) -> dict[tuple[int, Cursor], int]:
 
 def _stayed(rows: Rows) -> dict[int, tuple[int, float]]:
     """By device, its person and when it last took its state from a STATE: devices that caught up before the
-    end on a connection that outlived it, and never had to start again."""
+    end, or went on without, on a connection that outlived it, and never had to start again."""
     end = rows.drain_end
-    caught_up, reset, fresh = set(), set(), _fresh(rows)
+    signed_in = {row["session"] for row in rows.answered(Op.READ, Op.SEND) if row["acknowledged"] <= end}
+    reset, fresh = set(), _fresh(rows)
     began: dict[int, float] = {}
     states = [row for row in rows.answered(Op.STATE) if row["device"] != NOBODY]
     for row in sorted(states, key=lambda row: row["sent"]):
         began.setdefault(row["device"], row["sent"])
     for row in sorted(_syncs(rows), key=lambda row: row["sent"]):
         if not row["flags"] & MORE and row["acknowledged"] <= end:
-            caught_up.add(row["session"])
+            signed_in.add(row["session"])
         if row["flags"] & RESET:
             reset.add(row["device"])
         if row["op_id"] in fresh:
@@ -364,6 +365,6 @@ def _stayed(rows: Rows) -> dict[int, tuple[int, float]]:
         if row["role"] == 0
         and row["subscribed"] > 0
         and (row["closed"] == 0 or row["closed"] > end)
-        and row["session"] in caught_up
+        and row["session"] in signed_in
         and row["device"] not in reset
     }

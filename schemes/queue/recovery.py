@@ -2,8 +2,8 @@
 
 MySQL refuses a mark that it has already, so the batch that comes again would change nothing and tell nobody.
 What it changed the first time stands in the change logs of the people concerned: it is read from there, from
-where `cid:<user>` ends, and applied and told now.  Clients may then be told something twice, never not at
-all."""
+where `cid:<user>` ends, and applied and told now.  Some of it is not lost but still on its way, as the event
+of a SEND is: the script tells a change that comes from here and from the log once."""
 
 from __future__ import annotations
 

@@ -161,7 +161,8 @@ class Device:
         return self._begin(row, "READ", op_id=str(row["op_id"]), items=items)
 
     async def send(self, conversation: str, client_msg_id: str = "") -> Frame:
-        row = self._row(Op.SEND, conversation)
+        """With the `client_msg_id` of an earlier one, which is its operation id, it is a retry."""
+        row = self._row(Op.SEND, conversation, attempt=int(bool(client_msg_id)))
         client_msg_id = client_msg_id or str(row["op_id"])
         return await self._begin(
             row, "SEND", conversation_id=conversation, client_msg_id=client_msg_id, body="hello"
@@ -210,7 +211,8 @@ class Case:
     """One recipe on one variant.
 
     `culprits`: the operations whose effect is missing or spoilt, by the failpoints' log.  `shadow`: those
-    that are shown the wrong thing for it.  A red row accuses exactly these."""
+    that are shown the wrong thing for it; `untold`: devices that never hear of it.  A red row accuses exactly
+    these."""
 
     def __init__(self, row: Row, variant: Variant, stack: Stack, patch: pytest.MonkeyPatch) -> None:
         self.row = row
@@ -222,6 +224,7 @@ class Case:
         self.nodes: list[Node] = []
         self.culprits: set[int] = set()
         self.shadow: set[int] = set()
+        self.untold: set[int] = set()
         self._shadowed = 0
         self._devices: list[Device] = []
 
@@ -332,9 +335,9 @@ class Case:
         """Drains, reads MySQL and, on fresh connections, the API, and gives the folder of it all."""
         await self.talk_beside()
         await self.settle()
+        self.record.drained = clock_ns()
         for device in self._devices:
             await device.close()
-        self.record.drained = clock_ns()
         store = MySQL(self.options["mysql-url"], pool_size=2)
         held, _ = await store.dump("", 1000)
         await store.close()

@@ -7,10 +7,10 @@ import signal
 
 from tests.anomalies import variants
 from tests.anomalies.driver import ANN, BOB, CYD, Case
-from tests.anomalies.judging import wrong_badges
 from tests.anomalies.table import Variant, row
 
 FILL, DELETE = "after_db_select_before_cache_set", "before_cache_del"
+COMMIT = "in_txn_before_commit"
 LEASE = Variant("`--guard lease`", {"guard": "lease"})
 IGNORE = {"on-delete-failure": "ignore"}
 SENT_S = 0.05
@@ -160,10 +160,13 @@ COMPUTED = Variant("unread is computed, never stored")
     scheme="redis",
     broken=COUNTED,
     fixed=COMPUTED,
-    judge=wrong_badges,
+    check="unread",
 )
 async def evicted_counter(case: Case) -> None:
+    """The message that is counted from 0 on is the first after the key was evicted."""
     ann, bob = await case.device(ANN), await case.device(BOB)
+    await case.points.arm(COMMIT, "note", conversation="d", user="u2")
+    await case.points.arm(FILL, "note", count=0, conversation="d", user="u1")
     await ann.state("d")
     redis = case.redis()
     await redis.delete(["unread:d:1", redis.rs("d", ANN), redis.head("d")], None)
@@ -171,6 +174,7 @@ async def evicted_counter(case: Case) -> None:
     case.shadows(ANN)
     await ann.state("d")
     await bob.send("d")
+    await case.blame(COMMIT)
     await ann.state("d")
 
 
@@ -180,12 +184,16 @@ async def evicted_counter(case: Case) -> None:
     scheme="redis",
     broken=COUNTED,
     fixed=COMPUTED,
-    judge=wrong_badges,
+    check="unread",
 )
 async def counted_twice(case: Case) -> None:
+    """The message that is counted twice is the only one that was committed."""
     ann, bob = await case.device(ANN), await case.device(BOB)
-    await bob.send("d", "once")
+    await case.points.arm(COMMIT, "note", count=0, conversation="d", user="u2")
+    await case.points.arm(FILL, "note", count=0, conversation="d", user="u1")
+    sent = await bob.send("d")
     await ann.state("d")
-    await bob.send("d", "once")
+    await bob.send("d", sent["reply_to"])
+    await case.blame(COMMIT)
     case.shadows(ANN)
     await ann.state("d")

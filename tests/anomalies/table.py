@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Recipe = Callable[["Case"], Awaitable[None]]
 Plant = Callable[[pytest.MonkeyPatch, Mapping[str, str]], None]
 """Puts a test-only bug into this process; given the server's options."""
-Judge = Callable[["Case"], set[int]]
-"""Operation ids that show the anomaly, where no check of `bench/checks/` looks for it."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """`check`: whose finding makes it red, a name of `consistency.checks`; or `judge` does.  `beside`: others
-    talk meanwhile, who must not be accused; not where the bug hits everybody."""
+    """`check`: whose finding makes it red, a name of `consistency.checks`.  `beside`: others talk meanwhile,
+    who must not be accused; not where the bug hits everybody."""
 
     name: str
     anomaly: str
@@ -46,7 +44,6 @@ class Row:
     fixed: Variant
     recipe: Recipe
     check: str
-    judge: Judge | None
     beside: bool
 
 
@@ -80,16 +77,13 @@ def row(
     scheme: str,
     broken: Variant,
     fixed: Variant,
-    check: str = "",
-    judge: Judge | None = None,
+    check: str,
     beside: bool = True,
 ) -> Callable[[Recipe], Recipe]:
-    """Adds a row with this recipe to the table; exactly one of `check` and `judge`."""
-    if bool(check) == (judge is not None):
-        raise ValueError(f"row {name}: expected a check or a judge, one of them")
+    """Adds a row with this recipe to the table."""
 
     def register(recipe: Recipe) -> Recipe:
-        ROWS.append(Row(name, anomaly, scheme, broken, fixed, recipe, check, judge, beside))
+        ROWS.append(Row(name, anomaly, scheme, broken, fixed, recipe, check, beside))
         return recipe
 
     return register

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,19 +11,20 @@ import pytest
 from bench.record import Op
 from schemes.protocol import DumpRow, FailpointHit
 from tests.anomalies.driver import ANN, BOB, SEEDS
-from tests.anomalies.judging import green, missing_from_sync, red, untold, wrong_badges
-from tests.anomalies.record import Record, clock_ns
+from tests.anomalies.judging import green, red
+from tests.anomalies.record import NOT_A_DEVICE, Record, clock_ns
 
 
 class ByHand:
     """A case whose replies are given: Ann's phone, Bob's phone."""
 
-    def __init__(self, check: str = "linearizable", judge: Callable[[Any], set[int]] | None = None) -> None:
+    def __init__(self, check: str = "linearizable") -> None:
         self.record = Record(SEEDS)
         self.ann, self.bob = (self.record.session(u, self.record.device(u, "phone")) for u in (ANN, BOB))
-        self.row = SimpleNamespace(check=check, judge=judge)
+        self.row = SimpleNamespace(check=check)
         self.culprits: set[int] = set()
         self.shadow: set[int] = set()
+        self.untold: set[int] = set()
         self.points = SimpleNamespace(hits=self._hits)
 
     async def _hits(self) -> list[FailpointHit]:
@@ -36,28 +36,42 @@ class ByHand:
         self.record.reply(row, {"type": "ACK", "items": [item], "received_ns": clock_ns()})
         return int(row["op_id"])
 
-    def state(self, read_seq: int, unread: int = 0) -> int:
-        row = self.record.ask(Op.STATE, self.ann)
+    def bob_knows_all(self) -> None:
+        """He has signed in."""
+        row = self.record.ask(Op.STATE, self.bob)
+        reply = {"type": "STATE_RESULT", "conversations": [], "change_id": 0, "received_ns": clock_ns()}
+        self.record.reply(row, reply)
+        self.sync(self.bob, 0)
+
+    def final_state(self, read_seq: int, unread: int) -> int:
+        self.record.drained = clock_ns()
+        final = self.record.session(ANN, NOT_A_DEVICE)
+        return self.state(read_seq, unread, final)
+
+    def state(self, read_seq: int, unread: int = 0, session: dict[str, Any] | None = None) -> int:
+        row = self.record.ask(Op.STATE, session or self.ann)
         shown = {"conversation_id": "d", "read_seq": read_seq, "version": 1, "last_seq": 6, "unread": unread}
         reply = {"type": "STATE_RESULT", "conversations": [shown], "change_id": 0, "received_ns": clock_ns()}
         self.record.reply(row, reply)
         return int(row["op_id"])
 
-    def sync(self, session: dict[str, Any], *up_to_seqs: int) -> None:
+    def sync(self, session: dict[str, Any], following: int, *up_to_seqs: int) -> int:
+        """A page from 0; the change up to seq 6 is the first, and so on, as `read` has it."""
         row = self.record.ask(Op.SYNC, session, argument=0)
         changes = [
-            {"conversation_id": "d", "up_to_seq": seq, "actor_id": "u1", "version": 1, "change_id": i + 1}
-            for i, seq in enumerate(up_to_seqs)
+            {"conversation_id": "d", "up_to_seq": seq, "actor_id": "u1", "version": seq, "change_id": seq - 5}
+            for seq in up_to_seqs
         ]
-        reply = {"type": "SYNC_RESULT", "next_change_id": len(changes), "changes": changes}
+        reply = {"type": "SYNC_RESULT", "next_change_id": following, "changes": changes}
         self.record.reply(row, {**reply, "received_ns": clock_ns()})
+        return int(row["op_id"])
 
     def push(self, up_to_seq: int) -> None:
         frame = {"type": "UPDATE", "key": "read/d/u1", "value": {"up_to_seq": up_to_seq}, "at": 1}
         self.record.pushed(self.bob, {**frame, "received_ns": clock_ns()})
 
     def folder(self, root: Path, ann_in_d: int = 6) -> Any:
-        self.record.drained = clock_ns()
+        self.record.drained = self.record.drained or clock_ns()
         held = [
             DumpRow(seed.id, user, ann_in_d if (seed.id, user) == ("d", ANN) else read_seq, 6, 1, 6)
             for seed in SEEDS
@@ -131,32 +145,39 @@ async def test_nothing_to_judge_is_not_green(tmp_path: Path) -> None:
     assert green(case, folder).startswith("read_your_writes_session says pass of 0")  # type: ignore[arg-type]
 
 
-# --- the rows' own judges ---------------------------------------------------------------------------------
-
-
-def test_a_change_that_no_sync_gives_is_missing() -> None:
-    case = ByHand(judge=missing_from_sync)
+async def test_a_page_that_leaves_out_a_change_names_who_made_it(tmp_path: Path) -> None:
+    case = ByHand("sync_complete")
     missed, _ = case.read(6), case.read(7)
-    case.sync(case.ann, 7)
-    case.read(8)  # after the last SYNC: nobody came past it yet
-    assert missing_from_sync(case) == {missed}  # type: ignore[arg-type]
-    case.sync(case.ann, 6, 8)
-    assert missing_from_sync(case) == set()  # type: ignore[arg-type]
+    other = case.record.session(ANN, case.record.device(ANN, "laptop"))
+    page = case.sync(case.ann, 2, 7)
+    case.sync(other, 2, 6, 7)
+    folder = case.folder(tmp_path, ann_in_d=7)
+    case.culprits, case.shadow = {missed}, {page}
+    assert await red(case, folder) == ""  # type: ignore[arg-type]
+    case.shadow = {page + 1}
+    assert "accused are operations" in await red(case, folder)  # type: ignore[arg-type]
 
 
-def test_who_is_told_by_push_or_by_sync_is_told() -> None:
-    case = ByHand(judge=untold)
-    first = case.read(6)
-    assert untold(case) == {first}  # type: ignore[arg-type]
-    case.push(6)
-    second = case.read(7)
-    assert untold(case) == {second}  # type: ignore[arg-type]
-    case.sync(case.bob, 7)
-    assert untold(case) == set()  # type: ignore[arg-type]
+@pytest.mark.parametrize("told", [False, True])
+async def test_a_device_that_is_never_told_is_named(told: bool, tmp_path: Path) -> None:
+    case = ByHand("device_state")
+    case.bob_knows_all()
+    case.culprits, case.untold = {case.read(6)}, {case.bob["device"]}
+    if told:
+        case.push(6)
+    folder = case.folder(tmp_path)
+    why = await red(case, folder)  # type: ignore[arg-type]
+    assert why == ("device_state found nothing; found by others: []" if told else "")
+    assert (green(case, folder) == "") == told  # type: ignore[arg-type]
+    case.untold = {case.ann["device"]}
+    assert told or "accused are devices" in await red(case, folder)  # type: ignore[arg-type]
 
 
-def test_a_badge_is_what_last_and_read_seq_make_it() -> None:
-    case = ByHand(judge=wrong_badges)
+async def test_a_number_at_the_end_is_accused_beside_those_before(tmp_path: Path) -> None:
+    case = ByHand("unread")
     case.state(5, unread=1)
-    wrong = case.state(5, unread=0)
-    assert wrong_badges(case) == {wrong}  # type: ignore[arg-type]
+    case.shadow = {case.state(5, unread=2), case.final_state(5, unread=2)}
+    folder = case.folder(tmp_path, ann_in_d=5)
+    assert await red(case, folder) == ""  # type: ignore[arg-type]
+    case.shadow.pop()
+    assert "accused are operations" in await red(case, folder)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ async def test_requests_come_to_the_points_on_their_way(
     scheme: str, expected: list[str], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_shipped = Variant("as shipped")
-    row = Row("-", "-", scheme, as_shipped, as_shipped, nothing, "", None, beside=False)
+    row = Row("-", "-", scheme, as_shipped, as_shipped, nothing, "", beside=False)
     case = Case(row, as_shipped, stack, monkeypatch)
     try:
         await case.start()

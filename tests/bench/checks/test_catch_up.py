@@ -158,10 +158,16 @@ def test_a_hole_that_others_prove(folder: RunFolder) -> None:
     assert (finding["kind"], finding["device"]) == ("hole", operations["device"][sync])
     assert finding["change_id"] == history.items["change_id"][item]
     assert finding["since"] < finding["change_id"] <= finding["next"]
-    proof, page = finding["records"]
+    made, page = finding["records"]
+    (read,) = read_of(history, item).tolist()
     assert page["op_id"] == operations["op_id"][sync]
-    assert (proof["op"], proof["value"]) == ("push READ", history.items["value"][item])
+    assert (made["part"], made["op_id"]) == ("write", operations["op_id"][read])
     assert judge(history)[0][COMPLETE].figures["holes"] == 1
+    change(operations, read, outcome=Outcome.INFO)  # nobody says who made it: a push shows that there is one
+    (finding,) = [finding for finding in judge(history)[1] if finding["check"] == COMPLETE]
+    assert finding["records"][-1] == page or finding["records"][0] == page
+    (proof,) = [record for record in finding["records"] if record != page]
+    assert (proof["op"], proof["value"]) == ("push READ", history.items["value"][item])
 
 
 def test_a_hole_that_only_an_acknowledgement_proves(folder: RunFolder) -> None:
@@ -415,6 +421,9 @@ def test_a_device_that_was_never_told(tmp_path: Path) -> None:
     (finding,) = only(history, DEVICES)
     assert (finding["kind"], finding["device"], finding["store"]) == ("behind the store", device, least)
     assert finding["knows"] < least
+    write, held = finding["records"]
+    assert (write["part"], held["part"]) == ("write", "held")
+    assert finding["knows"] < write["value"] <= least
     operations = history.operations
     sync = np.flatnonzero((operations["op"] == Op.SYNC) & (operations["device"] == device))[0]
     change(operations, int(sync), flags=RESET)
@@ -444,6 +453,25 @@ def test_a_device_is_not_promised_what_an_unanswered_attempt_did(tmp_path: Path)
     assert promised
     assert (after.least == after.start).all()
     assert (after.most >= before.least).all()
+
+
+def test_a_device_that_never_asks_is_judged_once_it_goes_on_without(folder: RunFolder) -> None:
+    """Every other device does nothing; then no SYNC of the run was answered either."""
+
+    def judged() -> set[int]:
+        return set(catch_up.Record(history).device_state().due.device.tolist())
+
+    history = History(folder)
+    operations = history.operations
+    acts = np.isin(operations["op"], (Op.READ, Op.SEND))
+    idle = acts & (operations["device"] % 2 == 0)
+    operations.replace("outcome", np.where(idle, Outcome.FAIL, operations["outcome"]))
+    before = judged()
+    asked = operations["op"] == Op.SYNC
+    operations.replace("outcome", np.where(asked, Outcome.INFO, operations["outcome"]))
+    went_on = set(operations["device"][acts & ~idle].tolist())
+    assert judged() == before & went_on
+    assert {device % 2 for device in before} == {0, 1}
 
 
 def test_a_device_that_was_told_what_nobody_did(folder: RunFolder) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from schemes.queue.events import ReadQueued
 from schemes.queue.health import Status
 from schemes.queue.script import offsets_key
 from schemes.stores.kafka import DeadLetters, EventLog
+from schemes.stores.redis import RedisStore, RedisUnavailable
 from schemes.stores.rows import QueuedMark
 from schemes.stores.times import now_ms
 from tests.schemes.queue.conftest import ANN, BOB, CYD, SEED, Consumer, Make, Pushes, World, caller, chatter
@@ -41,10 +43,10 @@ async def test_redis_ends_as_mysql_and_everything_is_told_once_in_order(
     await chatter(world, 20)
     await world.settle()
     await world.assert_converged()
-    for user in (ANN, BOB):
-        ids = world.pushes.change_ids(user)
-        assert sorted(ids) == list(range(1, (await world.scheme.store.position(user, Trace()))[1] + 1))
-        if order == "db_first":  # queue_first has two writers: a SEND here, the marks in the consumer
+    await assert_changes_told_once(world)
+    if order == "db_first":  # queue_first has two writers: a SEND here, the marks in the consumer
+        for user in (ANN, BOB):
+            ids = world.pushes.change_ids(user)
             assert ids == sorted(ids)
     messages = [(frame["conversation_id"], frame["seq"]) for frame in world.pushes.frames(ANN, "MESSAGE")]
     assert [seq for where, seq in messages if where == "d"] == list(range(7, 47))
@@ -55,6 +57,26 @@ async def test_redis_ends_as_mysql_and_everything_is_told_once_in_order(
         assert sorted(set(versions)) == sorted(versions)
         if order == "db_first":
             assert versions == sorted(versions)
+
+
+async def assert_changes_told_once(world: World) -> None:
+    for user in (ANN, BOB):
+        _, last = await world.scheme.store.position(user, Trace())
+        assert sorted(world.pushes.change_ids(user)) == list(range(1, last + 1))
+
+
+async def test_a_consumer_that_suspects_all_it_finds_tells_it_once_all_the_same(make: Make) -> None:
+    """It looks into MySQL for what a predecessor may have left, and finds changes there whose own events are
+    in the log behind."""
+    world = await make(queue_order="queue_first")
+    await world.read(ANN, "d", 6)  # Redis knows both of them
+    await world.settle()
+    await world.consumer.stop()
+    await chatter(world, 20)
+    await world.consumer.start()
+    await world.settle()
+    await world.assert_converged()
+    await assert_changes_told_once(world)
 
 
 async def test_an_acknowledged_read_of_queue_first_knows_no_result(make: Make) -> None:
@@ -351,9 +373,14 @@ async def test_the_server_warms_kafka_up_on_a_topic_that_it_takes_away_again(mak
     assert f"{world.options['topic']}-warm-up" not in topics
 
 
-async def test_what_the_consumer_left_between_mysql_and_redis_is_applied_and_told(make: Make) -> None:
-    """A consumer that wrote MySQL and died: its successor gets the record again, which MySQL has already."""
+@pytest.mark.parametrize("answers_lost", [0, 1])
+async def test_what_the_consumer_left_between_mysql_and_redis_is_applied_and_told(
+    make: Make, monkeypatch: pytest.MonkeyPatch, answers_lost: int
+) -> None:
+    """A consumer that wrote MySQL and died: its successor gets the record again, which MySQL has already.
+    Redis may apply and publish it and be too late with the answer: then it is sent once more."""
     world = await make(consumer=False, queue_order="queue_first")
+    lose_answers(monkeypatch, world.scheme._redis, answers_lost)
     mark = QueuedMark(ANN, "d", 6, 1000)
     await world.scheme.store.apply_reads([mark], Trace())
     await world.scheme.store.apply_delivered([QueuedMark(ANN, "g", 9, 1000)], Trace())
@@ -379,7 +406,22 @@ async def test_what_the_consumer_left_between_mysql_and_redis_is_applied_and_tol
         assert (update["key"], update["value"]["up_to_seq"], update["change_id"]) == ("read/d/u1", 6, 1)
     await world.assert_converged()  # the DELIVERED too, though nobody asked for it again
     assert await applier.apply([record])
+    assert await world.scheme._bus.flush(5)
     assert (len(world.pushes.change_ids(ANN)), status.dropped) == (1, 0)
+    assert status.retries == answers_lost
+
+
+def lose_answers(monkeypatch: pytest.MonkeyPatch, redis: RedisStore, count: int) -> None:
+    """The first calls of the script are carried out, and nobody hears of it."""
+    script, left = redis.script, [RedisUnavailable("no answer in time")] * count
+
+    async def lossy(*call: Any) -> Any:
+        done = await script(*call)
+        if left:
+            raise left.pop()
+        return done
+
+    monkeypatch.setattr(redis, "script", lossy)
 
 
 async def test_without_kafka_neither_starts_and_both_say_why(make: Make, stack: Stack) -> None:

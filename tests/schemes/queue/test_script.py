@@ -11,7 +11,7 @@ from msgspec import Raw
 from bench.services import Stack
 from schemes.ports import Trace
 from schemes.queue.events import CursorMoved, CursorValue, HeadValue, MessageSent, ReadMoved, ReceiptMoved
-from schemes.queue.script import APPLY, Batch, change_of
+from schemes.queue.script import ALWAYS, APPLY, Batch, change_of
 from schemes.stores.redis import RedisStore
 from schemes.stores.rows import MemberState
 
@@ -117,6 +117,33 @@ async def test_a_batch_that_comes_again_changes_nothing_and_tells_nobody(redis: 
         assert json.loads(message["data"]) == {"at_ns": 7, "tell": json.loads(bytes(TELL))}
         assert await run(redis, one(read_event(5, change_id=1), 0), {0: 1}, "c") == 0
         assert await listener.get_message(timeout=0.1) is None
+
+
+@pytest.mark.services
+async def test_what_comes_from_mysql_is_told_once_with_the_event_that_is_still_in_the_log(
+    redis: RedisStore,
+) -> None:
+    """Change 1 is in Redis; 3 is read from MySQL, twice, since the first answer was lost; its own event comes
+    after that.  Change 2 was overtaken by a state from MySQL that told nobody, so its event still has to."""
+    await run(redis, one(read_event(5, change_id=1), 0), {0: 1})
+    row = MemberState("d", "direct", 8, 800, 7, 7, 3, 2, 6, 6, 6, 1)
+    from_mysql = one(read_event(7, change_id=3), ALWAYS, ALWAYS)
+    from_mysql.add_state(1, 3, [row])
+    async with redis.client().pubsub() as listener:
+        await listener.subscribe("c")
+        assert (await listener.get_message(timeout=1))["type"] == "subscribe"
+        told = []
+        for batch, end in (
+            *((from_mysql, 1), (from_mysql, 1)),
+            (one(read_event(6, change_id=2), 1), 2),
+            (one(read_event(7, change_id=3), 2), 3),
+            (one(read_event(8, change_id=4), 3), 4),
+            (one(read_event(8, change_id=4), ALWAYS, ALWAYS), 4),
+        ):
+            await run(redis, batch, {0: end}, "c")
+            told.append(await listener.get_message(timeout=0.1) is not None)
+        assert told == [True, False, True, False, True, False]
+    assert await value(redis, "cid:1") == b"4"
 
 
 @pytest.mark.services
