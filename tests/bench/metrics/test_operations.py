@@ -13,7 +13,6 @@ from bench.metrics.operations import STAGES, slow, summarise_all, timed
 from bench.record import OPERATIONS, Op, Outcome
 from tests.bench.synthetic import MS, S, Spread, World, build, rows
 
-
 BUSY: dict[str, Any] = {"send_per_s": 100, "send_lag_us": Spread(0, 0)}
 
 
