@@ -6,6 +6,9 @@ RUN ?= results/latest
 LIES ?= --users 2000 --rate 100 --duration 60
 BIN := .venv/bin
 
+# Where it is set, pytest rewrites and compiles every test module anew: six seconds for each process.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
@@ -42,7 +45,7 @@ test: setup-test lint
 	@$(FILES); $(BIN)/pytest -m "not speed"
 
 fast: setup-python lint
-	@$(FILES); $(BIN)/pytest -n 2 -m "not services and not slow and not speed"
+	@$(FILES); $(BIN)/pytest -n 2 --dist loadfile -m "not services and not slow and not speed"
 
 lint: setup-python
 	@$(BIN)/ruff check .

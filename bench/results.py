@@ -106,7 +106,8 @@ class Table(Mapping[str, Array]):
         self._files = files
         self._dtypes = {column: dtype[column] for column in dtype.names or () if not column.startswith("_")}
         self._columns: dict[str, Array] = {}
-        self._rows = [int(_parquet(file).metadata.num_rows) for file in files]
+        self._open = [_parquet(file) for file in files]  # once: to open takes longer than a column does
+        self._rows = [int(file.metadata.num_rows) for file in self._open]
         self.rows = sum(self._rows)
 
     def __getitem__(self, column: str) -> Array:
@@ -148,7 +149,11 @@ class Table(Mapping[str, Array]):
 
     def _read(self, column: str) -> Array:
         dtype = self._dtypes[column]
-        parts = [part for file in self._files for part in _chunks(file, column, dtype)]
+        parts = [
+            part
+            for path, file in zip(self._files, self._open, strict=True)
+            for part in _chunks(path, file, column, dtype)
+        ]
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
@@ -277,7 +282,8 @@ class RunFolder:
         path = self.path / "timeseries.parquet"
         if not path.exists():
             return {name: np.empty(0, _NUMPY[kind]) for name, kind in TIMESERIES}
-        chunks = {name: _chunks(path, name, _NUMPY[kind]) for name, kind in TIMESERIES}
+        file = _parquet(path)
+        chunks = {name: _chunks(path, file, name, _NUMPY[kind]) for name, kind in TIMESERIES}
         return {
             name: np.concatenate(chunks[name] or [np.empty(0, _NUMPY[kind])]) for name, kind in TIMESERIES
         }
@@ -458,10 +464,10 @@ def _parquet(path: Path) -> pq.ParquetFile:
         raise _damaged(path, why) from why
 
 
-def _chunks(path: Path, name: str, dtype: np.dtype[Any]) -> list[Array]:
+def _chunks(path: Path, file: pq.ParquetFile, name: str, dtype: np.dtype[Any]) -> list[Array]:
     """One column of one file.  Strings are Python's own."""
     try:
-        column = _parquet(path).read([name], use_threads=True).column(0)
+        column = file.read([name], use_threads=True).column(0)
     except (OSError, IndexError, pa.ArrowException) as why:
         raise _damaged(path, why, name) from why
     if dtype.kind == "O":

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import heapq
 import json
+import shutil
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -235,6 +237,10 @@ class World:
         self.drawn[name] += 1
         return spread.ns(self.drawn[name])
 
+    def one_of(self, these: Sequence[int]) -> int:
+        """As `rng.choice` would draw, without making an array of them."""
+        return these[int(self.rng.integers(len(these)))]
+
     # --- rows ---------------------------------------------------------------------------------------------
 
     def operation(
@@ -323,7 +329,7 @@ class World:
         ordinary = len(self.members) - 1
         for t in range(START + S, self.measure_end, gap):
             conversation = int(self.rng.integers(ordinary))
-            sender = int(self.rng.choice(self.members[conversation]))
+            sender = self.one_of(self.members[conversation])
             device = self.devices_of[sender][0]
             self.at(t, lambda c=conversation, d=device, t=t: self.send(c, d, t))  # type: ignore[misc]
             if self.rng.random() < 0.5:
@@ -371,7 +377,7 @@ class World:
                 if told != device:
                     self.message(conversation, seq, sender, told, row)
             if person != sender:
-                reader = int(self.rng.choice(self.devices_of[person]))
+                reader = self.one_of(self.devices_of[person])
                 think = int(self.rng.exponential(self.knobs.think_s) * S)
                 due = row["sent"] + int(self.knobs.message_us.high) * US + think
                 self.at(due, lambda d=reader, c=conversation, t=due: self.read(d, c, t))  # type: ignore[misc]
@@ -626,7 +632,28 @@ class World:
 def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any) -> tuple[RunFolder, World]:
     """A complete folder below `root`, and the world that it came from.  `changes` are fields of Knobs."""
     knobs = replace(knobs or Knobs(), **changes)
-    world = _simulated(repr(knobs), knobs, seed)
+    made, world = _made(repr(knobs), knobs, seed)
+    path = root / made.run_id
+    shutil.copytree(made.path, path)
+    return RunFolder(path), world
+
+
+_templates = tempfile.TemporaryDirectory(prefix="synthetic-")
+"""Where each folder is written once; tests get copies, which they may change."""
+_known: dict[tuple[str, int], tuple[RunFolder, World]] = {}
+
+
+def _made(name: str, knobs: Knobs, seed: int) -> tuple[RunFolder, World]:
+    """Worlds are only looked at once they have run, and most tests want the same few."""
+    if (name, seed) not in _known:
+        world = World(knobs, seed)
+        world.run()
+        _known[name, seed] = _written(Path(_templates.name) / str(len(_known)), world, seed), world
+    return _known[name, seed]
+
+
+def _written(root: Path, world: World, seed: int) -> RunFolder:
+    knobs = world.knobs
     folder = RunFolder.create(
         root,
         scheme=knobs.scheme,
@@ -640,19 +667,7 @@ def build(root: Path, seed: int = 7, knobs: Knobs | None = None, **changes: Any)
         folder.write_once("queue_ages", _queue_ages(world))
     folder.write_manifest(_manifest(folder, world, seed))
     (folder.logs / "server.log").write_text("listening\n")
-    return folder, world
-
-
-_worlds: dict[tuple[str, int], World] = {}
-
-
-def _simulated(name: str, knobs: Knobs, seed: int) -> World:
-    """Worlds are only looked at once they have run, and most tests want the same few."""
-    if (name, seed) not in _worlds:
-        world = World(knobs, seed)
-        world.run()
-        _worlds[name, seed] = world
-    return _worlds[name, seed]
+    return folder
 
 
 def rows(dtype: np.dtype[Any], dicts: Iterable[dict[str, Any]]) -> np.ndarray[Any, np.dtype[Any]]:

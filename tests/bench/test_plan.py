@@ -77,6 +77,7 @@ def test_every_ten_seconds_carry_the_same_load(seed: int) -> None:
     assert abs(effective[0] / effective[-1] - 1) < 0.05
 
 
+@pytest.mark.slow
 def test_marks_do_not_depend_on_the_length_of_the_run(population: Population) -> None:
     """In equilibrium from the first second: without sends before 0 the first 10 s would have half the
     reads."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from bench import report, runner
+from bench import report, runner, summary
 from bench.options import Arm, Places, RunOptions, arms
 from bench.results import RunFolder
 from bench.runner import Load, Progress
@@ -41,12 +41,23 @@ def arm_of(chosen: RunOptions) -> Arm:
 def carry_out(
     chosen: RunOptions, show: Callable[[Progress], None] = lambda _: None
 ) -> tuple[RunFolder, dict[str, Any]]:
-    """One run and its summary."""
-    remember()
-    said: list[str] = []
-    folder = runner.run(arm_of(chosen), Load.of(chosen), chosen, say=said.append, show=show)
+    """One run with its report, and its summary."""
+    folder = _run(chosen, show)
     report.make(folder)
     return folder, folder.summary()
+
+
+def judged(
+    chosen: RunOptions, show: Callable[[Progress], None] = lambda _: None
+) -> tuple[RunFolder, dict[str, Any]]:
+    """One run and its summary, without the report, which takes longer than the run."""
+    folder = _run(chosen, show)
+    return folder, summary.write(folder)
+
+
+def _run(chosen: RunOptions, show: Callable[[Progress], None]) -> RunFolder:
+    remember()
+    return runner.run(arm_of(chosen), Load.of(chosen), chosen, say=lambda _: None, show=show)
 
 
 def processes() -> dict[int, str]:

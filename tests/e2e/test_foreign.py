@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +19,13 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from bench import runner
-from bench import summary as summary_of
 from bench.cli import main
 from bench.conformance.rooms import made
 from bench.control import Control
 from bench.options import Places, RunOptions, Target
-from bench.results import RunFolder
 from bench.runner import Load, Progress
 from schemes.protocol import CONTROL_PATH, PATH, encode
-from tests.e2e.small import USERS, arm_of, carry_out, options
+from tests.e2e.small import USERS, carry_out, judged, options
 
 pytestmark = pytest.mark.services  # whole runs: they take the machine's run lock and its time
 
@@ -70,14 +67,6 @@ def run_of(out: Path, name: str, url: str, *, wipe: bool = False, **target: Any)
     server = Target(url, token_secret=SECRET, **target)
     chosen = options(out, name, duration_s=2.0, warmup_s=1.0, target=server)
     return replace(chosen, places=Places(allow_wipe=wipe))
-
-
-def judged(
-    chosen: RunOptions, show: Callable[[Progress], None] = lambda _: None
-) -> tuple[RunFolder, dict[str, Any]]:
-    """A run and its summary, without the report, which takes longer than the run."""
-    folder = runner.run(arm_of(chosen), Load.of(chosen), chosen, say=lambda _: None, show=show)
-    return folder, summary_of.write(folder)
 
 
 def checks(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.services import server
-from tests.e2e.small import carry_out, options
+from tests.e2e.small import judged, options
 
 pytestmark = pytest.mark.services
 
@@ -18,7 +18,7 @@ def receipt_lag(out: Path, patch: pytest.MonkeyPatch, delay_ms: int) -> dict[str
     patch.setenv("PLANTED_PUSH_DELAY_MS", str(delay_ms))
     patch.setattr(server, "MODULE", "tests.e2e.delayed_server")
     chosen = options(out, "memory", users=150, rate_per_s=60.0, duration_s=8.0, pin="auto")
-    _, summary = carry_out(chosen)
+    _, summary = judged(chosen)
     lag: dict[str, Any] = summary["lag"]["receipt"]
     assert lag["count"] >= 1000
     assert (

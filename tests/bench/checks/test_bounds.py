@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
+import pytest
 
 from bench.checks import bounds
 from bench.checks.bounds import Bounds, Cursors, Sends, Shown
 from bench.checks.register import NEVER
 
-HISTORIES = 10_000
+MANY = [2_000, pytest.param(10_000, marks=pytest.mark.slow)]
+"""How many histories."""
 
 
 @dataclass
@@ -39,11 +41,11 @@ class Made:
 
 
 @cache
-def made(seed: int) -> Made:
+def made(histories: int) -> Made:
     """What a server shows that applies each operation at one moment between its beginning and its end."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     found = Made()
-    for conversation in range(HISTORIES):
+    for conversation in range(histories):
         start = int(rng.integers(0, 3))
         found.history.append(start)
         found.open_since += [NEVER, NEVER]
@@ -81,20 +83,22 @@ def made(seed: int) -> Made:
     return found
 
 
-def test_a_server_that_is_right_is_accused_of_nothing() -> None:
-    rows = made(1)
+@pytest.mark.parametrize("histories", MANY)
+def test_a_server_that_is_right_is_accused_of_nothing(histories: int) -> None:
+    rows = made(histories)
     found = rows.judge()
-    assert len(found.drift) > HISTORIES
+    assert len(found.drift) > histories
     assert not found.drift.any()
     assert 0.2 < np.mean(found.low == found.high) < 0.9
 
 
-def test_bounds_and_drift_are_those_of_a_plain_loop() -> None:
+@pytest.mark.parametrize("histories", MANY)
+def test_bounds_and_drift_are_those_of_a_plain_loop(histories: int) -> None:
     rng = np.random.default_rng(3)
-    rows = replace(made(1))
+    rows = replace(made(histories))
     rows.shown = [
         (c, key, max(0, unread + int(rng.integers(-3, 4))), began, ended, int(rng.integers(0, 3)))
-        for c, key, unread, began, ended, _ in made(1).shown
+        for c, key, unread, began, ended, _ in made(histories).shown
     ]
     rows.sends = [(*send[:4], bool(rng.random() < 0.9)) for send in rows.sends]
     found = rows.judge()
@@ -123,11 +127,13 @@ def groups(table: list[tuple[int, ...]]) -> dict[int, list[tuple[int, ...]]]:
     return found
 
 
-def test_one_too_many_and_one_too_few_are_found_where_nothing_is_going_on() -> None:
-    rows = replace(made(1), shown=[(key // 2, key, 0, 200, 201, 0) for key in range(2 * HISTORIES)])
+@pytest.mark.parametrize("histories", MANY)
+def test_one_too_many_and_one_too_few_are_found_where_nothing_is_going_on(histories: int) -> None:
+    shown = [(key // 2, key, 0, 200, 201, 0) for key in range(2 * histories)]
+    rows = replace(made(histories), shown=shown)
     found = rows.judge()
     exact = np.flatnonzero(found.low == found.high)
-    assert len(exact) > HISTORIES
+    assert len(exact) > histories
     for by in (-1, 1):
         rows.shown = [(c, key, found.low[i] + by, *rest) for i, (c, key, _, *rest) in enumerate(rows.shown)]
         assert set(rows.judge().drift[exact].tolist()) == {by}

@@ -24,10 +24,10 @@ def test_the_verdict_is_that_of_plain_loops() -> None:
             pair = (chance.randint(0, 27), chance.randint(0, 27))
             due.append((*pair, chance.randint(0, 25), least, least + chance.randint(0, 5)))
         verdict = judge(of(Known, known, 3), of(Due, due, 5))
-        knows = [
-            max([start, *(v for d, c, v in known if (d, c) == (device, cursor))])
-            for device, cursor, start, _, _ in due
-        ]
+        told: dict[tuple[int, int], list[int]] = {}
+        for device, cursor, value in known:
+            told.setdefault((device, cursor), []).append(value)
+        knows = [max([start, *told.get((device, cursor), [])]) for device, cursor, start, _, _ in due]
         assert verdict.knows.tolist() == knows
         assert verdict.behind.tolist() == [i for i, row in enumerate(due) if knows[i] < row[3]]
         assert verdict.ahead.tolist() == [i for i, row in enumerate(due) if knows[i] > row[4]]

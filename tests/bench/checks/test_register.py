@@ -116,6 +116,7 @@ def test_a_stale_read_missed_no_more_than_was_being_written() -> None:
         assert len({row[2] for row in above if row[3] <= ended}) <= most
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(histories())
 def test_the_witness_is_higher_and_was_complete(rows: list[Row]) -> None:

@@ -280,13 +280,14 @@ def moved(case: Case, by: int) -> Case:
 
 
 @pytest.mark.parametrize("base", [0, 1 << 50])
-def test_the_verdict_is_that_of_plain_loops(base: int) -> None:
-    """10,000 users in one history; the verdict on each is that on their rows alone."""
+@pytest.mark.parametrize("many", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_verdict_is_that_of_plain_loops(many: int, base: int) -> None:
+    """Many users in one history; the verdict on each is that on their rows alone."""
     chance = random.Random(5)
     whole = Case()
     expected: list[dict[str, Any]] = []
     users: list[tuple[int, int, int]] = []
-    for user in range(10_000):
+    for user in range(many):
         case = moved(at_random(chance, user), base)
         users.append((len(whole.pages), len(whole.told), len(whole.owed)))
         whole.told += [
@@ -310,4 +311,4 @@ def test_the_verdict_is_that_of_plain_loops(base: int) -> None:
     assert verdict.eligible == sum(of["eligible"] for of in expected)
     assert len(verdict.regress) == sum(of["regress"] for of in expected)
     assert verdict.extras == sum(of["extras"] for of in expected)
-    assert sum(bool(of["holes"]) for of in expected) > 2_000
+    assert sum(bool(of["holes"]) for of in expected) > many / 5

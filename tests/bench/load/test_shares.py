@@ -60,6 +60,7 @@ def test_they_do_a_tenth_of_each_operation_where_that_is_too_little() -> None:
     assert 0.09 < chosen.planned_share <= LOAD_SHARE
 
 
+@pytest.mark.slow
 def test_no_more_of_many_users_than_give_enough_samples() -> None:
     population, plan = made(8_000, rate=400, measure_s=120)
     chosen = choose_probe_users(population, plan)

@@ -51,6 +51,7 @@ def test_a_closed_door_says_what_to_do() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_secret_says_so() -> None:
     with memory_server("--control") as server:
         done = locust(server.url, "wrong")

@@ -13,6 +13,8 @@ from bench.metrics.operations import STAGES, slow, summarise_all, timed
 from bench.record import OPERATIONS, Op, Outcome
 from tests.bench.synthetic import MS, S, Spread, World, build, rows
 
+BUSY: dict[str, Any] = {"send_per_s": 100, "send_lag_us": Spread(0, 0)}
+
 
 def plain(world: World, op: Op) -> list[dict[str, Any]]:
     return [
@@ -39,7 +41,7 @@ def test_quantiles_of_the_rows_one_by_one(tmp_path: Path, op: Op) -> None:
 
 
 def test_quantiles_are_those_that_were_made(tmp_path: Path) -> None:
-    folder, _ = build(tmp_path, send_us=Spread(3_000, 13_000), send_per_s=100, send_lag_us=Spread(0, 0))
+    folder, _ = build(tmp_path, send_us=Spread(3_000, 13_000), **BUSY)
     figures = summarise_all(History(folder))["SEND"]["latency_us"]
     assert [figures[name] for name in ("p50", "p90", "p99")] == pytest.approx([8_000, 12_000, 12_900], abs=50)
 
@@ -132,7 +134,7 @@ def test_stages_add_up_to_the_latency(tmp_path: Path) -> None:
 
 
 def test_the_slow_ones_are_those_between_two_quantiles(tmp_path: Path) -> None:
-    folder, _ = build(tmp_path, send_per_s=100)
+    folder, _ = build(tmp_path, **BUSY)
     took = timed(History(folder), Op.SEND)
     chosen = slow(took.latency_us)
     ordered = sorted(took.latency_us.tolist())

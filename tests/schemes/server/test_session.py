@@ -227,13 +227,14 @@ def frames(rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_a_hundred_thousand_fuzzed_frames_crash_nothing() -> None:
+@pytest.mark.parametrize("many", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_fuzzed_frames_crash_nothing(many: int) -> None:
     """Every frame gets an action of a known kind; calls that come of it are answered, so that all goes on."""
     rng = random.Random(20261125)
     talk = Talk()
     talk.open()
     kinds: dict[str, int] = {}
-    for _ in range(100_000):
+    for _ in range(many):
         talk.now_s += 0.011
         action = talk.raw(frames(rng))
         kinds[type(action).__name__] = kinds.get(type(action).__name__, 0) + 1
@@ -244,5 +245,5 @@ def test_a_hundred_thousand_fuzzed_frames_crash_nothing() -> None:
             talk.open()
         else:
             assert isinstance(action, bytes)
-    assert kinds["Call"] > 500, kinds
-    assert kinds["bytes"] > 50_000, kinds
+    assert kinds["Call"] > many / 200, kinds
+    assert kinds["bytes"] > many / 2, kinds
