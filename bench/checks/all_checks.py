@@ -12,6 +12,7 @@ from bench.checks import (
     evidence,
     final_read,
     findings,
+    observed,
     pushes,
     unread,
 )  # fmt: skip
@@ -29,8 +30,10 @@ def judge(history: History, unknown: str) -> Judgement:
     found = evidence.collect(history, unknown)
     judged = final_read.judge(found, promises, story)
     judged += convergence.judge(found, evidence.cached(history), promises, story)
-    for check in (cursors, catch_up, pushes, unread):
-        judged += check.judge(history, unknown)
+    seen = observed.collect(history)
+    judged += cursors.judge(history, unknown, seen)
+    judged += catch_up.judge(history, unknown) + pushes.judge(history, unknown)
+    judged += unread.judge(history, unknown, seen)
     return findings.finish(_as_far_as_told(history, judged, unknown), history.membership)
 
 
