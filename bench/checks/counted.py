@@ -57,13 +57,15 @@ def collect(history: History, seen: Observed | None = None) -> Counted:
     )
     row, conversation, user, unread, read_seq, last_seq = _shown(history)
     key, known = seen.keys((conversation << 32) | user)
-    columns = (row, conversation, user, unread, read_seq, last_seq)
-    row, conversation, user, unread, read_seq, last_seq = (column[known] for column in columns)
+    if not known.all():
+        columns = (row, conversation, user, unread, read_seq, last_seq)
+        row, conversation, user, unread, read_seq, last_seq = (column[known] for column in columns)
+        key = key[known]
     operations = history.operations
     answers = np.isin(operations["op"][row], (Op.READ, Op.PROBE_READ))
     shown = Shown(
         conversation,
-        key[known],
+        key,
         unread,
         np.maximum(0, operations["sent"][row] - zero),
         np.maximum(0, operations["acknowledged"][row] - zero),
@@ -72,7 +74,7 @@ def collect(history: History, seen: Observed | None = None) -> Counted:
     return Counted(
         sends, sends_row, cursors, seen.row[writes], shown, row, user, read_seq, last_seq,
         operations["phase"][row] == Phase.FINAL,
-        _stored(history, seen, key[known]),
+        _stored(history, seen, key),
         _own(history, cursors, seen.row[writes]),
         bounds.judge(
             history.membership.history, sends, cursors, _open_since(history, seen, zero), shown
@@ -149,6 +151,6 @@ def _shown(history: History) -> tuple[Ints, ...]:
     )
     untold = np.full(len(reads) + len(more), -1, np.int64)
     last_seq = np.concatenate([untold, items["last_seq"][listed].astype(np.int64)])
-    told = np.flatnonzero((unread >= 0) & (read_seq >= 0))
     columns = (row, conversation, operations["user"][row].astype(np.int64), unread, read_seq, last_seq)
-    return tuple(column[told] for column in columns)
+    told = (unread >= 0) & (read_seq >= 0)
+    return columns if told.all() else tuple(column[told] for column in columns)

@@ -90,13 +90,13 @@ class _Case:
         self,
         promise: str,
         scope: str,
-        judge: Callable[[register.Operations, Ints], sessions.Broken],
+        judge: Callable[[register.Operations, NDArray[np.integer]], sessions.Broken],
     ) -> tuple[Check, list[Json]]:
         observed = self.observed
-        whose = {
+        whose: dict[str, NDArray[np.integer]] = {
             "session": observed.session,
             "device": observed.device,
-            "person": np.where(observed.row == SEED, SEED, 0),  # a cursor is one person's
+            "person": np.where(observed.row == SEED, SEED, 0).astype(np.int8),  # a cursor is one person's
         }
         broken = judge(observed.operations, whose[scope])
         kind = promise.replace("_", " ")

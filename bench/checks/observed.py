@@ -22,6 +22,7 @@ from bench.record import Op, Outcome
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Small = NDArray[np.int32]
 SEED: Final = -1
 STATES: Final = (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)
 """All by which somebody is shown cursors."""
@@ -39,8 +40,8 @@ class Observed:
     operations: Operations
     people: Ints
     row: Ints
-    session: Ints
-    device: Ints
+    session: Small
+    device: Small
 
     @cached_property
     def cursor(self) -> Ints:
@@ -73,14 +74,14 @@ def collect(history: History) -> Observed:
         open_keys=np.searchsorted(known, unanswered),
     )
     sessions, devices = history.operations["session"], history.operations["device"].astype(np.int64)
-    session = np.searchsorted(distinct(sessions), sessions)
-    device = np.where(devices == NOBODY, SEED, devices)
+    session = np.searchsorted(distinct(sessions), sessions).astype(np.int32)
+    device = np.where(devices == NOBODY, SEED, devices).astype(np.int32)
     return Observed(operations, known, row, _of(session, row), _of(device, row))
 
 
-def _of(values: Ints, row: Ints) -> Ints:
+def _of(values: Small, row: Ints) -> Small:
     """Of what asked, by row of operations."""
-    return np.append(values, SEED)[row]  # SEED is -1: the last
+    return np.append(values, np.array([SEED], values.dtype))[row]  # SEED is -1: the last
 
 
 Part = tuple[Ints, Ints, Ints, Ints, Ints, Ints]

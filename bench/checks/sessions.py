@@ -31,15 +31,15 @@ class Broken:
     age: Ints
 
 
-def read_your_writes(operations: Operations, session: Ints) -> Broken:
+def read_your_writes(operations: Operations, session: NDArray[np.integer]) -> Broken:
     return _judge(operations, session, operations.write)
 
 
-def monotonic_reads(operations: Operations, session: Ints) -> Broken:
+def monotonic_reads(operations: Operations, session: NDArray[np.integer]) -> Broken:
     return _judge(operations, session, ~operations.write)
 
 
-def _judge(operations: Operations, session: Ints, evidence: Bools) -> Broken:
+def _judge(operations: Operations, session: NDArray[np.integer], evidence: Bools) -> Broken:
     """`session`: a small number, -1: nobody's.
 
     Who looks at a cursor for the first time could not be disappointed, and most do: what is sorted is only
@@ -66,14 +66,14 @@ def _judge(operations: Operations, session: Ints, evidence: Bools) -> Broken:
     return Broken(reads, broken, witness, age)
 
 
-def _first(session: Ints, operations: Operations, done: Ints) -> Ints:
+def _first(session: NDArray[np.integer], operations: Operations, done: Ints) -> Ints:
     """By session: when the first of these was complete."""
     first = np.full(int(session.max(initial=-1)) + 1, NEVER)
     np.minimum.at(first, session[done], operations.responded[done])
     return first
 
 
-def _of_the_same(of: Ints, done: Ints, reads: Ints) -> tuple[Ints, Ints]:
+def _of_the_same(of: NDArray[np.integer], done: Ints, reads: Ints) -> tuple[Ints, Ints]:
     """What of both has a counterpart in the other."""
     size = int(of.max(initial=-1)) + 1
     with_done, with_reads = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
@@ -81,11 +81,11 @@ def _of_the_same(of: Ints, done: Ints, reads: Ints) -> tuple[Ints, Ints]:
     return done[with_reads[of[done]]], reads[with_done[of[reads]]]
 
 
-def _pairs(session: Ints, key: Ints, done: Ints, reads: Ints) -> tuple[Ints, Ints]:
+def _pairs(session: NDArray[np.integer], key: Ints, done: Ints, reads: Ints) -> tuple[Ints, Ints]:
     """A small number for each (session, key), of both; the key is one where there is only one session."""
     if not session.max(initial=-1) > 0:
         return key[done], key[reads]
-    done_pair, read_pair = ((session[rows] << 32) | key[rows] for rows in (done, reads))
+    done_pair, read_pair = ((session[rows].astype(np.int64) << 32) | key[rows] for rows in (done, reads))
     known = distinct(np.concatenate([done_pair, read_pair]))
     return np.searchsorted(known, done_pair), np.searchsorted(known, read_pair)
 
