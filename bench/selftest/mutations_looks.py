@@ -65,26 +65,47 @@ def _before(record: Record, item: int, rng: Rng) -> int | None:
 def look_twice_at_end(record: Record, rng: Rng) -> str | None:
     """Nobody answered the last READ of a cursor; the store has it.  The final read was shown the cursor as it
     was before, lost its connection after that page, and was shown all of it on the next."""
+    items = record.tables["items"]
+    for item in rng.permutation(shown(record, final=True)).tolist():
+        before, read = _before_last(record, item), _last_read(record, item)
+        if before is None or read is None:
+            continue
+        earlier = {name: int(items[name][before]) for name in ("value", "version")}
+        value = int(items["value"][item])
+        said = f"{op_name(record, read)} unanswered, its cursor shown at {earlier['value']}, then at {value}"
+        put(record, "operations", read, outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
+        _look_again(record, operation_of(record, item))
+        put(record, "items", item, **earlier)
+        items = record.tables["items"]
+        for other in np.flatnonzero(items["op_id"] == items["op_id"][item])[::-1].tolist():
+            if other != item:
+                record.drop_item(other)
+        return said
+    return None
+
+
+def _before_last(record: Record, item: int) -> int | None:
+    """The item of a STATE that shows the cursor highest of all but this one, where that is lower."""
+    items, own = record.tables["items"], own_items(record, final=False)
+    same = (items["conversation"][own] == items["conversation"][item]) & (
+        items["actor"][own] == items["actor"][item]
+    )
+    others = own[same & (own != item)]
+    if not len(others):
+        return None
+    highest = int(others[np.argmax(items["value"][others])])
+    return highest if items["value"][highest] < items["value"][item] else None
+
+
+def _last_read(record: Record, item: int) -> int | None:
+    """The READ that brought the cursor to where this item shows it, if it was one of this alone."""
     operations, items = record.tables["operations"], record.tables["items"]
-    item = pick(shown(record, final=True), rng)
-    before = None if item is None else _before(record, item, rng)
-    if item is None or before is None:
-        return None
-    earlier = {name: int(items[name][before]) for name in ("value", "version")}
-    conversation, user, value = (int(items[name][item]) for name in ("conversation", "actor", "value"))
-    mine = (operations["conversation"] == conversation) & (operations["user"] == user)
-    marks = np.flatnonzero(mine & np.isin(operations["op"], READS) & (operations["argument"] == value))
-    if len(marks) != 1 or operations["items"][marks[0]] > 1:
-        return None
-    read = int(marks[0])
-    said = f"{op_name(record, read)} unanswered, its cursor shown at {earlier['value']} and then at {value}"
-    put(record, "operations", read, outcome=Outcome.INFO, acknowledged=0, value=-1, version=-1)
-    _look_again(record, operation_of(record, item))
-    put(record, "items", item, **earlier)
-    for other in np.flatnonzero(items["op_id"] == items["op_id"][item])[::-1].tolist():
-        if other != item:
-            record.drop_item(other)
-    return said
+    mine = (operations["conversation"] == items["conversation"][item]) & (
+        operations["user"] == items["actor"][item]
+    )
+    marks = mine & np.isin(operations["op"], READS) & (operations["argument"] == items["value"][item])
+    rows = np.flatnonzero(marks)
+    return int(rows[0]) if len(rows) == 1 and operations["items"][rows[0]] <= 1 else None
 
 
 def _look_again(record: Record, state: int) -> None:
