@@ -14,7 +14,7 @@ where nothing is going on they meet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,20 +92,68 @@ def judge(history: Ints, sends: Sends, cursors: Cursors, open_since: Ints, shown
 
     `drift` is signed and counts to the nearest bound: positive where the number is too high.  Where the
     bounds contradict each other, seqs have holes or others wrote too: then nothing is said."""
+    sent = possibly_sent = history[shown.conversation]
+    read = possibly_read = _started(cursors, len(open_since))[shown.key]
+    low, high = np.maximum(0, sent - read), np.maximum(0, sent - np.maximum(read, shown.read))
+    drift = _drift(shown.unread, low, high)
+    certain = np.maximum(read, shown.read)
+    nothing = (np.full(len(drift), NOTHING, np.int64) for _ in range(4))
+    found = Bounds(low, high, drift, sent, possibly_sent.copy(), certain, possibly_read, *nothing)
+    rows = np.flatnonzero(_busy(len(history), sends, cursors, open_since, shown) | (drift != 0))
+    busy = _judge(history, sends, cursors, open_since, _take(shown, rows))
+    for name in _fields(Bounds):
+        getattr(found, name)[rows] = getattr(busy, name)
+    return found
+
+
+def _started(cursors: Cursors, keys: int) -> Ints:
+    """By cursor: how far it was before everything."""
+    started = np.zeros(keys, np.int64)
+    before = cursors.responded == 0
+    np.maximum.at(started, cursors.key[before], cursors.value[before])
+    return started
+
+
+def _busy(conversations: int, sends: Sends, cursors: Cursors, open_since: Ints, shown: Shown) -> Bools:
+    """Which numbers something may have had a part in besides where it all started."""
+    written, moved = np.zeros(conversations, np.bool_), open_since != NEVER
+    written[sends.conversation] = True
+    moved[cursors.key[cursors.responded > 0]] = True
+    busy: Bools = written[shown.conversation] | moved[shown.key] | (shown.invoked <= 0)
+    return busy
+
+
+def _drift(unread: Ints, low: Ints, high: Ints) -> Ints:
+    drift: Ints = np.maximum(0, unread - high) + np.minimum(0, unread - low)
+    drift[low > high] = 0
+    return drift
+
+
+def _fields(of: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(of))
+
+
+def _take(shown: Shown, rows: Ints) -> Shown:
+    return Shown(*(getattr(shown, name)[rows] for name in _fields(Shown)))
+
+
+def _judge(history: Ints, sends: Sends, cursors: Cursors, open_since: Ints, shown: Shown) -> Bounds:
     after = shown.responded + 1
     where, cursor, before = shown.conversation, shown.key, shown.invoked
-    known = sends.seq > 0
+    known, asked_of = sends.seq > 0, np.zeros(len(open_since), np.bool_)
+    asked_of[cursor] = True
+    concerned = asked_of[cursors.key]
     acked = _Highest(sends.conversation, sends.responded, sends.seq, known & (sends.responded != NEVER))
     begun = _Highest(sends.conversation, sends.invoked, sends.seq, known)
-    done = _Highest(cursors.key, cursors.responded, cursors.value, cursors.responded != NEVER)
-    asked = _Highest(cursors.key, cursors.invoked, cursors.value, cursors.responded >= 0)
+    answered = concerned & (cursors.responded != NEVER)
+    done = _Highest(cursors.key, cursors.responded, cursors.value, answered)
+    asked = _Highest(cursors.key, cursors.invoked, cursors.value, concerned & (cursors.responded >= 0))
     sent = np.maximum(history[where], acked.before(where, before))
     possibly_sent = history[where] + _begun(sends, where, after)
     read, possibly_read = done.before(cursor, before), asked.before(cursor, after)
     low = np.where(open_since[cursor] < after, 0, np.maximum(0, sent - possibly_read))
     high = np.maximum(0, possibly_sent - np.maximum(read, shown.read))
-    drift = np.maximum(0, shown.unread - high) + np.minimum(0, shown.unread - low)
-    drift[low > high] = 0
+    drift = _drift(shown.unread, low, high)
     wrong = np.flatnonzero(drift)
     return Bounds(
         low,

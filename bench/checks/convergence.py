@@ -19,6 +19,7 @@ from bench.checks import sentences
 from bench.checks.check import FINDINGS_MAX, Check, Judgement
 from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Promises, Writes
 from bench.checks.kernel import Steps
+from bench.checks.packing import among, places
 from bench.checks.story import Told
 from bench.metrics.ragged import distinct
 from bench.results import Json
@@ -105,10 +106,10 @@ def _paths(evidence: Evidence, store: Cursors, cache: Cursors, api: Cursors, wri
     names = distinct(np.concatenate([_names(path) for path in (store, cache, api)]))
     held, cached, shown = (np.full(len(names), ABSENT) for _ in range(3))
     for values, path in ((held, store), (cached, cache), (shown, api)):
-        values[np.searchsorted(names, _names(path))] = path.value
+        values[places(_names(path), names)] = path.value
     shown_by = np.full(len(names), NO_OPERATION)
     if len(api.value):
-        shown_by[np.searchsorted(names, _names(api))] = evidence.shown_by
+        shown_by[places(_names(api), names)] = evidence.shown_by
     compared = (held != ABSENT) & ((cached != ABSENT) | (shown != ABSENT))
     explained = _explained(evidence, names, writes)
     behind = compared & (cached != ABSENT) & (cached < held)
@@ -133,7 +134,8 @@ def _explained(evidence: Evidence, names: Ints, writes: Writes) -> Ints:
     if not evidence.drained:
         return np.full(len(names), np.iinfo(np.int64).max)
     late = (writes.acknowledged == 0) | (writes.acknowledged > evidence.store_read_at)
-    late &= np.isin(_names(writes), names)
+    late = np.flatnonzero(late)
+    late = late[among(_names(writes)[late], names)]
     explained = np.zeros(len(names), np.int64)
     np.maximum.at(explained, np.searchsorted(names, _names(writes)[late]), writes.value[late])
     return explained
@@ -182,7 +184,8 @@ def _since(names: Ints, shown: Ints, writes: Writes, at: int) -> tuple[Ints, Int
     ages, operations = np.full(len(names), -1), np.full(len(names), NO_OPERATION)
     values = np.zeros(len(names), np.int64)
     told = (writes.acknowledged > 0) & (writes.acknowledged <= at) & (writes.operation != NO_OPERATION)
-    told = np.flatnonzero(told & np.isin(_names(writes), names))
+    told = np.flatnonzero(told)
+    told = told[among(_names(writes)[told], names)]
     if not len(told):
         return ages, operations, values
     began = writes.acknowledged[told].min()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.checks import bounds, observed
 from bench.checks.bounds import Bounds, Cursors, Sends, Shown
-from bench.checks.observed import STATES
+from bench.checks.observed import STATES, Observed
 from bench.checks.register import NEVER
 from bench.metrics.history import History, items_of
 from bench.record import Op, Outcome, Phase
@@ -46,24 +46,26 @@ class Counted:
     bounds: Bounds
 
 
-def collect(history: History) -> Counted:
+def collect(history: History, seen: Observed | None = None) -> Counted:
     """Times count from `history.zero`."""
     zero = history.zero
     sends, sends_row = _sends(history, zero)
-    seen = observed.collect(history)
+    seen = seen or observed.collect(history)
     writes = np.flatnonzero(seen.operations.write)
     cursors = Cursors(
         *(getattr(seen.operations, name)[writes] for name in ("key", "value", "invoked", "responded"))
     )
     row, conversation, user, unread, read_seq, last_seq = _shown(history)
-    key, known = _keys(seen.cursor, (conversation << 32) | user)
-    columns = (row, conversation, user, unread, read_seq, last_seq)
-    row, conversation, user, unread, read_seq, last_seq = (column[known] for column in columns)
+    key, known = seen.keys((conversation << 32) | user)
+    if not known.all():
+        columns = (row, conversation, user, unread, read_seq, last_seq)
+        row, conversation, user, unread, read_seq, last_seq = (column[known] for column in columns)
+        key = key[known]
     operations = history.operations
     answers = np.isin(operations["op"][row], (Op.READ, Op.PROBE_READ))
     shown = Shown(
         conversation,
-        key[known],
+        key,
         unread,
         np.maximum(0, operations["sent"][row] - zero),
         np.maximum(0, operations["acknowledged"][row] - zero),
@@ -72,21 +74,21 @@ def collect(history: History) -> Counted:
     return Counted(
         sends, sends_row, cursors, seen.row[writes], shown, row, user, read_seq, last_seq,
         operations["phase"][row] == Phase.FINAL,
-        _stored(history, seen.cursor, key[known]),
+        _stored(history, seen, key),
         _own(history, cursors, seen.row[writes]),
         bounds.judge(
-            history.membership.history, sends, cursors, _open_since(history, seen.cursor, zero), shown
+            history.membership.history, sends, cursors, _open_since(history, seen, zero), shown
         ),
     )  # fmt: skip
 
 
-def _stored(history: History, cursors: Ints, asked: Ints) -> Ints:
+def _stored(history: History, seen: Observed, asked: Ints) -> Ints:
     store = history.folder.table("final_store")
     conversation, user, read, last = (
         store[name].astype(np.int64) for name in ("conversation", "user", "read_seq", "last_seq")
     )
-    key, known = _keys(cursors, (conversation << 32) | user)
-    stored = np.full(len(cursors), -1, np.int64)
+    key, known = seen.keys((conversation << 32) | user)
+    stored = np.full(len(seen.people), -1, np.int64)
     stored[key[known]] = np.maximum(0, last - read)[known]
     return stored[asked]
 
@@ -95,14 +97,6 @@ def _own(history: History, cursors: Cursors, row: Ints) -> Cursors:
     sent = row != observed.SEED
     sent[sent] = np.isin(history.operations["op"][row[sent]], (Op.SEND, Op.PROBE_SEND))
     return Cursors(*(getattr(cursors, name)[sent] for name in Cursors.__dataclass_fields__))
-
-
-def _keys(cursors: Ints, asked: Ints) -> tuple[Ints, Bools]:
-    """Which cursor each is, and whether it is one: people are members of what they are shown."""
-    if not len(cursors):
-        return np.zeros(len(asked), np.int64), np.zeros(len(asked), np.bool_)
-    place = np.minimum(np.searchsorted(cursors, asked), len(cursors) - 1)
-    return place, cursors[place] == asked
 
 
 def _may_have_sent(history: History) -> Ints:
@@ -124,12 +118,12 @@ def _sends(history: History, zero: int) -> tuple[Sends, Ints]:
     return sends, rows
 
 
-def _open_since(history: History, cursors: Ints, zero: int) -> Ints:
+def _open_since(history: History, seen: Observed, zero: int) -> Ints:
     operations, rows = history.operations, _may_have_sent(history)
     rows = rows[operations["outcome"][rows] == Outcome.INFO]
     conversation, user = (operations[name][rows].astype(np.int64) for name in ("conversation", "user"))
-    key, known = _keys(cursors, (conversation << 32) | user)
-    since = np.full(len(cursors), NEVER, np.int64)
+    key, known = seen.keys((conversation << 32) | user)
+    since = np.full(len(seen.people), NEVER, np.int64)
     np.minimum.at(since, key[known], np.maximum(0, operations["sent"][rows] - zero)[known])
     return since
 
@@ -157,6 +151,6 @@ def _shown(history: History) -> tuple[Ints, ...]:
     )
     untold = np.full(len(reads) + len(more), -1, np.int64)
     last_seq = np.concatenate([untold, items["last_seq"][listed].astype(np.int64)])
-    told = np.flatnonzero((unread >= 0) & (read_seq >= 0))
     columns = (row, conversation, operations["user"][row].astype(np.int64), unread, read_seq, last_seq)
-    return tuple(column[told] for column in columns)
+    told = (unread >= 0) & (read_seq >= 0)
+    return columns if told.all() else tuple(column[told] for column in columns)

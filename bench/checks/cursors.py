@@ -29,9 +29,10 @@ WHOSE: Final = {"session": "the same connection", "device": "the same device", "
 STALE_OVER_S: Final = (0.0, 0.01, 0.1, 1.0, 10.0)
 
 
-def judge(history: History, unknown: str) -> Judgement:
-    """`unknown`: why the record is not whole, empty if it is; else no check says `pass`."""
-    case = _Case(history, Story(history), collect(history), unknown)
+def judge(history: History, unknown: str, observed: Observed | None = None) -> Judgement:
+    """`unknown`: why the record is not whole, empty if it is; else no check says `pass`.  `observed`: what
+    `collect` gives, where somebody has it."""
+    case = _Case(history, Story(history), observed or collect(history), unknown)
     results = [case.real_time()]
     for scope in SCOPES:
         results.append(case.session("read_your_writes", scope, sessions.read_your_writes))
@@ -89,12 +90,15 @@ class _Case:
         self,
         promise: str,
         scope: str,
-        judge: Callable[[register.Operations, Ints], sessions.Broken],
+        judge: Callable[[register.Operations, NDArray[np.integer]], sessions.Broken],
     ) -> tuple[Check, list[Json]]:
         observed = self.observed
-        person = np.where(observed.row == SEED, SEED, observed.cursor[observed.operations.key] & 0xFFFFFFFF)
-        of = {"session": observed.session, "device": observed.device, "person": person}[scope]
-        broken = judge(observed.operations, of)
+        whose: dict[str, NDArray[np.integer]] = {
+            "session": observed.session,
+            "device": observed.device,
+            "person": np.where(observed.row == SEED, SEED, 0).astype(np.int8),  # a cursor is one person's
+        }
+        broken = judge(observed.operations, whose[scope])
         kind = promise.replace("_", " ")
         wrong = _Wrong(broken.reads, [kind] * len(broken.reads), broken.witness, broken.age)
         promised = promise if scope != "person" else "linearizable"

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bench.checks import sentences
 from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.packing import among, places
 from bench.checks.story import Told
 from bench.metrics.ragged import distinct
 from bench.results import Json
@@ -204,7 +205,7 @@ class _Keys:
         return len(self._keys)
 
     def of(self, at: Cursors | Writes) -> Ints:
-        return np.searchsorted(self._keys, (at.conversation << 32) | at.user)
+        return places((at.conversation << 32) | at.user, self._keys)
 
     def names(self, i: int) -> Json:
         return {"conversation": int(self._keys[i] >> 32), "user": int(self._keys[i] & 0xFFFFFFFF)}
@@ -227,7 +228,7 @@ def _within(kept: _Kept, writes: Writes, held: Cursors, story: Told) -> tuple[Ch
     phantom = (final > ceiling) & (not kept.unknown)
     wrong = np.flatnonzero((final < floor) | phantom)
     by = np.maximum(floor - final, final - ceiling)[wrong]
-    concerned = np.flatnonzero(np.isin(of_write, wrong))
+    concerned = np.flatnonzero(among(of_write, wrong))
 
     def tell(i: int) -> Json:
         lost, mine = final[i] < floor[i], concerned[of_write[concerned] == i]
@@ -267,7 +268,7 @@ def _messages(kept: _Kept, messages: Messages, story: Told) -> tuple[Check, list
     twice = messages.given_twice > 0
     wrong = np.flatnonzero(lost | phantom | twice)
     sends = messages.sends
-    concerned = np.flatnonzero(np.isin(sends.conversation, wrong))
+    concerned = np.flatnonzero(among(sends.conversation, wrong))
 
     def tell(i: int) -> Json:
         mine = concerned[sends.conversation[concerned] == i]
@@ -312,9 +313,11 @@ def _stale(evidence: Evidence, promises: Promises, story: Told) -> tuple[Check, 
     held, later = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
     held[keys.of(store)] = store.value
     open_then = (writes.acknowledged == 0) | (writes.acknowledged > evidence.store_read_at)
-    np.maximum.at(later, keys.of(writes)[open_then], writes.value[open_then])
-    truth = held[keys.of(shown)]
-    ahead = (shown.value > truth) & (shown.value > later[keys.of(shown)]) & evidence.drained
+    open_writes = writes.of(open_then)
+    np.maximum.at(later, keys.of(open_writes), open_writes.value)
+    of_shown = keys.of(shown)
+    truth = held[of_shown]
+    ahead = (shown.value > truth) & (shown.value > later[of_shown]) & evidence.drained
     wrong = np.flatnonzero((truth >= 0) & ((shown.value < truth) | ahead))
     missed = _missed(evidence, wrong, truth)
     ages = {i: _age_s(evidence, i, missed[i]) for i in missed}
@@ -348,6 +351,8 @@ def _missed(evidence: Evidence, wrong: Ints, truth: Ints) -> dict[int, int | Non
     """For each of these entries of `shown`, the write above it that was acknowledged first; if none ever was,
     and for those ahead of the store, the one that reached furthest of those that the store can have, answered
     or not; None if there is none."""
+    if not len(wrong):
+        return {}
     shown, writes = evidence.shown, evidence.reads
     keys = _Keys(shown, writes)
     of_shown, of_write = keys.of(shown), keys.of(writes)

@@ -7,11 +7,13 @@ first.  STATE and the acknowledgement of a READ read it.  What was refused is le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checks.packing import places
 from bench.checks.register import NEVER, Operations
 from bench.metrics.history import History, items_of, marks
 from bench.metrics.ragged import distinct
@@ -19,6 +21,8 @@ from bench.population import NOBODY
 from bench.record import Op, Outcome
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Small = NDArray[np.int32]
 SEED: Final = -1
 STATES: Final = (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)
 """All by which somebody is shown cursors."""
@@ -28,15 +32,28 @@ STATES: Final = (Op.STATE, Op.PROBE_STATE, Op.PROBE_ONCE)
 class Observed:
     """Operations on cursors, and where each comes from.
 
-    `cursor[key]` is conversation << 32 | person; `row` is in the run's operations, SEED for where a cursor
-    started; `session` and `device` are what asked, SEED likewise, and for devices that are none (probes, the
-    final read)."""
+    `cursor[key]` is conversation << 32 | person, and `people[key]` the same the other way round, ascending:
+    what somebody is shown in one answer is close together.  `row` is in the run's operations, SEED for where
+    a cursor started; `session` (a small number) and `device` are what asked, SEED likewise, and for devices
+    that are none (probes, the final read)."""
 
     operations: Operations
-    cursor: Ints
+    people: Ints
     row: Ints
-    session: Ints
-    device: Ints
+    session: Small
+    device: Small
+
+    @cached_property
+    def cursor(self) -> Ints:
+        return _turned(self.people)
+
+    def keys(self, cursor: Ints) -> tuple[Ints, Bools]:
+        """Which key each of these is, and whether it is one."""
+        if not len(self.people):
+            return np.zeros(len(cursor), np.int64), np.zeros(len(cursor), np.bool_)
+        asked = _turned(cursor)
+        place = np.minimum(np.searchsorted(self.people, asked), len(self.people) - 1)
+        return place, self.people[place] == asked
 
 
 def collect(history: History) -> Observed:
@@ -45,25 +62,26 @@ def collect(history: History) -> Observed:
     cursor, write, value, invoked, responded, row = (
         np.concatenate([part[i] for part in parts]) for i in range(6)
     )
-    known = distinct(np.concatenate([cursor, _unanswered_sends(history)]))
+    people, unanswered = _turned(cursor), _turned(_unanswered_sends(history))
+    known = distinct(np.concatenate([people, unanswered]))
     zero = history.zero
     operations = Operations(
-        key=np.searchsorted(known, cursor),
+        key=places(people, known),
         write=write.astype(np.bool_),
         value=value,
         invoked=np.maximum(0, invoked - zero),
         responded=np.where(responded == NEVER, NEVER, np.maximum(0, responded - zero)),
-        open_keys=np.searchsorted(known, _unanswered_sends(history)),
+        open_keys=np.searchsorted(known, unanswered),
     )
-    session, device = _of(history, "session", row), _of(history, "device", row)
-    return Observed(operations, known, row, session, np.where(device == NOBODY, SEED, device))
+    sessions, devices = history.operations["session"], history.operations["device"].astype(np.int64)
+    session = np.searchsorted(distinct(sessions), sessions).astype(np.int32)
+    device = np.where(devices == NOBODY, SEED, devices).astype(np.int32)
+    return Observed(operations, known, row, _of(session, row), _of(device, row))
 
 
-def _of(history: History, name: str, row: Ints) -> Ints:
-    found = np.full(len(row), SEED, np.int64)
-    asked = row != SEED
-    found[asked] = history.operations[name][row[asked]]
-    return found
+def _of(values: Small, row: Ints) -> Small:
+    """Of what asked, by row of operations."""
+    return np.append(values, np.array([SEED], values.dtype))[row]  # SEED is -1: the last
 
 
 Part = tuple[Ints, Ints, Ints, Ints, Ints, Ints]
@@ -131,6 +149,11 @@ def _happened(history: History, *ops: Op) -> Ints:
     operations = history.operations
     happened = np.isin(operations["outcome"], (Outcome.OK, Outcome.INFO))
     return np.flatnonzero(np.isin(operations["op"], ops) & happened)
+
+
+def _turned(cursor: Ints) -> Ints:
+    turned: Ints = (cursor & 0xFFFFFFFF) << 32 | cursor >> 32
+    return turned
 
 
 def _cursor(conversation: NDArray[np.generic], user: NDArray[np.generic]) -> Ints:

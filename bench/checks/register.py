@@ -21,7 +21,7 @@ exactly the gaps that the three conditions complain of, so it is the widest of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -51,6 +51,12 @@ class Operations:
     responded: Ints
     open_keys: Ints
 
+    def take(self, rows: Ints) -> Operations:
+        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_EACH})
+
+
+_OF_EACH: Final = ("key", "write", "value", "invoked", "responded")
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -78,23 +84,56 @@ class Verdict:
 
 
 def judge(operations: Operations) -> Verdict:
-    """The exact verdict on every read."""
+    """The exact verdict on every read.
+
+    Where a register's operations are all of one value, and the first to write it had begun when it was read,
+    none of the three conditions can fail: only the others are sorted."""
+    reads, keys = ~operations.write, int(operations.key.max(initial=-1)) + 1
+    moving = _moving(operations, keys)
+    rows = np.flatnonzero(moving[operations.key])
+    verdict = _judge(operations.take(rows), keys)
+    read = np.zeros(keys, np.bool_)
+    read[operations.key[reads]] = True
+    return replace(
+        verdict,
+        reads=int(np.count_nonzero(reads)),
+        stale=rows[verdict.stale],
+        witness=rows[verdict.witness],
+        superseded=rows[verdict.superseded],
+        unwritten=rows[verdict.unwritten],
+        read=read,
+    )
+
+
+def _moving(operations: Operations, keys: int) -> Bools:
+    """By register: whether it has operations of several values, or was read before anybody wrote it."""
+    key, value, write = operations.key, operations.value, operations.write
+    one, began, moving = np.zeros(keys, np.int64), np.full(keys, NEVER), np.zeros(keys, np.bool_)
+    one[key] = value
+    np.minimum.at(began, key[write], operations.invoked[write])
+    moving[key[(one[key] != value) | (operations.responded < began[key])]] = True
+    return moving
+
+
+def _judge(operations: Operations, keys: int) -> Verdict:
     reads = np.flatnonzero(~operations.write)
     done = np.flatnonzero(operations.responded != NEVER)
     steps = Steps(operations.key[done], operations.responded[done], operations.value[done])
     key, value = operations.key[reads], operations.value[reads]
+    is_open = np.zeros(max(keys, int(operations.open_keys.max(initial=-1)) + 1), np.bool_)
+    is_open[operations.open_keys] = True
     before = steps.before(key, operations.invoked[reads])
     is_stale = steps.highest(before) > value
     first = steps.first_above(key[is_stale], value[is_stale])
     stale = reads[is_stale]
     began, known = _first_writes(operations, key, value)
-    closed = (value > 0) & ~np.isin(key, operations.open_keys)
+    closed = (value > 0) & ~is_open[key]
     unwritten = closed & (~known | (began > operations.responded[reads]))
     overtaken = steps.highest(steps.before(key, np.where(known, began, 0))) > value
     late = closed & known & overtaken
     early = unwritten & known
     age = operations.invoked[stale] - steps.time(first)
-    gamma = np.zeros(int(operations.key.max(initial=-1)) + 1, np.int64)
+    gamma = np.zeros(keys, np.int64)
     np.maximum.at(gamma, key[is_stale], age)
     np.maximum.at(gamma, key[late], began[late] - steps.time(steps.first_above(key[late], value[late])))
     np.maximum.at(gamma, key[early], began[early] - operations.responded[reads[early]])
@@ -108,7 +147,7 @@ def judge(operations: Operations) -> Verdict:
         superseded=reads[late & ~unwritten],
         unwritten=reads[unwritten],
         gamma=gamma,
-        read=np.bincount(key, minlength=len(gamma)) > 0,
+        read=np.bincount(key, minlength=keys) > 0,
     )
 
 

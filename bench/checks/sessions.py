@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from bench.checks.kernel import Steps
 from bench.checks.register import NEVER, Operations
+from bench.metrics.ragged import distinct
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,71 @@ class Broken:
     age: Ints
 
 
-def read_your_writes(operations: Operations, session: Ints) -> Broken:
+def read_your_writes(operations: Operations, session: NDArray[np.integer]) -> Broken:
     return _judge(operations, session, operations.write)
 
 
-def monotonic_reads(operations: Operations, session: Ints) -> Broken:
+def monotonic_reads(operations: Operations, session: NDArray[np.integer]) -> Broken:
     return _judge(operations, session, ~operations.write)
 
 
-def _judge(operations: Operations, session: Ints, evidence: NDArray[np.bool_]) -> Broken:
-    """`session` -1: nobody's."""
-    ours = session >= 0
-    done = np.flatnonzero(evidence & ours & (operations.responded != NEVER))
-    reads = np.flatnonzero(~operations.write & ours)
-    pair = (session << 32) | operations.key  # keys are small: see the register's bound
-    known = np.unique(pair[done])
-    reads = reads[np.isin(pair[reads], known)]
-    steps = Steps(np.searchsorted(known, pair[done]), operations.responded[done], operations.value[done])
-    key = np.searchsorted(known, pair[reads])
-    before = steps.before(key, operations.invoked[reads])
-    less = steps.highest(before) > operations.value[reads]
-    first = steps.first_above(key[less], operations.value[reads[less]])
+def _judge(operations: Operations, session: NDArray[np.integer], evidence: Bools) -> Broken:
+    """`session`: a small number, -1: nobody's.
+
+    Who looks at a cursor for the first time could not be disappointed, and most do: what is sorted is only
+    what can have a predecessor, and what is asked of the order only where something higher was there."""
+    done = np.flatnonzero(evidence & (session >= 0) & (operations.responded != NEVER))
+    reads = np.flatnonzero(~operations.write & (session >= 0))
+    reads = reads[operations.invoked[reads] > _first(session, operations, done)[session[reads]]]
+    done, reads = _of_the_same(operations.key, done, reads)
+    done, reads = _of_the_same(session, done, reads)
+    done_pair, read_pair = _pairs(session, operations.key, done, reads)
+    first = np.full(max(int(done_pair.max(initial=-1)), int(read_pair.max(initial=-1))) + 1, NEVER)
+    highest = np.full(len(first), -1, np.int64)
+    np.minimum.at(first, done_pair, operations.responded[done])
+    np.maximum.at(highest, done_pair, operations.value[done])
+    eligible = first[read_pair] < operations.invoked[reads]
+    reads, read_pair = reads[eligible], read_pair[eligible]
+    suspect = highest[read_pair] > operations.value[reads]
+    accusing = np.zeros(len(first), np.bool_)
+    accusing[read_pair[suspect]] = True
+    accusing = accusing[done_pair]
+    broken, witness, age = _less(
+        operations, done[accusing], done_pair[accusing], reads[suspect], read_pair[suspect]
+    )
+    return Broken(reads, broken, witness, age)
+
+
+def _first(session: NDArray[np.integer], operations: Operations, done: Ints) -> Ints:
+    """By session: when the first of these was complete."""
+    first = np.full(int(session.max(initial=-1)) + 1, NEVER)
+    np.minimum.at(first, session[done], operations.responded[done])
+    return first
+
+
+def _of_the_same(of: NDArray[np.integer], done: Ints, reads: Ints) -> tuple[Ints, Ints]:
+    """What of both has a counterpart in the other."""
+    size = int(of.max(initial=-1)) + 1
+    with_done, with_reads = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    with_done[of[done]], with_reads[of[reads]] = True, True
+    return done[with_reads[of[done]]], reads[with_done[of[reads]]]
+
+
+def _pairs(session: NDArray[np.integer], key: Ints, done: Ints, reads: Ints) -> tuple[Ints, Ints]:
+    """A small number for each (session, key), of both; the key is one where there is only one session."""
+    if not session.max(initial=-1) > 0:
+        return key[done], key[reads]
+    done_pair, read_pair = ((session[rows].astype(np.int64) << 32) | key[rows] for rows in (done, reads))
+    known = distinct(np.concatenate([done_pair, read_pair]))
+    return np.searchsorted(known, done_pair), np.searchsorted(known, read_pair)
+
+
+def _less(
+    operations: Operations, done: Ints, done_pair: Ints, reads: Ints, read_pair: Ints
+) -> tuple[Ints, Ints, Ints]:
+    """(reads that showed less than had been complete when they began, the first to show it, for how long)."""
+    steps = Steps(done_pair, operations.responded[done], operations.value[done])
+    less = steps.highest(steps.before(read_pair, operations.invoked[reads])) > operations.value[reads]
     broken = reads[less]
-    age = operations.invoked[broken] - steps.time(first)
-    return Broken(reads[before >= 0], broken, done[steps.row(first)], age)
+    first = steps.first_above(read_pair[less], operations.value[broken])
+    return broken, done[steps.row(first)], operations.invoked[broken] - steps.time(first)

@@ -15,7 +15,7 @@ from bench.checks import sentences
 from bench.checks.bounds import NOTHING
 from bench.checks.check import FINDINGS_MAX, Check, Judgement
 from bench.checks.counted import Counted, collect
-from bench.checks.observed import SEED
+from bench.checks.observed import SEED, Observed
 from bench.checks.story import Story
 from bench.metrics.history import History
 from bench.metrics.ragged import distinct
@@ -35,10 +35,12 @@ AHEAD: Final = "too low: cursor ahead of all writes"
 LOW: Final = "too low"
 
 
-def judge(history: History, unknown: str) -> Judgement:
+def judge(history: History, unknown: str, observed: Observed | None = None) -> Judgement:
     """`unknown`: why the record is not whole, empty if it is; else nobody knows what was certain, no check
-    says `pass`, and no number is called wrong."""
-    case = _Case(history, Story(history), collect(history), unknown, set(history.run.get("promises") or ()))
+    says `pass`, and no number is called wrong.  `observed`: what `observed.collect` gives, where somebody has
+    it."""
+    promises = set(history.run.get("promises") or ())
+    case = _Case(history, Story(history), collect(history, observed), unknown, promises)
     results = [case.shown(), case.at_end(), case.total()]
     return Judgement(
         [check for check, _ in results], [finding for _, findings in results for finding in findings]
@@ -145,8 +147,11 @@ class _Case:
     def _sums(self, rows: Ints) -> tuple[Ints, Ints]:
         """(conversations listed, their unread numbers added up) of STATEs."""
         row, unread = self.counted.row, self.counted.shown.unread
-        mine = np.isin(row, rows)
-        of = np.searchsorted(rows, row[mine])
+        place = np.full(self.history.operations.rows, -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        of = place[row]
+        mine = of >= 0
+        of = of[mine]
         listed = np.bincount(of, minlength=len(rows))
         total = np.bincount(of, unread[mine], minlength=len(rows)).astype(np.int64)
         return listed, total

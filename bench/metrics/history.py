@@ -121,6 +121,7 @@ class History:
         self.items = folder.table("items")
         self.pushes = folder.table("pushes")
         self.connections = folder.table("connections")
+        self._owner: tuple[Ints, Ints, Ints] | None = None
 
     @cached_property
     def window(self) -> Window:
@@ -153,6 +154,13 @@ class History:
     @cached_property
     def sessions(self) -> Sessions:
         return Sessions(self.connections, self.window.drain_end)
+
+    def owner(self) -> Ints:
+        """By row of `items`: the operation that it belongs to; -1 where there is none."""
+        op_id, of = self.operations["op_id"], self.items["op_id"]
+        if self._owner is None or self._owner[0] is not op_id or self._owner[1] is not of:
+            self._owner = op_id, of, _owner(op_id, of)
+        return self._owner[2]
 
     @cached_property
     def measured(self) -> Bools:
@@ -270,13 +278,21 @@ def _items(history: History, rows: Ints, op: Op) -> tuple[Ints, Ints, Ints, Ints
 
 def _owned_items(history: History, rows: Ints) -> tuple[Ints, Ints]:
     """(row of items, row of operations) for all items of the given operations."""
-    op_id = history.operations["op_id"][rows]
+    owner = history.owner()
+    asked = np.zeros(len(history.operations["op_id"]) + 1, np.bool_)  # the last is nobody's
+    asked[rows] = True
+    index = np.flatnonzero(asked[owner])
+    return index, owner[index]
+
+
+def _owner(op_id: Ints, of: Ints) -> Ints:
+    if not len(op_id):
+        return np.full(len(of), -1, np.int64)
+    start = np.flatnonzero(np.diff(of, prepend=-1))  # an operation's items are mostly side by side
     order = np.argsort(op_id)
-    of = history.items["op_id"]
-    place = np.searchsorted(op_id, of, sorter=order)
-    place = order[np.minimum(place, len(order) - 1)]
-    index = np.flatnonzero(op_id[place] == of)
-    return index, rows[place[index]]
+    row = order[np.minimum(np.searchsorted(op_id, of[start], sorter=order), len(order) - 1)]
+    row[op_id[row] != of[start]] = -1
+    return np.repeat(row, np.diff(start, append=len(of)))
 
 
 def items_of(history: History, rows: Ints) -> tuple[Ints, Ints]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.record import Op, Outcome
 from bench.selftest import mutations_changes as changes
+from bench.selftest import mutations_looks as looks
 from bench.selftest import mutations_pushes as pushes
 from bench.selftest import mutations_unread as unread
 from bench.selftest.choose import (
@@ -372,7 +373,7 @@ def unanswered_and_cached(record: Record, rng: Rng) -> str | None:
 
 CURSOR: Final[tuple[Operator, ...]] = (
     show_less, show_more, swap_shown, acknowledge_other, shift_read, shift_write, other_session, drop_write,
-    read_other, unanswered,
+    read_other, unanswered, looks.show_earlier, looks.reconnect_and_show_earlier,
 )  # fmt: skip
 OPERATORS: Final[dict[str, tuple[Operator, ...]]] = {
     "acknowledged_reads": (
@@ -384,7 +385,10 @@ OPERATORS: Final[dict[str, tuple[Operator, ...]]] = {
     "acknowledged_messages": (
         hold_other_messages, drop_send, send_again, send_numbered_otherwise, unanswered,
     ),
-    "stale_at_end": (show_less_at_end, show_more_at_end, hold_other_read, unanswered_and_not_shown),
+    "stale_at_end": (
+        show_less_at_end, show_more_at_end, hold_other_read, unanswered_and_not_shown,
+        looks.look_twice_at_end,
+    ),
     "converged": (
         cache_other_read, cache_other_delivered, cache_forgets_delivery, cache_forgets, unanswered_and_cached,
         show_less_at_end, show_more_at_end, hold_other_read, hold_other_delivered,

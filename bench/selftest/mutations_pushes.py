@@ -216,11 +216,11 @@ def message_last(record: Record, rng: Rng) -> str | None:
 
 def reconnect(record: Record, rng: Rng) -> str | None:
     """A device lost its connection for a moment, in which nothing happened."""
-    session = _reconnect(record, rng)
+    session = reconnected(record, rng)
     return None if session is None else f"session {session:#x} goes on from one before"
 
 
-def _reconnect(record: Record, rng: Rng, **signed_in: Any) -> int | None:
+def reconnected(record: Record, rng: Rng, **signed_in: Any) -> int | None:
     """The new session.  `signed_in`: columns of its HELLO."""
     connections = record.tables["connections"]
     window = record.manifest()["window"]
@@ -235,7 +235,7 @@ def _reconnect(record: Record, rng: Rng, **signed_in: Any) -> int | None:
         worker = connections["session"] >> 24 == old >> 24
         new = int(connections["session"][worker].max()) + 1
         _move_to(record, old, new, moment)
-        _sign_in(record, old, new, moment, signed_in)
+        sign_in(record, old, new, moment, signed_in)
         steps = ("intended", "opened", "welcomed", "subscribed")
         times = {name: moment + (i + 1) * SIGN_IN_NS for i, name in enumerate(steps)}
         record.insert("connections", row, row + 1, session=new, **times)
@@ -258,7 +258,8 @@ def _move_to(record: Record, old: int, new: int, moment: int) -> None:
         rows["session"][(rows["session"] == old) & (rows[time] > moment)] = new
 
 
-def _sign_in(record: Record, old: int, new: int, moment: int, signed_in: dict[str, Any]) -> None:
+def sign_in(record: Record, old: int, new: int, moment: int, signed_in: dict[str, Any]) -> None:
+    """What the old connection began with, on the new one."""
     for place, op in enumerate((Op.CONNECT, Op.HELLO, Op.SUB), start=1):
         operations = record.tables["operations"]
         rows = np.flatnonzero((operations["session"] == old) & (operations["op"] == op))
@@ -285,7 +286,7 @@ def _told_before(record: Record, session: int, column: str, rng: Rng) -> tuple[i
 
 
 def _count_back(record: Record, rng: Rng, column: str, **signed_in: Any) -> str | None:
-    session = _reconnect(record, rng, **signed_in)
+    session = reconnected(record, rng, **signed_in)
     found = None if session is None else _told_before(record, session, column, rng)
     if found is None:
         return None
@@ -311,7 +312,7 @@ def reconnect_in_another_epoch(record: Record, rng: Rng) -> str | None:
 
 def reconnect_and_push_again(record: Record, rng: Rng) -> str | None:
     """The new connection is told what came to the one before."""
-    pushes, session = record.tables["pushes"], _reconnect(record, rng)
+    pushes, session = record.tables["pushes"], reconnected(record, rng)
     if session is None:
         return None
     connections = record.tables["connections"]

@@ -1,7 +1,8 @@
 """Mutants of a clean record: which the checks kill, and what each check kills that no other does.
 
 `python -m bench.selftest.scores` prints a page of Markdown; exit code 1 if a mutant survived, if a check and
-its oracle accuse different cursors, or if a check has too few mutants that are wrong."""
+its oracle accuse different cursors, if a check has too few mutants that are wrong, or if one kills nothing
+that no other does and is not known to be implied."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import argparse
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,11 +38,20 @@ a second implementation (`bench/selftest/oracle*.py`: plain loops, and a search 
 has a theorem). Mutants are made until as many as asked for are wrong. All checks are compared with their
 oracles on every mutant, not only the one that it aims at. No service and no clock has a part in it: the same
 seed gives the same table anywhere."""
-IMPLIED: Final = """\
-A check of a session, device or person kills nothing alone: whatever it accuses is stale in real time too, so
-`linearizable` accuses it as well. It says whose guarantee is broken, and that is what schemes promise.
-`stale_at_end` kills nothing alone either: what the API shows wrong at the end, `converged` accuses too,
-which compares all paths."""
+REAL_TIME: Final = "linearizable"
+"""The promise that no scheme makes."""
+IMPLIED: Final = {
+    f"{promise}_{scope}": REAL_TIME
+    for promise in ("read_your_writes", "monotonic_reads")
+    for scope in ("session", "device", "person")
+}
+"""Checks that accuse nothing that another does not, and which (the proof is in docs/consistency.md)."""
+ALONE: Final = """\
+*Survive without it*: mutants that no other check kills. The six checks of a session, device or person have
+none, and cannot: whatever they accuse is stale in real time (docs/consistency.md has the proof). They say
+whose guarantee is broken. *Its promise alone*: mutants that the check kills and that break no other promise
+than its own, real time aside, which no scheme promises: without the checks of that promise the run would not
+fail. For a person and for `linearizable` it is those that break nothing but real time."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,15 @@ class Scores:
     def only(self, check: str) -> int:
         """How many mutants nobody but this check kills."""
         return sum(mutant.killers == {check} for mutant in self.mutants)
+
+    def only_promise(self, check: str, promises: Mapping[str, str]) -> int:
+        """How many mutants it kills that break its promise and no other but real time.  `promises`: of each
+        check."""
+        own = {promises[check], REAL_TIME}
+        return sum(
+            check in mutant.killers and {promises[killer] for killer in mutant.killers} <= own
+            for mutant in self.mutants
+        )
 
 
 def accused(record: Record) -> dict[str, Wrong]:
@@ -182,7 +201,7 @@ def page(scores: Scores, wanted: int, seed: int) -> str:
         f"{of} {survived} survived.",
         together(scores),
         f"On {disagree} of all of these a check and its oracle disagree.",
-        IMPLIED,
+        ALONE,
         operators(scores),
     ]
     return "\n\n".join(parts)
@@ -190,15 +209,25 @@ def page(scores: Scores, wanted: int, seed: int) -> str:
 
 def table(scores: Scores) -> str:
     killed = [mutant for mutant in scores.mutants if mutant.killers]
-    head = ("check", "mutants", "equivalent", "wrong", "killed", "survived", "survive without it")
-    lines = [_row(head), _row([":--", *["--:"] * (len(head) - 1)])]
+    head = (
+        "check", "mutants", "equivalent", "wrong", "killed", "survived", "survive without it",
+        "its promise alone", "implied by",
+    )  # fmt: skip
+    lines = [_row(head), _row([":--", *["--:"] * (len(head) - 2), ":--"])]
+    promises = promises_of_checks()
     for check in OPERATORS:
         own = scores.of(check)
         wrong = [mutant for mutant in own if not mutant.equivalent]
         dead = sum(check in mutant.killers for mutant in wrong)
         cells = (len(own), len(own) - len(wrong), len(wrong), dead, len(wrong) - dead)
-        lines.append(_row([f"`{check}`", *map(str, cells), f"{scores.only(check)} of {len(killed)}"]))
+        alone = f"{scores.only(check)} of {len(killed)}", str(scores.only_promise(check, promises))
+        implied = f"`{IMPLIED[check]}`" if check in IMPLIED else ""
+        lines.append(_row([f"`{check}`", *map(str, cells), *alone, implied]))
     return "\n".join(lines)
+
+
+def promises_of_checks() -> dict[str, str]:
+    return {check.name: check.promise for check in all_checks.judge(Record.load().history(), "").checks}
 
 
 def together(scores: Scores) -> str:
@@ -232,10 +261,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     scores = score(asked.wrong, asked.seed, mixed=asked.several, processes=machine.cores())
     print(page(scores, asked.wrong, asked.seed))
-    bad = failures(scores, asked.wrong)
+    bad = failures(scores, asked.wrong) + redundant(scores)
     for line in bad:
         print(line, file=sys.stderr)
     return 1 if bad else 0
+
+
+def redundant(scores: Scores, checks: Sequence[str] = tuple(OPERATORS)) -> list[str]:
+    """Checks that nothing shows to be needed, and those that are not implied as it was said, a line each."""
+    promises, bad = promises_of_checks(), []
+    for check in checks:
+        if check not in IMPLIED and not scores.only(check):
+            bad.append(f"{check} kills nothing that no other check does")
+        if check in IMPLIED and scores.only(check):
+            bad.append(f"{check} kills what {IMPLIED[check]} does not")
+        if check in IMPLIED and not scores.only_promise(check, promises):
+            bad.append(f"{check} kills nothing that breaks its promise alone")
+    return bad
 
 
 def failures(scores: Scores, wanted: int) -> list[str]:

@@ -150,3 +150,13 @@ def test_nobody_is_accused_after_an_unanswered_send_of_their_own() -> None:
     rows = Made([3], [(0, 0, 10, NEVER, True)], [(0, 0, 0, 0)], [10])
     rows.shown = [(0, 0, 0, 1, 5, 0), (0, 0, 0, 20, 30, 0)]
     assert rows.judge().drift.tolist() == [-3, 0]
+
+
+def test_where_nothing_ever_happened_a_number_is_the_start_s() -> None:
+    """Three messages, one read; somebody sends elsewhere."""
+    rows = Made([3, 0], [(1, 1, 5, 6, True)], [(0, 1, 0, 0)], [NEVER])
+    rows.shown = [(0, 0, unread, 10, 20, 0) for unread in (2, 3, 1)]
+    found = rows.judge()
+    assert found.drift.tolist() == [0, 1, -1]
+    assert (found.low.tolist(), found.high.tolist()) == ([2] * 3, [2] * 3)
+    assert (found.least.tolist(), found.message.tolist()) == ([-1, 0, 0], [-1] * 3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.checks import sessions
+from bench.checks import register, sessions
 from bench.checks.register import NEVER, Operations
 from bench.checks.sessions import Broken
 
@@ -69,3 +69,16 @@ def test_both_guarantees_are_those_of_a_plain_loop(rows: list[Row]) -> None:
             assert rows[witness][2] > rows[read][2]
             assert rows[witness][4] < rows[read][3]
             assert rows[witness][5] == rows[read][5]
+
+
+@settings(max_examples=500, deadline=None)
+@given(histories())
+def test_whom_a_session_disappoints_real_time_does_too(rows: list[Row]) -> None:
+    """The proof of docs/consistency.md: a session's evidence is part of everybody's, a device's of a
+    person's."""
+    ops, session = operations(rows)
+    stale = set(register.judge(ops).stale.tolist())
+    wider = np.where(session < 0, -1, session // 2)
+    for judge in (sessions.read_your_writes, sessions.monotonic_reads):
+        of_session, of_wider = (set(judge(ops, of).reads.tolist()) for of in (session, wider))
+        assert of_session <= of_wider <= stale

@@ -17,6 +17,7 @@ from bench.metrics.history import History
 from bench.record import Outcome
 from bench.selftest import mutations, scores
 from bench.selftest import mutations_changes as changes
+from bench.selftest import mutations_looks as looks
 from bench.selftest import mutations_pushes as pushes
 from bench.selftest import mutations_unread as unread
 from bench.selftest.held import Record
@@ -89,6 +90,7 @@ def test_a_check_that_accuses_too_many_is_noticed(monkeypatch: pytest.MonkeyPatc
     ("operator", "check"),
     [
         (mutations.lost_and_not_looked_at, "acknowledged_reads"),
+        (looks.look_twice_at_end, "stale_at_end"),
         (mutations.hold_other_delivered, "acknowledged_deliveries"),
         (mutations.send_again, "acknowledged_messages"),
         (mutations.cache_other_read, "converged"),
@@ -204,6 +206,25 @@ def test_the_page_names_every_check_and_what_only_it_kills(clean: Record) -> Non
     page = scores.page(found, 1, 1)
     assert all(f"`{check}`" in page for check in OPERATORS)
     assert f"| `stale_at_end` | 2 | 0 | 2 | 2 | 0 | {found.only('stale_at_end')} of 2 |" in page
+    assert found.only("stale_at_end") > 0
+
+
+def test_a_check_that_is_not_needed_is_noticed(clean: Record) -> None:
+    mutant = next(scores.mutants(clean, "stale_at_end", 1, np.random.default_rng(1)))
+
+    def killed_by(*checks: str) -> scores.Scores:
+        accused = {check: {(1, 1)} if check in checks else set() for check in mutant.accused}
+        return scores.Scores([dataclasses.replace(mutant, accused=accused)])
+
+    session, device = "read_your_writes_session", "read_your_writes_device"
+    found = killed_by(session, device, "linearizable")
+    assert scores.redundant(found, [session, device]) == []
+    assert scores.redundant(found, ["linearizable"]) == [
+        "linearizable kills nothing that no other check does"
+    ]
+    assert len(scores.redundant(killed_by(session, "linearizable", "unread"), [session])) == 1
+    assert scores.redundant(killed_by(session), [session]) == [f"{session} kills what linearizable does not"]
+    assert found.only_promise(session, scores.promises_of_checks()) == 1
 
 
 # --- the second implementation ------------------------------------------------------------------------------
