@@ -70,7 +70,9 @@ class CachedState:
         self._count(2, (cid is None) + (convs is None))
         if cid is None or convs is None:
             return await self._view_of_mysql(user, trace)
-        keys = [KeysOf(self._redis, user, membership) for membership in unpack_memberships(convs)]
+        memberships = unpack_memberships(convs)
+        self._store.learn(user, ((one.conversation, one.peer) for one in memberships))
+        keys = [KeysOf(self._redis, user, membership) for membership in memberships]
         wanted = list(dict.fromkeys(key for of_one in keys for key in of_one))
         found = await self._redis.fetch(wanted, trace)
         values = {key: value for key, value in zip(wanted, found, strict=True) if value is not None}

@@ -191,7 +191,9 @@ class CacheAside(Database):
         (value,) = await self._redis.fetch([key], trace)
         if value is not None:
             self._counters.cache_hits += 1
-            return unpack_memberships(value)
+            memberships = unpack_memberships(value)
+            self.store.learn(user, ((one.conversation, one.peer) for one in memberships))
+            return memberships
         self._counters.cache_misses += 1
         _, rows = await self.store.states(user, None, trace)
         memberships = [Membership(row.conversation_id, row.kind, row.peer) for row in rows]

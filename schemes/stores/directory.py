@@ -4,11 +4,11 @@ All schemes keep it alike, in the server's memory, or the comparison would be on
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Final
 
 from schemes.ports import Refused
-from schemes.read_state import Conversation
+from schemes.read_state import DIRECT, Conversation
 
 CONVERSATIONS_MAX: Final = 131_072
 _SCAN_MAX: Final = 8
@@ -35,6 +35,13 @@ class Directory:
         self._entries[conversation.conversation_id] = (conversation, seen)
         if len(self._entries) > self._size:
             del self._entries[next(iter(self._entries))]
+
+    def learn(self, user: int, conversations: Iterable[tuple[str, int | None]]) -> None:
+        """Keeps each (conversation, direct peer of the user) that a STATE has shown, unless it is known; a
+        group, whose peer is None, has more members than that."""
+        for conversation_id, peer in conversations:
+            if peer is not None and conversation_id not in self._entries:
+                self.add(Conversation(conversation_id, DIRECT, (min(user, peer), max(user, peer))))
 
     def check(self, user: int, conversation: Conversation) -> Conversation:
         """The conversation, if the user is in it; else Refused("NOT_MEMBER")."""

@@ -7,6 +7,7 @@
     # who is in a conversation: fixed during a run, kept in a bounded LRU; Refused("NOT_MEMBER")
     await store.conversation(conversation_id, trace) -> Conversation
     await store.member(user, conversation_id, trace) -> Conversation
+    store.learn(user, [(conversation_id, direct peer|None), ...])      what `states` and `page` do themselves
 
     # reads, one statement each
     await store.position(user, trace) -> (epoch, change_id)
@@ -166,6 +167,10 @@ class MySQL:
     async def member(self, user: int, conversation_id: str, trace: Trace) -> Conversation:
         return self._directory.check(user, await self.conversation(conversation_id, trace))
 
+    def learn(self, user: int, conversations: Iterable[tuple[str, int | None]]) -> None:
+        """(conversation, direct peer) as a cache showed them to the user: nobody need look for them again."""
+        self._directory.learn(user, conversations)
+
     def forget(self) -> None:
         """Membership may have changed: another process wiped and seeded the tables."""
         self._directory.clear()
@@ -186,7 +191,9 @@ class MySQL:
             return (await self.position(user, trace))[1], []
         sql = queries.states(self._model.unread_sql if counted else "NULL", len(named))
         rows = await self._query(sql, (user, *named, queries.MEMBERS_MAX, user), trace)
-        return queries.state_rows(rows)
+        change_id, found = queries.state_rows(rows)
+        self.learn(user, ((state.conversation_id, state.peer) for state in found))
+        return change_id, found
 
     async def page(
         self, user: int, cursor: str | None, limit: int, trace: Trace
@@ -196,6 +203,7 @@ class MySQL:
         after = () if cursor is None else _decode_cursor(cursor)
         rows = await self._query(sql, (user, *after, limit + 1, user), trace)
         change_id, found = queries.state_rows(rows)
+        self.learn(user, ((state.conversation_id, state.peer) for state in found))
         more = _encode_cursor(found[limit - 1]) if len(found) > limit else None
         return change_id, found[:limit], more
 

@@ -31,6 +31,20 @@ def test_strangers_are_refused_in_small_and_large_groups(size: int) -> None:
     assert why.value.code == "NOT_MEMBER"
 
 
+def test_a_state_shows_who_is_in_direct_conversations_and_not_who_is_in_groups() -> None:
+    directory = Directory()
+    group = Conversation("g", GROUP, (1, 2, 3))
+    directory.add(group)
+    directory.learn(7, [("d1", 3), ("d2", 9), ("g", None), ("h", None)])
+    assert [directory.find(name) for name in ("g", "h")] == [group, None]
+    for name, members in (("d1", (3, 7)), ("d2", (7, 9))):
+        found = directory.find(name)
+        assert found is not None
+        assert (found.kind, found.members) == (DIRECT, members)
+        with pytest.raises(Refused):
+            directory.check(8, found)
+
+
 def test_clear_forgets() -> None:
     directory = Directory()
     directory.add(Conversation("a", DIRECT, (1, 2)))
