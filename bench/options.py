@@ -94,7 +94,7 @@ def target_url(text: str) -> str:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 110 SEND/s.
+    """Times in seconds, rates per second.  `rate_per_s` None: `intensity` decides; both None: 115 SEND/s.
     With a `target`, `scheme` is only its name."""
 
     scheme: str

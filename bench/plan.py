@@ -97,7 +97,7 @@ class PlanOptions:
     """`rate_per_s`: SENDs of everybody together.  `reads_per_mark`: STATE per READ, instead of the natural
     ratio of openings to sends.  `seed` belongs to the population, so that a plan and its people match."""
 
-    rate_per_s: float = 110.0
+    rate_per_s: float = 115.0
     warmup_s: float = 15.0
     measure_s: float = 60.0
     group_share: float = 0.1

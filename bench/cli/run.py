@@ -148,7 +148,7 @@ class _Configured(click.Command):
 @click.option(
     "--people", type=int, help="People who own the devices, offline ones included.  [default: 2 per 3]"
 )
-@click.option("--rate", type=float, help="SEND per second of all users together.  [default: 110]")
+@click.option("--rate", type=float, help="SEND per second of all users together.  [default: 115]")
 @click.option("--intensity", type=float, help="The same as a multiple of these people's natural traffic.")
 @click.option("--duration", type=Seconds(), help="Measured time.  [default: 60s]")
 @click.option(
