@@ -8,7 +8,8 @@
 --       for it, pushes (JSON without the brackets of the array, or '').
 -- An event below its partition's applied offset was applied before: skipped, with its pushes.  Offset -1 comes
 -- from MySQL and is always applied, but told only if its change is news; then <cid>:told keeps the change for a
--- day, so that its own event, which may be in the log yet, does not tell it again.  Numbers stay the strings that they came as; only comparisons make numbers of them.
+-- day, so that its own event, which may be in the log yet, does not tell it again.  Numbers stay the strings
+-- that they came as; only comparisons make numbers of them.
 -- Returns how many events were applied.
 
 local call, number = redis.call, tonumber
