@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from bench.cli import no_such
+from bench.cli.signals import end_as_by_ctrl_c
 from bench.options import ALL, FOREIGN, PRESETS, PROMISES, Arm, BadOptions, Places, RunOptions, Target
 from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
@@ -373,7 +372,7 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
 
     chosen = arms(options)
     machine.make_room(options.users)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_as_by_ctrl_c()
     line = Line(quiet=quiet)
     summaries: list[tuple[RunFolder, dict[str, Any]]] = []
     try:
@@ -470,10 +469,6 @@ def _show(summary: dict[str, Any], folder: RunFolder, *, quiet: bool, as_json: b
 def _say_where(path: Path, *, quiet: bool) -> None:
     if not quiet:
         click.echo(f"report: {path / 'report.html'}", err=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _fail(text: str, code: int) -> NoReturn:

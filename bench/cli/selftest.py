@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.signals import end_as_by_ctrl_c
+
 if TYPE_CHECKING:
     from bench.cli.progress import Line
     from bench.options import RunOptions
@@ -106,6 +108,7 @@ def _held(options: RunOptions, line: Line, work: Callable[[], bool]) -> bool:
     from bench.services import ServicesError
     from bench.services.lock import run_lock
 
+    end_as_by_ctrl_c()
     try:
         check(options)
         machine.make_room(2 * options.users)

@@ -19,12 +19,15 @@ OURS = ("mariadbd", "mysqld", "redis-server", "kafka.Kafka", "-m schemes", "benc
 
 
 _before: set[int] = set()
+_folders_before: set[str] = set()
 
 
 def remember() -> None:
     """Notes what runs already: services that other tests share are not this run's."""
     _before.clear()
     _before.update(processes())
+    _folders_before.clear()
+    _folders_before.update(_folders())
 
 
 def options(out: Path, scheme: str, **changes: Any) -> RunOptions:
@@ -60,6 +63,11 @@ def _run(chosen: RunOptions, show: Callable[[Progress], None]) -> RunFolder:
     return runner.run(arm_of(chosen), Load.of(chosen), chosen, say=lambda _: None, show=show)
 
 
+def _folders() -> set[str]:
+    found = (*Path("/dev/shm").glob("readstate-2*"), *scratch_dir().glob("readstate-2*"))
+    return set(map(str, found))
+
+
 def processes() -> dict[int, str]:
     """What runs below this test: pid -> command line."""
     found = {}
@@ -90,6 +98,5 @@ def pid_of(victim: str) -> int:
 
 
 def left_behind() -> list[str]:
-    """Processes, rows in memory and data folders of runs that are over."""
-    folders = [*Path("/dev/shm").glob("readstate-2*"), *scratch_dir().glob("readstate-2*")]
-    return [*processes().values(), *map(str, folders)]
+    """Processes, rows in memory and data folders of runs that began and ended since `remember`."""
+    return [*processes().values(), *sorted(_folders() - _folders_before)]

@@ -77,6 +77,18 @@ def test_ctrl_c_keeps_what_there_is_and_leaves_nothing(tmp_path: Path, scheme: s
     assert left_behind() == []
 
 
+def test_a_selftest_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    remember()
+    command = [*BENCH, "selftest", "--clean=1", f"--out={tmp_path}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(process, "measure ")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert left_behind() == []
+
+
 def test_a_second_run_is_told_who_has_the_machine(tmp_path: Path) -> None:
     first = start(tmp_path / "first", "--scheme=memory")
     try:
