@@ -60,7 +60,8 @@ class Crowd:
 
     `seen` and `marked` have one cell for each (device, conversation): the highest seq that arrived there, and
     the highest that is known, or was asked, to be read.  `on_message(device, client_msg_id, cell,
-    conversation, received_ns)` is told of each message that is not the person's own."""
+    conversation, received_ns)` is told of each message that is not the person's own.  `gathering` DELIVEREDs
+    are on their way to be sent; once it is `over`, what arrives is not confirmed any more."""
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ class Crowd:
         self.secret = secret.encode() if secret is not None else None
         self.door = door
         self.delivered_window_ns = round(delivered_window_s * 1e9)
+        self.gathering = 0
+        self.over = False
         self.expires_s = int(time.time()) + TOKEN_LIFE_S
         self.of_person = population.of_person.data
         self.heartbeat_s = 30.0
@@ -538,8 +541,11 @@ class Device:
     # --- confirming -------------------------------------------------------------------------------------
 
     def _to_confirm(self, conversation: int, seq: int, moment: int) -> None:
+        if self._crowd.over:
+            return
         if self._confirm is None:
             self._confirm = {conversation: seq}
+            self._crowd.gathering += 1
             self._engine.pacer.at(moment + self._crowd.delivered_window_ns, self._confirm_all)
         elif seq > self._confirm.get(conversation, 0):
             self._confirm[conversation] = seq
@@ -549,6 +555,7 @@ class Device:
         return self._crowd.marked[self.cell(conversation)] >= seq
 
     def _confirm_all(self, due: int) -> None:
+        self._crowd.gathering -= 1
         confirm, self._confirm = self._confirm, None
         if confirm is None or self.connection is None:
             return

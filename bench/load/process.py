@@ -99,8 +99,10 @@ class LoadProcess:
         gc.disable()
 
     def begin(self, t0_ns: int, on_finished: Callable[[], None]) -> None:
-        """The warm-up starts at t0_ns; `on_finished` is called when the measured window is over and no reply
-        is outstanding, or the deadline has passed."""
+        """The warm-up starts at t0_ns; `on_finished` is called when the measured window is over, what came
+        until then is confirmed and no reply is outstanding, or the deadline has passed.
+
+        Nothing is marked after that: store and cache are compared next."""
         options, enter = self.plan.options, self.engine.phases.enter
         self.timeline.begin(t0_ns)
         measure_ns = t0_ns + round(options.warmup_s * 1e9)
@@ -114,8 +116,9 @@ class LoadProcess:
             gevent.sleep(max(0.001, (self.timeline.end_ns + 10_000_000 - now_ns()) / 1e9))
         self.timeline.finish()
         deadline_ns = now_ns() + self.engine.deadline_ns
-        while self.engine.outstanding() and now_ns() < deadline_ns:
+        while (self.crowd.gathering or self.engine.outstanding()) and now_ns() < deadline_ns:
             gevent.sleep(DRAIN_POLL_S)
+        self.crowd.over = True
         on_finished()
 
     def final_read(self, on_done: Callable[[int, int], None]) -> None:

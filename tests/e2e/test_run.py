@@ -88,6 +88,14 @@ def test_planned_operations_have_one_outcome_each(finished: tuple[str, RunFolder
     assert not np.any(operations["outcome"] == Outcome.PENDING)
 
 
+def test_nothing_is_marked_once_it_is_drained(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
+    _, folder, _ = finished
+    operations = folder.table("operations")
+    marks = np.isin(operations["op"], [Op.SEND, Op.READ, Op.DELIVERED]) & (operations["sent"] > 0)
+    assert np.any(operations["phase"][marks] == Phase.DRAIN)  # what came at the end is still confirmed
+    assert operations["acknowledged"][marks].max() <= folder.manifest()["window"]["drain_end"]
+
+
 def test_every_component_was_sampled(finished: tuple[str, RunFolder, dict[str, Any]]) -> None:
     scheme, folder, summary = finished
     stores = {
