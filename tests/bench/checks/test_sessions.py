@@ -71,6 +71,7 @@ def test_both_guarantees_are_those_of_a_plain_loop(rows: list[Row]) -> None:
             assert rows[witness][5] == rows[read][5]
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(histories())
 def test_whom_a_session_disappoints_real_time_does_too(rows: list[Row]) -> None:

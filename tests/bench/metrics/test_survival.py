@@ -79,6 +79,7 @@ def polled(truth: np.ndarray, every: float, rng: np.random.Generator) -> tuple[n
     return np.maximum(0, right - every), right
 
 
+@pytest.mark.slow
 def test_polling_every_200_ms_still_finds_a_lag_of_8_ms() -> None:
     """First-seen times would say 100 ms too much, last-absent ones almost nothing (consistency under
     polling)."""
