@@ -320,10 +320,11 @@ class Record:
         states = self._rows(Op.STATE)
         states = states[self._of_device[states]]
         devices = distinct(device)
-        first = _least(devices, operations["device"][states].astype(np.int64), operations["sent"][states])
+        newest = _least(devices, operations["device"][states].astype(np.int64), -operations["sent"][states])
+        state = np.where(newest == np.iinfo(np.int64).max, newest, -newest)  # none: it may know anything
         again = rows[self._starts_from_state(rows)]
         last = -_least(devices, operations["device"][again].astype(np.int64), -operations["sent"][again])
-        return device, user, np.maximum(first, last)[np.searchsorted(devices, device)]
+        return device, user, np.maximum(state, last)[np.searchsorted(devices, device)]
 
     def _fair(self, device: Ints, person: Ints, began: Ints, cursor: Ints, conversation: Ints) -> Bools:
         """Left out is what a device may know without the record: peers' cursors that moved before its STATE

@@ -351,7 +351,7 @@ def _stayed(rows: Rows) -> dict[int, tuple[int, float]]:
     began: dict[int, float] = {}
     states = [row for row in rows.answered(Op.STATE) if row["device"] != NOBODY]
     for row in sorted(states, key=lambda row: row["sent"]):
-        began.setdefault(row["device"], row["sent"])
+        began[row["device"]] = row["sent"]
     for row in sorted(_syncs(rows), key=lambda row: row["sent"]):
         if not row["flags"] & MORE and row["acknowledged"] <= end:
             signed_in.add(row["session"])
