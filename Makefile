@@ -41,8 +41,12 @@ setup-test:
 bench: setup
 	@$(FILES); $(BIN)/bench run $(ARGS)
 
+# What starts no service shares the cores; what does has them for itself, since it measures.
 test: setup-test lint
-	@$(FILES); $(BIN)/pytest -m "not speed"
+	@$(FILES); failed=0; \
+	$(BIN)/pytest -n 2 --dist loadfile -m "not services and not speed" || failed=1; \
+	$(BIN)/pytest -m "services and not speed" || failed=1; \
+	exit $$failed
 
 fast: setup-python lint
 	@$(FILES); $(BIN)/pytest -n 2 --dist loadfile -m "not services and not slow and not speed"

@@ -100,7 +100,9 @@ def test_a_whole_run_with_two_workers(server: MemoryServer, memory: Path, tmp_pa
         fleet.freeze_gc()
         t0_ns = time.monotonic_ns() + 100_000_000
         fleet.begin(t0_ns)
+        timed: set[str] = set()
         while not (live := fleet.poll(0.2)).finished:
+            timed |= live.latency_us.keys()  # of the last second only, and the last may be a quiet one
             assert time.monotonic_ns() < t0_ns + 15_000_000_000
         finished_ns = time.monotonic_ns()
         assert fleet.final_read() == (build(PEOPLE).connected + 4, 0)
@@ -111,7 +113,7 @@ def test_a_whole_run_with_two_workers(server: MemoryServer, memory: Path, tmp_pa
     assert t0_ns + 4_000_000_000 <= finished_ns < t0_ns + 9_000_000_000
     assert not [what for what in live.counters if "bug" in what], live.counters
     assert live.achieved == live.offered == plan.count
-    assert live.latency_us["SEND"][0] > 0
+    assert "SEND" in timed
     _check_counted(fleet, paths)
     _check_operations(table(paths, "operations"), plan, t0_ns)
     _check_workers(paths)
