@@ -5,7 +5,9 @@ a READ.  What was refused is left out: it did nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,68 +23,137 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+PART: Final = 2_000_000
+"""How many shown numbers are judged at once, about: what they need besides is five times as large."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Unread numbers that people were shown.  `row` is in the run's operations; `user` was shown it;
+    `read_seq` and `last_seq` are the cursor and the head that were shown with it, -1 where that was not
+    told."""
+
+    row: NDArray[np.int32]
+    conversation: NDArray[np.uint32]
+    user: NDArray[np.uint32]
+    unread: NDArray[np.int32]
+    read_seq: Ints
+    last_seq: Ints
+
+    def take(self, rows: Ints | Bools) -> Numbers:
+        return Numbers(*(getattr(self, field.name)[rows] for field in fields(Numbers)))
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """Those that are out of their bounds.  `final`: shown when nothing was on its way any more.  `stored`:
+    the same number by what the store held at the end, -1 where it was not read.  `bounds` has rows of
+    `Counted.sends` and `Counted.cursors`."""
+
+    shown: Numbers
+    key: Ints
+    final: Bools
+    stored: Ints
+    bounds: Bounds
+
+
 @dataclass(frozen=True)
 class Counted:
-    """`sends_row`, `cursors_row` and `row` are in the run's operations, for each entry of `sends`, `cursors`
-    (observed.SEED for where a cursor started) and `shown`.
+    """`sends_row` and `cursors_row` are in the run's operations, for each entry of `sends` and `cursors`
+    (observed.SEED for where a cursor started).  `own`: those of `cursors` that are people's own messages.
 
-    `user` was shown it; `read_seq` and `last_seq` are the cursor and the head that were shown with it, -1
-    where that was not told.  `final`: it was shown when nothing was on its way any more.  `stored`: the same
-    number by what the store held at the end, -1 where it was not read.  `own`: those of `cursors` that are
-    people's own messages."""
+    `finally_shown` counts those of `shown` that were shown when nothing was on its way any more."""
 
     sends: Sends
     sends_row: Ints
     cursors: Cursors
     cursors_row: Ints
-    shown: Shown
-    row: Ints
-    user: Ints
-    read_seq: Ints
-    last_seq: Ints
-    final: Bools
-    stored: Ints
     own: Cursors
-    bounds: Bounds
+    shown: Numbers
+    finally_shown: int
+    wrong: Wrong
 
 
 def collect(history: History, seen: Observed | None = None) -> Counted:
     """Times count from `history.zero`."""
-    zero = history.zero
-    sends, sends_row = _sends(history, zero)
+    sends, sends_row = _sends(history, history.zero)
     seen = seen or observed.collect(history)
     writes = np.flatnonzero(seen.operations.write)
     cursors = Cursors(
         *(getattr(seen.operations, name)[writes] for name in ("key", "value", "invoked", "responded"))
     )
-    row, conversation, user, unread, read_seq, last_seq = _shown(history)
-    key, known = seen.keys((conversation << 32) | user)
+    shown = _shown(history)
+    known = seen.keys(_cursor(shown))[1]
     if not known.all():
-        columns = (row, conversation, user, unread, read_seq, last_seq)
-        row, conversation, user, unread, read_seq, last_seq = (column[known] for column in columns)
-        key = key[known]
-    operations = history.operations
-    answers = np.isin(operations["op"][row], (Op.READ, Op.PROBE_READ))
-    shown = Shown(
-        conversation,
-        key,
-        unread,
-        np.maximum(0, operations["sent"][row] - zero),
-        np.maximum(0, operations["acknowledged"][row] - zero),
-        np.where(answers, read_seq, 0),
-    )
+        shown = shown.take(known)
+    final = history.operations["phase"] == Phase.FINAL
     return Counted(
-        sends, sends_row, cursors, seen.row[writes], shown, row, user, read_seq, last_seq,
-        operations["phase"][row] == Phase.FINAL,
-        _stored(history, seen, key),
+        sends, sends_row, cursors, seen.row[writes],
         _own(history, cursors, seen.row[writes]),
-        bounds.judge(
-            history.membership.history, sends, cursors, _open_since(history, seen, zero), shown
-        ),
+        shown, int(np.count_nonzero(final[shown.row])),
+        _wrong(history, seen, sends, cursors, shown, final),
     )  # fmt: skip
 
 
-def _stored(history: History, seen: Observed, asked: Ints) -> Ints:
+def _wrong(
+    history: History, seen: Observed, sends: Sends, cursors: Cursors, shown: Numbers, final: Bools
+) -> Wrong:
+    """Cursors share nothing, so that they are judged some at a time."""
+    open_since = _open_since(history, seen, history.zero)
+    stored = _stored(history, seen)
+    parts = -(-len(shown.row) // PART) or 1
+    of = seen.keys(_cursor(shown))[0] * parts // max(1, len(seen.people))
+    found = []
+    for part in range(parts):
+        some = shown.take(of == part) if parts > 1 else shown
+        key, _ = seen.keys(_cursor(some))
+        limits = bounds.judge(
+            history.membership.history, sends, cursors, open_since, _asked(history, some, key)
+        )
+        wrong = np.flatnonzero(limits.drift)
+        found.append(
+            Wrong(
+                some.take(wrong), key[wrong], final[some.row[wrong]], stored[key[wrong]],
+                Bounds(*(getattr(limits, field.name)[wrong] for field in fields(Bounds))),
+            )
+        )  # fmt: skip
+    return _joined(found)
+
+
+def _joined(parts: list[Wrong]) -> Wrong:
+    return Wrong(
+        Numbers(*_columns(Numbers, [part.shown for part in parts])),
+        np.concatenate([part.key for part in parts]),
+        np.concatenate([part.final for part in parts]),
+        np.concatenate([part.stored for part in parts]),
+        Bounds(*_columns(Bounds, [part.bounds for part in parts])),
+    )
+
+
+def _columns(kind: type, tables: Sequence[object]) -> list[NDArray[Any]]:
+    return [np.concatenate([getattr(table, field.name) for table in tables]) for field in fields(kind)]
+
+
+def _asked(history: History, some: Numbers, key: Ints) -> Shown:
+    operations, zero = history.operations, history.zero
+    answers = np.isin(operations["op"], (Op.READ, Op.PROBE_READ))[some.row]
+    return Shown(
+        some.conversation.astype(np.int64),
+        key,
+        some.unread.astype(np.int64),
+        np.maximum(0, operations["sent"][some.row] - zero),
+        np.maximum(0, operations["acknowledged"][some.row] - zero),
+        np.where(answers, some.read_seq, 0),
+    )
+
+
+def _cursor(shown: Numbers) -> Ints:
+    cursor: Ints = (shown.conversation.astype(np.int64) << 32) | shown.user
+    return cursor
+
+
+def _stored(history: History, seen: Observed) -> Ints:
+    """By key."""
     store = history.folder.table("final_store")
     conversation, user, read, last = (
         store[name].astype(np.int64) for name in ("conversation", "user", "read_seq", "last_seq")
@@ -90,7 +161,7 @@ def _stored(history: History, seen: Observed, asked: Ints) -> Ints:
     key, known = seen.keys((conversation << 32) | user)
     stored = np.full(len(seen.people), -1, np.int64)
     stored[key[known]] = np.maximum(0, last - read)[known]
-    return stored[asked]
+    return stored
 
 
 def _own(history: History, cursors: Cursors, row: Ints) -> Cursors:
@@ -128,8 +199,8 @@ def _open_since(history: History, seen: Observed, zero: int) -> Ints:
     return since
 
 
-def _shown(history: History) -> tuple[Ints, ...]:
-    """(row of operations, conversation, user, unread, read_seq, last_seq) of each unread number shown."""
+def _shown(history: History) -> Numbers:
+    """All that were told, of READs first."""
     operations, items = history.operations, history.items
     ok = operations["outcome"] == Outcome.OK
     reads = np.flatnonzero(np.isin(operations["op"], (Op.READ, Op.PROBE_READ)) & ok)
@@ -141,16 +212,13 @@ def _shown(history: History) -> tuple[Ints, ...]:
     own = items["actor"][listed] == operations["user"][of_state]
     listed, of_state = listed[own], of_state[own]
     item = np.concatenate([more, listed])
-    row = np.concatenate([reads, of_read, of_state])
-    answered, itemised = (
-        [record[name][rows].astype(np.int64) for name in ("conversation", "unread", "value")]
-        for record, rows in ((operations, reads), (items, item))
-    )
+    row = np.concatenate([reads, of_read, of_state]).astype(np.int32)
     conversation, unread, read_seq = (
-        np.concatenate([first, other]) for first, other in zip(answered, itemised, strict=True)
+        np.concatenate([operations[name][reads], items[name][item]])
+        for name in ("conversation", "unread", "value")
     )
     untold = np.full(len(reads) + len(more), -1, np.int64)
-    last_seq = np.concatenate([untold, items["last_seq"][listed].astype(np.int64)])
-    columns = (row, conversation, operations["user"][row].astype(np.int64), unread, read_seq, last_seq)
+    last_seq = np.concatenate([untold, items["last_seq"][listed]])
+    shown = Numbers(row, conversation, operations["user"][row], unread, read_seq, last_seq)
     told = (unread >= 0) & (read_seq >= 0)
-    return columns if told.all() else tuple(column[told] for column in columns)
+    return shown if told.all() else shown.take(told)

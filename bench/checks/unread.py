@@ -57,35 +57,32 @@ class _Case:
 
     def shown(self) -> tuple[Check, list[Json]]:
         """While the run went on."""
-        among = ~self.counted.final
-        return self._within("unread", ACCURATE, among, among, self.unknown)
+        among = len(self.counted.shown.row) - self.counted.finally_shown
+        return self._out_of_bounds("unread", ACCURATE, among, ~self.counted.wrong.final, self.unknown)
 
     def at_end(self) -> tuple[Check, list[Json]]:
         """On the fresh connections of the final read.  A number that is what the store itself holds has
         converged; if the store lost something, that is told of the store."""
-        counted, unknown = self.counted, self.unknown
+        wrong, unknown = self.counted.wrong, self.unknown
         if self.history.manifest.get("drained") is not True:
             unknown = unknown or "something may still have been on its way"
-        other = counted.final & (counted.shown.unread != counted.stored)
-        return self._within("unread_at_end", CONVERGENCE, counted.final, other, unknown)
+        other = wrong.final & (wrong.shown.unread != wrong.stored)
+        return self._out_of_bounds("unread_at_end", CONVERGENCE, self.counted.finally_shown, other, unknown)
 
-    def _within(
-        self, name: str, promise: str, among: Bools, suspects: Bools, unknown: str
+    def _out_of_bounds(
+        self, name: str, promise: str, eligible: int, which: Bools, unknown: str
     ) -> tuple[Check, list[Json]]:
-        """Which of the suspects among these are out of their bounds; the furthest first."""
-        drift = self.counted.bounds.drift
-        wrong = np.flatnonzero(suspects & (drift != 0) & (not unknown))
-        wrong = wrong[np.argsort(-np.abs(drift[wrong]), kind="stable")]
+        """Which of those that are out of their bounds; the furthest first."""
+        wrong = np.flatnonzero(which & (not unknown))
+        wrong = wrong[np.argsort(-np.abs(self.counted.wrong.bounds.drift[wrong]), kind="stable")]
         kinds = _kinds(self.counted, wrong[:FINDINGS_MAX])
         findings = [
             self._tell(name, kind, int(i)) for i, kind in zip(wrong[:FINDINGS_MAX], kinds, strict=True)
         ]
-        return self._check(
-            name, promise, int(np.count_nonzero(among)), len(wrong), findings, unknown
-        ), findings
+        return self._check(name, promise, eligible, len(wrong), findings, unknown), findings
 
     def _tell(self, name: str, kind: str, i: int) -> Json:
-        counted, limits = self.counted, self.counted.bounds
+        counted, shown, limits = self.counted, self.counted.wrong.shown, self.counted.wrong.bounds
         high = limits.drift[i] > 0
         write, message = (limits.least, limits.last) if high else (limits.most, limits.message)
         records = []
@@ -99,19 +96,18 @@ class _Case:
             told = self.story.seed(value) if row == SEED else self.story.operation(row, "write", value)
             if not records or told["op_id"] != records[0]["op_id"]:
                 records.append(told)
-        unread = int(counted.shown.unread[i])
-        records.append(self.story.operation(int(counted.row[i]), "read", unread))
-        head, cursor = int(counted.last_seq[i]), int(counted.read_seq[i])
+        unread, head = int(shown.unread[i]), int(shown.last_seq[i])
+        records.append(self.story.operation(int(shown.row[i]), "read", unread))
         return {
             "check": name,
             "kind": kind,
-            "conversation": int(counted.shown.conversation[i]),
-            "user": int(counted.user[i]),
+            "conversation": int(shown.conversation[i]),
+            "user": int(shown.user[i]),
             "unread": unread,
             "low": int(limits.low[i]),
             "high": int(limits.high[i]),
             "drift": int(limits.drift[i]),
-            "read_seq_shown": cursor,
+            "read_seq_shown": int(shown.read_seq[i]),
             "last_seq_shown": head if head >= 0 else None,
             "says": sentences.unread(records[-1], int(limits.low[i]), int(limits.high[i]), kind),
             "records": records,
@@ -146,9 +142,9 @@ class _Case:
 
     def _sums(self, rows: Ints) -> tuple[Ints, Ints]:
         """(conversations listed, their unread numbers added up) of STATEs."""
-        row, unread = self.counted.row, self.counted.shown.unread
-        place = np.full(self.history.operations.rows, -1, np.int64)
-        place[rows] = np.arange(len(rows))
+        row, unread = self.counted.shown.row, self.counted.shown.unread
+        place = np.full(self.history.operations.rows, -1, np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
         of = place[row]
         mine = of >= 0
         of = of[mine]
@@ -165,10 +161,8 @@ class _Case:
 
 def _kinds(counted: Counted, wrong: Ints) -> list[str]:
     """What explains each number, as far as the same answer shows it."""
-    limits = counted.bounds
-    unread, read_seq, head = (
-        column[wrong] for column in (counted.shown.unread, counted.read_seq, counted.last_seq)
-    )
+    limits, shown = counted.wrong.bounds, counted.wrong.shown.take(wrong)
+    unread, read_seq, head = shown.unread, shown.read_seq, shown.last_seq
     top = np.where(head >= 0, head, limits.possibly_sent[wrong])
     others = top - read_seq - _own_between(counted, wrong, read_seq, top)
     read, possibly_read, sent = (column[wrong] for column in (limits.read, limits.possibly_read, limits.sent))
@@ -187,7 +181,7 @@ def _kinds(counted: Counted, wrong: Ints) -> list[str]:
 
 def _own_between(counted: Counted, wrong: Ints, above: Ints, up_to: Ints) -> Ints:
     """How many messages that the person sent, and was told of, are in (above, up_to]."""
-    own, shown = counted.own, counted.shown.key[wrong]
+    own, shown = counted.own, counted.wrong.key[wrong]
     bits = int(max(own.value.max(initial=0), up_to.max(initial=0), above.max(initial=0))).bit_length() + 1
     packed = distinct((own.key << bits) | own.value)
     first, last = (np.searchsorted(packed, (shown << bits) | seq, side="right") for seq in (above, up_to))

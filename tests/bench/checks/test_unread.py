@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.checks import unread
+from bench.checks import counted, unread
 from bench.checks.check import Check
 from bench.metrics.history import History
 from bench.record import NONE, Op, Outcome, Phase
@@ -105,6 +105,18 @@ def test_one_more_or_less_in_a_state(history: History, by: int) -> None:
     assert finding["records"][-1]["op_id"] == history.operations["op_id"][state]
     assert 2 <= len(finding["records"]) <= 3
     assert checks["unread"].worst == finding
+
+
+def test_judged_some_at_a_time_it_is_the_same(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    untotalled(history)
+    for _, item in quiet(history)[::7]:
+        change(history, "items", "unread", item, 3 + item)  # no two are equally wrong
+    change(history, "items", "unread", states(history, final=True)[0][1], 2)
+    at_once = judge(history)
+    monkeypatch.setattr(counted, "PART", 50)
+    assert judge(history) == at_once
+    assert at_once[0]["unread"].violations > 10
+    assert at_once[0]["unread_at_end"].violations == 1
 
 
 @pytest.mark.parametrize("op", [Op.PROBE_STATE, Op.PROBE_ONCE])
