@@ -17,7 +17,7 @@ def receipt_lag(out: Path, patch: pytest.MonkeyPatch, delay_ms: int) -> dict[str
     """The receipt lag of a run against the control with this delay planted."""
     patch.setenv("PLANTED_PUSH_DELAY_MS", str(delay_ms))
     patch.setattr(server, "MODULE", "tests.e2e.delayed_server")
-    chosen = options(out, "memory", users=150, rate_per_s=60.0, duration_s=8.0, pin="auto")
+    chosen = options(out, "memory", users=150, rate_per_s=100.0, duration_s=5.0, pin="auto")
     _, summary = judged(chosen)
     lag: dict[str, Any] = summary["lag"]["receipt"]
     assert lag["count"] >= 1000
