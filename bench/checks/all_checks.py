@@ -68,7 +68,9 @@ def _at_the_end(history: History, unknown: str) -> Judgement:
 
 def _cursors(history: History, unknown: str) -> Judgement:
     seen = observed.collect(history)
-    return cursors.judge(history, unknown, seen) + unread.judge(history, unknown, seen)
+    judged = cursors.judge(history, unknown, seen)
+    seen = seen.written()
+    return judged + unread.judge(history, unknown, seen)
 
 
 def _in_order(judged: Judgement) -> Judgement:

@@ -75,38 +75,42 @@ class Counted:
 
 
 def collect(history: History, seen: Observed | None = None) -> Counted:
-    """Times count from `history.zero`."""
+    """Times count from `history.zero`.  `seen`: what wrote cursors."""
     sends, sends_row = _sends(history, history.zero)
-    seen = seen or observed.collect(history)
-    writes = np.flatnonzero(seen.operations.write)
-    cursors = Cursors(
-        *(getattr(seen.operations, name)[writes] for name in ("key", "value", "invoked", "responded"))
-    )
+    seen = seen or observed.collect(history).written()
+    cursors = Cursors(*(getattr(seen.operations, name) for name in ("key", "value", "invoked", "responded")))
+    row = seen.row.astype(np.int64)
     shown = _shown(history)
-    known = seen.keys(_cursor(shown))[1]
+    key, known = seen.keys(_cursor(shown))
     if not known.all():
-        shown = shown.take(known)
+        shown, key = shown.take(known), key[known]
     final = history.operations["phase"] == Phase.FINAL
     return Counted(
-        sends, sends_row, cursors, seen.row[writes],
-        _own(history, cursors, seen.row[writes]),
+        sends, sends_row, cursors, row,
+        _own(history, cursors, row),
         shown, int(np.count_nonzero(final[shown.row])),
-        _wrong(history, seen, sends, cursors, shown, final),
+        _wrong(history, seen, sends, cursors, shown, key.astype(np.int32), final),
     )  # fmt: skip
 
 
 def _wrong(
-    history: History, seen: Observed, sends: Sends, cursors: Cursors, shown: Numbers, final: Bools
+    history: History,
+    seen: Observed,
+    sends: Sends,
+    cursors: Cursors,
+    shown: Numbers,
+    keys: NDArray[np.int32],
+    final: Bools,
 ) -> Wrong:
     """Cursors share nothing, so that they are judged some at a time."""
     open_since = _open_since(history, seen, history.zero)
     stored = _stored(history, seen)
-    parts = -(-len(shown.row) // PART) or 1
-    of = seen.keys(_cursor(shown))[0] * parts // max(1, len(seen.people))
+    parts = -(-len(keys) // PART) or 1
+    size = -(-len(seen.people) // parts) or 1
     found = []
     for part in range(parts):
-        some = shown.take(of == part) if parts > 1 else shown
-        key, _ = seen.keys(_cursor(some))
+        rows = np.flatnonzero(keys // size == part)
+        some, key = shown.take(rows), keys[rows].astype(np.int64)
         limits = bounds.judge(
             history.membership.history, sends, cursors, open_since, _asked(history, some, key)
         )

@@ -6,9 +6,10 @@ first.  STATE and the acknowledgement of a READ read it.  What was refused is le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Observed:
 
     operations: Operations
     people: Ints
-    row: Ints
+    row: Small
     session: Small
     device: Small
 
@@ -55,19 +56,33 @@ class Observed:
         place = np.minimum(np.searchsorted(self.people, asked), len(self.people) - 1)
         return place, self.people[place] == asked
 
+    def written(self) -> Observed:
+        """Only what wrote: a small part."""
+        rows = np.flatnonzero(self.operations.write)
+        columns = {
+            name: getattr(self.operations, name)[rows]
+            for name in ("key", "write", "value", "invoked", "responded")
+        }
+        return replace(
+            self,
+            operations=replace(self.operations, **columns),
+            row=self.row[rows],
+            session=self.session[rows],
+            device=self.device[rows],
+        )
+
 
 def collect(history: History) -> Observed:
     """Times count from `history.zero`; where cursors started was before."""
     parts = [_seeds(history), _reads_written(history), _sends(history), _acks_read(history), _shown(history)]
-    cursor, write, value, invoked, responded, row = (
-        np.concatenate([part[i] for part in parts]) for i in range(6)
-    )
+    cursor, write, value, invoked, responded, row = _joined(parts)
     people, unanswered = _turned(cursor), _turned(_unanswered_sends(history))
+    del cursor
     known = distinct(np.concatenate([people, unanswered]))
     zero = history.zero
     operations = Operations(
         key=places(people, known),
-        write=write.astype(np.bool_),
+        write=write,
         value=value,
         invoked=np.maximum(0, invoked - zero),
         responded=np.where(responded == NEVER, NEVER, np.maximum(0, responded - zero)),
@@ -79,26 +94,34 @@ def collect(history: History) -> Observed:
     return Observed(operations, known, row, _of(session, row), _of(device, row))
 
 
-def _of(values: Small, row: Ints) -> Small:
+def _joined(parts: list[Part]) -> Iterator[Any]:
+    """Column by column; a part's is let go as soon as it is joined, for they are large."""
+    columns = [list(column) for column in zip(*parts, strict=True)]
+    parts.clear()
+    while columns:
+        yield np.concatenate(columns.pop(0))
+
+
+def _of(values: Small, row: Small) -> Small:
     """Of what asked, by row of operations."""
     return np.append(values, np.array([SEED], values.dtype))[row]  # SEED is -1: the last
 
 
-Part = tuple[Ints, Ints, Ints, Ints, Ints, Ints]
+Part = tuple[Ints, Bools, Ints, Ints, Ints, Small]
 
 
 def _seeds(history: History) -> Part:
     membership = history.membership
     nothing = np.zeros(len(membership.user), np.int64)
     cursor = _cursor(membership.conversation, membership.user)
-    return cursor, nothing + 1, membership.read_seq, nothing, nothing, nothing + SEED
+    return cursor, nothing == 0, membership.read_seq, nothing, nothing, np.full(len(nothing), SEED, np.int32)
 
 
 def _reads_written(history: History) -> Part:
     found = marks(history, Op.READ, _happened(history, Op.READ, Op.PROBE_READ))
     done = np.where(found.outcome == Outcome.OK, found.acknowledged, NEVER)
     cursor = _cursor(found.conversation, found.user)
-    return cursor, np.ones_like(done), found.up_to, found.sent, done, found.row
+    return cursor, np.ones(len(done), np.bool_), found.up_to, found.sent, done, found.row.astype(np.int32)
 
 
 def _sends(history: History) -> Part:
@@ -121,7 +144,7 @@ def _part(history: History, rows: Ints, *, write: bool) -> Part:
     operations = history.operations
     value, sent, acknowledged = (operations[name][rows] for name in ("value", "sent", "acknowledged"))
     cursor = _cursor(operations["conversation"][rows], operations["user"][rows])
-    return cursor, np.full(len(rows), int(write)), value, sent, acknowledged, rows
+    return cursor, np.full(len(rows), write), value, sent, acknowledged, rows.astype(np.int32)
 
 
 def _shown(history: History) -> Part:
@@ -132,8 +155,9 @@ def _shown(history: History) -> Part:
     index, row = index[own], row[own]
     cursor = _cursor(items["conversation"][index], items["actor"][index])
     value = items["value"][index].astype(np.int64)
-    read = np.zeros(len(row), np.int64)
-    return cursor, read, value, operations["sent"][row], operations["acknowledged"][row], row
+    read = np.zeros(len(row), np.bool_)
+    sent, acknowledged = operations["sent"][row], operations["acknowledged"][row]
+    return cursor, read, value, sent, acknowledged, row.astype(np.int32)
 
 
 def _unanswered_sends(history: History) -> Ints:

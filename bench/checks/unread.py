@@ -37,8 +37,8 @@ LOW: Final = "too low"
 
 def judge(history: History, unknown: str, observed: Observed | None = None) -> Judgement:
     """`unknown`: why the record is not whole, empty if it is; else nobody knows what was certain, no check
-    says `pass`, and no number is called wrong.  `observed`: what `observed.collect` gives, where somebody has
-    it."""
+    says `pass`, and no number is called wrong.  `observed`: what wrote cursors
+    (`observed.collect(…).written()`), where somebody has it."""
     promises = set(history.run.get("promises") or ())
     case = _Case(history, Story(history), collect(history, observed), unknown, promises)
     results = [case.shown(), case.at_end(), case.total()]
