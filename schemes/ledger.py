@@ -1,17 +1,18 @@
-"""The work ledger: what each scheme says that an operation costs, in counters that the stores keep themselves.
+"""The work ledger: what each scheme says that an operation costs, in counters that the stores keep
+themselves.
 
 A declaration is data: events, how often each happened, and what one costs.  How often comes from two places:
 
 - what the load recorded (`done`): operations by outcome, receivers, pages.  The server has no say in these.
-- what nobody outside can know (`noted`): misses, fills, moved rows, retries, batches, polls.  The server counts
-  those, as things that happened to it and not as statements, and the ledger multiplies.
+- what nobody outside can know (`noted`): misses, fills, moved rows, retries, batches, polls.  The server
+  counts those, as things that happened to it and not as statements, and the ledger multiplies.
 
 A scheme that sends one statement less, or one more, than it declares is found out: the stores count too.
 
-Costs are named after the counter that must agree: `mysql.Com_select` and `mysql.Handler_update` of SHOW GLOBAL
-STATUS, `redis.<command>` of INFO commandstats (commands inside a script are counted there too), `kafka.records`
-for the growth of the end offsets.  A cost may be a range, where what happens depends on an order that nothing
-fixes; then the counter must lie in it.  DECLARED_ONLY has costs that no store counts by itself.
+Costs are named after the counter that must agree: `mysql.Com_select` and `mysql.Handler_update` of SHOW
+GLOBAL STATUS, `redis.<command>` of INFO commandstats (commands inside a script are counted there too),
+`kafka.records` for the growth of the end offsets.  A cost may be a range, where what happens depends on an
+order that nothing fixes; then the counter must lie in it.  DECLARED_ONLY has costs that no store counts.
 
 This module and every `ledger` beside it are pure and need no store."""
 
@@ -28,8 +29,8 @@ Counts: TypeAlias = Counter[str]
 """How often, by name; what is not there happened never."""
 
 DECLARED_ONLY: Final = frozenset({"mysql.autocommits", "redis.round_trips"})
-"""autocommits: writes that commit by themselves, which `Com_commit` leaves out.  round_trips: commands that were
-sent, without those inside scripts."""
+"""autocommits: writes that commit by themselves, which `Com_commit` leaves out.  round_trips: commands that
+were sent, without those inside scripts."""
 STATEMENTS: Final = (
     "Com_select", "Com_insert", "Com_update", "Com_update_multi", "Com_delete", "Com_commit", "Com_rollback",
 )  # fmt: skip

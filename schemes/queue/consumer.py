@@ -137,7 +137,9 @@ class Consumer:
         notes["beats"] += 1
         notes["beat_partitions"] += len(self.status.positions)
         if self._store is not None:
-            notes.update({f"mysql.{name}": n - notes[f"mysql.{name}"] for name, n in self._store.stats().items()})
+            notes.update(
+                {f"mysql.{name}": n - notes[f"mysql.{name}"] for name, n in self._store.stats().items()}
+            )
 
     def _observe(self) -> None:
         self.status.behind_events = self._reader.behind()

@@ -22,8 +22,8 @@ POLL_S: Final = 0.2
 class Lag:
     """Looks every POLL_S.  `events` are in the log and not in Redis; `ms` is the age of the oldest of them,
     to within POLL_S; both are None while Redis does not answer.  `ages` are those of all events that were
-    applied, when they were, and `consumers` what those that applied them have noted.  `looks` and `polls`: how
-    often Redis was asked for offsets and for ages."""
+    applied, when they were, and `consumers` what those that applied them have noted.  `looks` and `polls`:
+    how often Redis was asked for offsets and for ages."""
 
     def __init__(self, redis: RedisStore, topic: str, ends: Callable[[], dict[int, int]]) -> None:
         self._redis = redis

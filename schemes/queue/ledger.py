@@ -1,13 +1,14 @@
-"""What `queue` costs: `db`'s writes (of `queue_first` the consumer's), the records, and what the consumer and the
-servers' polls do in Redis.
+"""What `queue` costs: `db`'s writes (of `queue_first` the consumer's), the records, and what the consumer and
+the servers' polls do in Redis.
 
-Not declared exactly, but as a range: how often the consumer's script SETs a cursor.  One change is told by up to
-three events in different partitions, and who comes first has written it for the others.  Whether a change that
-comes late is looked up among those that were told (SREM) depends on that order too.  How many events come
-together in a batch is counted by the consumer.
+Not declared exactly, but as a range: how often the consumer's script SETs a cursor.  One change is told by up
+to three events in different partitions, and who comes first has written it for the others.  Whether a change
+that comes late is looked up among those that were told (SREM) depends on that order too.  How many events
+come together in a batch is counted by the consumer.
 
 Polls go by the clock and are counted by who polls.  The consumer says how far it is only every quarter of a
-second, so of those and of its batches BEATS more or fewer may have happened by the time the stores were asked."""
+second, so of those and of its batches BEATS more or fewer may have happened by the time the stores were
+asked."""
 
 from __future__ import annotations
 
@@ -61,7 +62,12 @@ def declare(options: Mapping[str, str], done: Counts, noted: Counts) -> list[Eve
     mysql = [*asks(done, noted), *sends(model, done, noted), *locked(model, noted), *trouble(done, noted)]
     if options.get("queue-order", "db_first") == "queue_first":
         applying = Counter({name.removeprefix(CONSUMER): n for name, n in noted.items()})
-        return [*mysql, *_accepted(done, noted), *_applied(model, applying), *_redis(_queued(done, noted), done, noted)]
+        return [
+            *mysql,
+            *_accepted(done, noted),
+            *_applied(model, applying),
+            *_redis(_queued(done, noted), done, noted),
+        ]
     told = _told(done, noted)
     return [
         *mysql,
@@ -89,7 +95,8 @@ def _told(done: Counts, noted: Counts) -> Told:
 
 
 def _queued(done: Counts, noted: Counts) -> Told:
-    """`queue_first`: a SEND tells as ever; what its marks tell is known when the consumer has applied them."""
+    """`queue_first`: a SEND tells as ever; what its marks tell is known when the consumer has applied
+    them."""
     implied = noted["mysql.sends_reading"] + noted["mysql.sends_reading_direct"] + noted["mysql.sends_locked"]
     return Told(
         done["send.direct"] + done["send.group"],
@@ -145,14 +152,14 @@ def _redis(told: Told, done: Counts, noted: Counts) -> list[Event]:
         Event("change applied, if there was", told.perhaps, {"redis.get": (0, 2), "redis.set": (0, 2)}),
         Event("delivery applied", told.delivered, {"redis.get": 1, "redis.set": MAYBE_ONE}),
         Event("batch applied", batches, EVALSHA),
-        Event("batch of queue_first: what is new in it", noted[f"{CONSUMER}batches_compared"], command("hmget")),
         Event(
-            "partition in a batch", noted[f"{CONSUMER}batch_partitions"], plus(partitions, within("hset"))
+            "batch of queue_first: what is new in it", noted[f"{CONSUMER}batches_compared"], command("hmget")
         ),
+        Event("partition in a batch", noted[f"{CONSUMER}batch_partitions"], plus(partitions, within("hset"))),
         Event("pushes published, as heard", noted["bus_messages"], within("publish")),
         Event("heartbeat of the consumer", beats, plus(EVALSHA, command("set"), command("hset"))),
         Event("partition told by a heartbeat", noted[f"{CONSUMER}beat_partitions"], partitions),
-        Event("heartbeats not told yet", BEATS, {name: (-1, 1) for name in beat} | {"redis.hget": (-8, 8)}),
+        Event("heartbeats not told yet", BEATS, dict.fromkeys(beat, (-1, 1)) | {"redis.hget": (-8, 8)}),
         Event("look at the lag", noted["looks_at_lag"], command("hgetall")),
         Event("ages of events asked for", noted["polls_of_lag"], command("hvals")),
         Event("DRAIN: the bus flushed", noted["bus_flushes"], command("publish"), of_harness=True),

@@ -1,8 +1,8 @@
 """What `redis` costs: `db`'s writes, a DEL after each COMMIT that changed something, and STATE from Redis.
 
-Hits, misses, leases and fills are the cache's doing and counted by the server, in keys; what a command carries
-is not declared, only that there is one.  After trouble with Redis (`cache_fallback`, deletes that failed) what a
-STATE and a delete sent is declared as a range."""
+Hits, misses, leases and fills are the cache's doing and counted by the server, in keys; what a command
+carries is not declared, only that there is one.  After trouble with Redis (`cache_fallback`, deletes that
+failed) what a STATE and a delete sent is declared as a range."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ MGET = command("mget")
 
 def declare(options: Mapping[str, str], done: Counts, noted: Counts) -> list[Event]:
     model = options.get("model", FLAGS)
-    return [*asks(done, noted), *_states(options, done, noted), *writes(model, done, noted), *_deletes(done, noted)]
+    return [
+        *asks(done, noted),
+        *_states(options, done, noted),
+        *writes(model, done, noted),
+        *_deletes(done, noted),
+    ]
 
 
 def _states(options: Mapping[str, str], done: Counts, noted: Counts) -> list[Event]:
@@ -48,7 +53,11 @@ def _states(options: Mapping[str, str], done: Counts, noted: Counts) -> list[Eve
         Event("STATE that fills", noted["cache_states_filled"], EVALSHA),
         Event("a leased key looked at before its fill", tried if leased else 0, within("get")),
         Event("a key filled", noted["cache_fills"] - noted["cache_memberships_missed"], within("set")),
-        Event("STATE while Redis was away", noted["cache_fallback"], {"mysql.Com_select": (-1, 2), "redis.mget": (-2, 0)}),
+        Event(
+            "STATE while Redis was away",
+            noted["cache_fallback"],
+            {"mysql.Com_select": (-1, 2), "redis.mget": (-2, 0)},
+        ),
         Event("what Redis holds, asked by the probes", done["door.cached"], MGET, of_harness=True),
     ]
 

@@ -114,8 +114,9 @@ class Target:
 class Session:
     """One connection and the one cursor on it.
 
-    `notes` counts, for the work ledger, what happened in the transaction under way: whoever commits takes them.
-    Every method raises StoreError for what MySQL or the network did; any other error is a bug of ours."""
+    `notes` counts, for the work ledger, what happened in the transaction under way: whoever commits takes
+    them. Every method raises StoreError for what MySQL or the network did; any other error is a bug of
+    ours."""
 
     __slots__ = ("_connection", "_cursor", "_failures", "fresh", "notes")
 

@@ -1,7 +1,7 @@
 """What the MySQL store's operations cost, by model.  Statement by statement as in `transactions.py`.
 
-`noted` holds the store's own notes, named `mysql.<note>` (`mysql.py`, NOTES).  A SEND that implies a read, the
-length of a span, or a deadlock are seen by the server alone.
+`noted` holds the store's own notes, named `mysql.<note>` (`mysql.py`, NOTES).  A SEND that implies a read,
+the length of a span, or a deadlock are seen by the server alone.
 
 A transaction that is rolled back and tried again has sent an unknown part of its statements: its ROLLBACK is
 exact, the rest is declared as from nothing to all of a SEND's.  The same holds for what was refused or never
@@ -102,7 +102,9 @@ def reads(model: str, done: Counts, noted: Counts) -> list[Event]:
     own: Cost = insert(1) if model != FLAGS else {}
     return [
         Event("READ: look, COMMIT", direct + group + done["read.stale"], plus(SELECT, COMMIT)),
-        Event("READ that moves: the move and its log", direct + group - locked, plus(joined(2), insert(1), own)),
+        Event(
+            "READ that moves: the move and its log", direct + group - locked, plus(joined(2), insert(1), own)
+        ),
         Event("READ that moves, direct: the peer's log", direct, {**_moved(), **_row()}),
         Event("READ of several: COMMIT", done["read.several"], COMMIT),
         written("read by a READ", noted["mysql.reads_rows"] if model == FLAGS else 0),
@@ -154,7 +156,9 @@ def locked(model: str, noted: Counts) -> list[Event]:
         Event("senders of what a locked cursor passed", 0 if flags else noted["mysql.advanced_told"], SELECT),
         written("passed by a locked cursor", rows if flags else 0),
         Event("what is unread after a locked cursor", noted["mysql.unread_counts"], SELECT),
-        Event("change ids taken, and the log", noted["mysql.logged"], plus({"mysql.Com_update": 1}, insert(0))),
+        Event(
+            "change ids taken, and the log", noted["mysql.logged"], plus({"mysql.Com_update": 1}, insert(0))
+        ),
         Event("change ids of several people", noted["mysql.logged_many"], SELECT),
         Event("change ids of one person", noted["mysql.logged_users"], _moved()),
         Event("lines of the change log", noted["mysql.logged_lines"], _row()),

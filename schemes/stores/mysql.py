@@ -113,8 +113,8 @@ NOTES: Final = (
     "logged_lines",
 )
 """What nobody outside can know of the writes, for the work ledger (`ledger.py`): how many of them went which
-way, how many messages their cursors passed (`_rows`), what was logged.  `reads_locked` and `deliveries_locked`
-are of a single conversation."""
+way, how many messages their cursors passed (`_rows`), what was logged.  `reads_locked` and
+`deliveries_locked` are of a single conversation."""
 RETRIES: Final = 3
 _BACKOFF_S: Final = 0.005
 _KEYS_MAX: Final = 500
