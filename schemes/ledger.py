@@ -38,6 +38,19 @@ ROWS: Final = ("Handler_write", "Handler_update", "Handler_delete")
 """Rows as the server writes them.  MariaDB has no Innodb_rows_*; MySQL counts those of its internal temporary
 tables in Handler_write too."""
 
+BY_THE_CLOCK: Final = frozenset(
+    {
+        "looks_at_lag",
+        "polls_of_lag",
+        "bus_flushes",
+        "outbox_takes",
+        "outbox_looks",
+        "consumer.beats",
+        "consumer.beat_partitions",
+    }
+)
+"""Notes of what no operation causes: it happens every so often."""
+
 DONE: Final = {
     "hello": "HELLOs that were welcomed",
     "send.direct": "SENDs acknowledged in direct conversations, duplicates left out",
