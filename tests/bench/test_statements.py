@@ -33,7 +33,7 @@ def test_a_statement_is_known_by_its_counter(sql: str, counter: str) -> None:
 
 
 def heard(text: str, *, scripted: bool = False) -> Heard:
-    return Heard(f"redis.{text.split(' ')[0].lower()}", text, scripted)
+    return Heard(f"redis.{text.partition(' ')[0].lower()}", text, scripted)
 
 
 def test_a_heartbeat_is_left_out_with_what_its_script_sends() -> None:

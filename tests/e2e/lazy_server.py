@@ -1,5 +1,5 @@
-"""The reference server with a planted fault, of a kind that no client sees: LAZY=skips_one_update leaves out the
-UPDATE that moves a sender's own cursor, LAZY=selects_once_too_often asks MySQL once more for each READ.
+"""The reference server with a planted fault of a kind that no client sees: LAZY=skips_one_update leaves out
+the UPDATE that moves a sender's own cursor, LAZY=selects_once_too_often asks MySQL once more for each READ.
 
 Run as `python -m tests.e2e.lazy_server db …`, for the tests that prove the work ledger."""
 

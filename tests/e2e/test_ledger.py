@@ -1,8 +1,7 @@
-"""The work ledger on real services: every arm does what it declares, and one statement less or more is found."""
+"""The work ledger on real services: every arm does what it declares; one statement less or more is found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -63,10 +62,10 @@ def test_each_operation_sends_what_is_declared(tmp_path: Path, scheme: str, chos
 
 
 @pytest.fixture
-def changed(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def changed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Runs start `tests.e2e.lazy_server` instead of the server."""
     monkeypatch.setattr(server, "MODULE", "tests.e2e.lazy_server")
-    yield monkeypatch
+    return monkeypatch
 
 
 @pytest.mark.parametrize(
