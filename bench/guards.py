@@ -396,7 +396,8 @@ def _work_ledger(summary: Json) -> Guard:
         max((row["off"] for row in ledger["rows"]), default=0.0),
         tolerance,
         told,
-        "The scheme does less or more than its ledger declares: bench statements SCHEME shows what it sends.",
+        "The scheme does less or more than its ledger declares, which bench statements SCHEME shows, or "
+        "somebody else uses its stores.",
     )
 
 

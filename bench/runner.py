@@ -496,7 +496,11 @@ class _Attempt:
         if "kafka" in self._needs:
             time.sleep(TOLD_S)
         now = time.monotonic_ns()
-        asked = totals(self._stack.services, self._arm.options.get("topic"))
+        try:
+            asked = totals(self._stack.services, self._arm.options.get("topic"))
+        except ServicesError as why:
+            self._say(f"no work ledger: {why}")
+            return
         self._facts.ledger[moment] = {"t": now, "server": self._door().stats() or {}, **asked}
         self._facts.ledger[moment]["server"].get("scheme", {}).pop("lag_ages", None)
 

@@ -67,7 +67,7 @@ def noted(counts: Iterable[bytes]) -> dict[str, int]:
 
 def ages_key(prefix: str, topic: str) -> str:
     """A hash: for each life of a consumer its counts."""
-    return f"{prefix}ages:{topic}"
+    return f"{prefix}counted:{topic}"
 
 
 def together(counts: Iterable[bytes]) -> Ages:
