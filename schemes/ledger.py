@@ -31,6 +31,11 @@ Counts: TypeAlias = Counter[str]
 DECLARED_ONLY: Final = frozenset({"mysql.autocommits", "redis.round_trips"})
 """autocommits: writes that commit by themselves, which `Com_commit` leaves out.  round_trips: commands that
 were sent, without those inside scripts."""
+NOT_OF_SCHEMES: Final = frozenset(
+    {"auth", "client", "command", "config", "eval", "hello", "info", "ping", "script", "select", "subscribe",
+     "unsubscribe"}
+)  # fmt: skip
+"""Redis commands that connect, look, or send a script whole the first time: no operation means them."""
 STATEMENTS: Final = (
     "Com_select", "Com_insert", "Com_update", "Com_update_multi", "Com_delete", "Com_commit", "Com_rollback",
 )  # fmt: skip

@@ -20,7 +20,17 @@ from bench.metrics.receivers import told
 from bench.record import DUPLICATE, MORE, NONE, RESET, Op, Outcome, PushKind
 from bench.results import Json
 from schemes import SCHEMES
-from schemes.ledger import DECLARED_ONLY, ROWS, STATEMENTS, Counts, Event, Range, declared_by, total
+from schemes.ledger import (
+    DECLARED_ONLY,
+    NOT_OF_SCHEMES,
+    ROWS,
+    STATEMENTS,
+    Counts,
+    Event,
+    Range,
+    declared_by,
+    total,
+)
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -29,11 +39,6 @@ SLACK: Final = 8
 FIND_SPANS: Final = 50
 """Spans that one SELECT of a DELIVERED finds the rows of (model `flags`)."""
 MOMENTS: Final = ("before", "connected", "after")
-NOT_OF_SCHEMES: Final = frozenset(
-    {"auth", "client", "command", "config", "eval", "hello", "info", "ping", "script", "select", "subscribe",
-     "unsubscribe"}
-)  # fmt: skip
-"""Redis commands that connect, look, or load a script: no operation sends them."""
 NETWORK: Final = (
     ("mysql", "Bytes_received"),
     ("mysql", "Bytes_sent"),

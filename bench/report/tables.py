@@ -213,7 +213,7 @@ WORK: Final[Mapping[str, str]] = {
     "commits": "commits",
     "mysql_round_trips": "MySQL trips",
     "redis_round_trips": "Redis trips",
-    "redis_commands": "Redis commands",
+    "redis_commands": "Redis cmds",
     "records": "records",
     "pushes": "pushes",
     "fsyncs": "fsyncs",

@@ -61,12 +61,11 @@ def _kafka(bootstrap: str, topic: str) -> Counted:
 
 
 async def _end(bootstrap: str, topic: str) -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, client_id="ledger")
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, client_id="ledger")
     await consumer.start()
     try:
-        await consumer._client.force_metadata_update()
-        partitions = sorted(consumer._client.cluster.partitions_for_topic(topic) or ())
-        ends = await consumer.end_offsets([TopicPartition(topic, number) for number in partitions])
+        partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+        ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
     return sum(ends.values())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import redis
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from bench.services.probe import MysqlUrl
 
@@ -93,7 +93,7 @@ class RedisMonitor:
         self._client.close()
 
     def _listen(self) -> None:
-        with self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
+        with contextlib.suppress(redis.RedisError), self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
             self._ready.set()
             while not self._over:
                 told: dict[str, Any] = monitor.next_command()
@@ -110,14 +110,12 @@ class TopicReader:
         self._topic = topic
 
     async def start(self) -> None:
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, client_id="statements")
+        self._consumer = AIOKafkaConsumer(
+            self._topic, bootstrap_servers=self._bootstrap, client_id="statements"
+        )
         await self._consumer.start()
-        await self._consumer.topics()
-        numbers = sorted(self._consumer.partitions_for_topic(self._topic) or ())
-        partitions = [TopicPartition(self._topic, number) for number in numbers]
-        self._consumer.assign(partitions)
-        await self._consumer.seek_to_end(*partitions)
-        for partition in partitions:
+        await self._consumer.seek_to_end()
+        for partition in self._consumer.assignment():
             await self._consumer.position(partition)
 
     async def heard(self) -> list[Heard]:

@@ -39,7 +39,7 @@ def heard(text: str, *, scripted: bool = False) -> Heard:
 def test_a_heartbeat_is_left_out_with_what_its_script_sends() -> None:
     beat = heard("EVALSHA 1f 1 applied:t  0 2 0 17 1 9")
     later = heard("EVALSHA 1f 1 applied:t  0 2 0 18 1 9")
-    batch = heard("EVALSHA 1f 5 applied:t push:t 0 1 0 18")
+    batch = heard("EVALSHA 1f 1 applied:t push:t 0 1 0 18")
     inner = heard("HGET applied:t 0", scripted=True)
     poll = heard("HGETALL applied:t")
     mget = heard("MGET cid:1 convs:1")

@@ -86,8 +86,8 @@ async def test_what_was_rolled_back_leaves_no_note_but_its_rollback(store: MySQL
     number = next(_ids)
     draft = Draft(number, BOB, "same", "hello", now_ms())
     await store.send(room, draft, Trace())
-    before = noted(store)
     await send(store, room, ANN)
+    before = noted(store)
     again = Draft(next(_ids), BOB, "same", "hello", now_ms())
     assert (await store.send(room, again, Trace())).duplicate
     assert noted(store) == before  # though it had read what was unread
