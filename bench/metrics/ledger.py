@@ -48,8 +48,9 @@ NETWORK: Final = (
 OWN_DEVICES: Final = 2
 PEERS_DEVICES: Final = 3
 SENDERS: Final = 10
+DELIVERED_ITEMS: Final = 100
 """Who may be told of a read that a SEND implied: other devices of the sender, devices of the direct peer, and
-in groups so many senders' devices."""
+in groups so many senders' devices; and the conversations of one DELIVERED at most."""
 
 
 def summarise(history: History) -> Json:
@@ -297,28 +298,33 @@ def _devices(history: History) -> Ints:
     return np.bincount(membership.device_user[connected], minlength=membership.people).astype(np.int64)
 
 
-def _acknowledged(history: History, first: Json, last: Json, ops: tuple[Op, ...]) -> Ints:
+def _sent(history: History, first: Json, last: Json, ops: tuple[Op, ...], outcome: Outcome) -> Ints:
+    """Rows of what was sent between two moments and ended like this."""
     operations = history.operations
     sent = operations["sent"]
-    within = (sent >= first["t"]) & (sent < last["t"]) & (operations["outcome"] == Outcome.OK)
+    within = (sent >= first["t"]) & (sent < last["t"]) & (operations["outcome"] == outcome)
     return np.flatnonzero(within & np.isin(operations["op"], ops))
 
 
 def _messages(history: History, first: Json, last: Json) -> Range:
-    """MESSAGE to every device of every member but the one that sent."""
+    """MESSAGE to every device of every member but the one that sent; perhaps, where nobody answered it."""
+    sends = (Op.SEND, Op.PROBE_SEND)
+    rows = _sent(history, first, last, sends, Outcome.OK)
+    sure = _told_of(history, rows[(history.operations["flags"][rows] & DUPLICATE) == 0])
+    return sure, sure + _told_of(history, _sent(history, first, last, sends, Outcome.INFO))
+
+
+def _told_of(history: History, rows: Ints) -> int:
     operations = history.operations
-    rows = _acknowledged(history, first, last, (Op.SEND, Op.PROBE_SEND))
-    rows = rows[(operations["flags"][rows] & DUPLICATE) == 0]
     _, person = history.membership.members_of(operations["conversation"][rows])
-    told_ = int(_devices(history)[person].sum()) - int(np.count_nonzero(operations["op"][rows] == Op.SEND))
-    return told_, told_
+    return int(_devices(history)[person].sum()) - int(np.count_nonzero(operations["op"][rows] == Op.SEND))
 
 
 def _receipts(history: History, first: Json, last: Json) -> Range:
     """UPDATE read/ to the reader's other devices, the direct peer, and in groups the senders."""
     devices, low, high = _devices(history), 0, 0
     for op in (Op.READ, Op.PROBE_READ):
-        writes = marks(history, Op.READ, _acknowledged(history, first, last, (op,)))
+        writes = marks(history, Op.READ, _sent(history, first, last, (op,), Outcome.OK))
         for some, sure in (
             (writes.take(writes.applied == 1), True),
             (writes.take(writes.applied < 0), False),
@@ -326,25 +332,31 @@ def _receipts(history: History, first: Json, last: Json) -> Range:
             _, person = told(history, some)
             count = int(devices[some.user].sum() + devices[person].sum()) - len(some.row) * (op == Op.READ)
             low, high = low + count * sure, high + count
+    unsure = _sent(history, first, last, (Op.READ, Op.PROBE_READ, Op.SEND, Op.PROBE_SEND), Outcome.INFO)
     noted = _noted(first, last)
     implied, direct = (
         noted["mysql.sends_reading"] + noted["mysql.sends_locked"],
         noted["mysql.sends_reading_direct"],
     )
-    each = OWN_DEVICES + PEERS_DEVICES
-    return low, high + direct * each + (implied - direct) * (OWN_DEVICES + PEERS_DEVICES * SENDERS)
+    in_group = OWN_DEVICES + PEERS_DEVICES * SENDERS
+    perhaps = direct * (OWN_DEVICES + PEERS_DEVICES) + (implied - direct + len(unsure)) * in_group
+    return low, high + perhaps
 
 
 def _confirmations(history: History, first: Json, last: Json) -> Range:
-    """UPDATE delivered/ to the direct peer."""
-    items = marks(history, Op.DELIVERED, _acknowledged(history, first, last, (Op.DELIVERED,)))
+    """UPDATE delivered/ to the direct peer; of an unanswered one nobody knows how many it moved."""
+    items = marks(history, Op.DELIVERED, _sent(history, first, last, (Op.DELIVERED,), Outcome.OK))
     items = items.take(history.membership.direct[items.conversation])
     asked, person = history.membership.members_of(items.conversation)
     peer = person != items.user[asked]
     each = _devices(history)[person[peer]]
     moved = items.applied[asked[peer]] == APPLIED
     queued = (history.run.get("ack") or {}).get("read") == "queued"
-    return (0 if queued else int(each[moved].sum())), int(each.sum() if queued else each[moved].sum())
+    perhaps = (
+        len(_sent(history, first, last, (Op.DELIVERED,), Outcome.INFO)) * DELIVERED_ITEMS * PEERS_DEVICES
+    )
+    high = int(each.sum() if queued else each[moved].sum()) + perhaps
+    return (0 if queued else int(each[moved].sum())), high
 
 
 # --- per message --------------------------------------------------------------------------------------------
@@ -359,7 +371,7 @@ def _per_message(history: History, first: Json, last: Json) -> Json:
     events = _declared(history, first, last)
     counted, asked = _counted(first, last), total(event for event in events if event.of_harness)
     declared = {name: (low + high) / 2 for name, (low, high) in total(events).items()}
-    messages = len(_acknowledged(history, first, last, (Op.SEND, Op.PROBE_SEND)))
+    messages = len(_sent(history, first, last, (Op.SEND, Op.PROBE_SEND), Outcome.OK))
 
     def each(part: str, *names: str) -> float | None:
         if part not in last:

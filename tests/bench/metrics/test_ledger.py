@@ -12,7 +12,7 @@ import pytest
 from bench.guards import look
 from bench.metrics import ledger
 from bench.metrics.history import History
-from bench.record import Op, Outcome
+from bench.record import Op, Outcome, PushKind
 from bench.results import Json, RunFolder
 from bench.summary import summarize
 from schemes import SCHEMES
@@ -149,3 +149,29 @@ def test_per_message_is_what_happened_after_everybody_had_signed_in(folder: RunF
     assert each["commits"] > after["Com_commit"] / messages  # DELIVERED commits by itself
     assert each["records"] == each["redis_commands"] == 0
     assert each["pushes"] > 0
+
+
+def test_what_nobody_answered_may_have_been_pushed_or_not(folder: RunFolder) -> None:
+    """SENDs that were pushed and never answered are in the range, not beyond it."""
+    planted(folder)
+    operations = History(folder).operations
+    rows = np.flatnonzero((operations["op"] == Op.SEND) & (operations["outcome"] == Outcome.OK))[:200]
+    history = History(folder)
+    outcome = history.operations["outcome"].copy()
+    outcome[rows] = Outcome.INFO
+    history.operations.replace("outcome", outcome)
+    found = {row["counter"]: row for row in ledger.summarise(history)["rows"]}["pushes.message"]
+    assert found["at_least"] < found["counted"] == found["at_most"]
+    assert found["off"] == 0
+
+
+def test_a_push_that_did_not_come_is_found_out(folder: RunFolder) -> None:
+    planted(folder)
+    history = History(folder)
+    kind = history.pushes["kind"].copy()
+    lost = np.flatnonzero(kind == PushKind.MESSAGE)[:100]
+    kind[lost] = PushKind.OTHER
+    history.pushes.replace("kind", kind)
+    off = {row["counter"]: row["off"] for row in ledger.summarise(history)["rows"]}
+    assert off["pushes.message"] > 0.01
+    assert off["pushes.read"] == off["pushes.delivered"] == 0
