@@ -208,6 +208,21 @@ def _per_message(component: str, counters: Sequence[str]) -> Callable[[Run], flo
     return of
 
 
+def _work(
+    name: str, without: Callable[[Run], float | None] = lambda _: None
+) -> Callable[[Run], float | None]:
+    """What a message cost, from the run's work ledger; what `without` says of a run that has none."""
+
+    def of(run: Run) -> float | None:
+        ledger = run.summary.get("ledger") or {}
+        if not ledger.get("available"):
+            return without(run)
+        value: float | None = ledger["per_message"][name]
+        return value
+
+    return of
+
+
 ROWS_WRITTEN: Final = ("Handler_write", "Handler_update", "Handler_delete")
 """Of the server, not of InnoDB: MariaDB has no Innodb_rows_* any more.  MySQL counts rows of its internal
 temporary tables in Handler_write too."""
@@ -248,14 +263,25 @@ FIGURES: Final = (
     Figure("cpu_s_per_1000_messages.python", "s", _cpu(PYTHON)),
     Figure("cpu_s_per_1000_messages.stores", "s", _cpu(STORES)),
     Figure("cpu_s_per_1000_messages.broker", "s", _cpu(BROKER)),
+    Figure("rows_written_per_message", "number", _work("rows", _per_message("mysql", ROWS_WRITTEN))),
+    Figure("commits_per_message", "number", _work("commits", _per_message("mysql", ("Com_commit",)))),
     Figure(
-        "rows_written_per_message",
+        "mysql_statements_per_message",
         "number",
-        _per_message("mysql", ROWS_WRITTEN),
+        _work("mysql_round_trips", _per_message("mysql", ("Questions",))),
     ),
-    Figure("commits_per_message", "number", _per_message("mysql", ("Com_commit",))),
-    Figure("mysql_statements_per_message", "number", _per_message("mysql", ("Questions",))),
-    Figure("redis_commands_per_message", "number", _per_message("redis", ("total_commands_processed",))),
+    Figure(
+        "redis_commands_per_message",
+        "number",
+        _work("redis_commands", _per_message("redis", ("total_commands_processed",))),
+    ),
+    Figure("redis_round_trips_per_message", "number", _work("redis_round_trips")),
+    Figure("round_trips_per_message", "number", _work("round_trips")),
+    Figure("records_per_message", "number", _work("records")),
+    Figure("pushes_per_message", "number", _work("pushes")),
+    Figure("fsyncs_per_message", "number", _work("fsyncs")),
+    Figure("log_bytes_per_message", "number", _work("log_bytes")),
+    Figure("network_bytes_per_message", "number", _work("network_bytes")),
     Figure("cache_hit_ratio", "share", lambda run: (run.summary.get("stores") or {}).get("cache_hit_ratio")),
     Figure("processes", "count", _processes),
     Figure("memory_bytes", "bytes", _memory),

@@ -40,6 +40,8 @@ GROWTH_SHARE: Final = 0.25
 CPU_WARN: Final = 0.70
 CPU_VOID: Final = 0.90
 STEAL: Final = 0.05
+LEDGER_SHARE: Final = 0.01
+"""How far a counter of a store may be from what the scheme declares."""
 PROBES_BUSY: Final = 0.20
 """Of a core; busier, the probe users' process waits for itself."""
 SAMPLES: Final = 100
@@ -376,6 +378,34 @@ def _samples(summary: Json) -> Guard:
     )
 
 
+def _work_ledger(summary: Json) -> Guard:
+    ledger = summary["ledger"]
+    tolerance = LEDGER_SHARE
+    if not ledger["available"]:
+        told = f"what the stores did was not held against the declaration: {ledger['why_not']}"
+        return Guard("work_ledger", OK, None, tolerance, told, "")
+    wrong = sorted((row for row in ledger["rows"] if row["off"] > tolerance), key=lambda row: -row["off"])
+    told = f"all {len(ledger['rows'])} counters are as declared"
+    if wrong:
+        worst = wrong[0]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        told = f"{worst['counter']}: declared {_declared(worst)}, counted {worst['counted']:.0f}{more}"
+    return Guard(
+        "work_ledger",
+        _by(bool(wrong)),
+        max((row["off"] for row in ledger["rows"]), default=0.0),
+        tolerance,
+        told,
+        "The scheme does less or more than its ledger declares, which bench statements SCHEME shows, or "
+        "somebody else uses its stores.",
+    )
+
+
+def _declared(row: Json) -> str:
+    low, high = row["at_least"], row["at_most"]
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+
+
 GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _ended,
     _alive,
@@ -396,6 +426,7 @@ GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _drained,
     _final_read,
     _samples,
+    _work_ledger,
 )
 
 

@@ -32,6 +32,8 @@ class Facts:
     services: dict[str, Any] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
+    ledger: dict[str, Any] = field(default_factory=dict)
+    """What stores and server had done, by moment (`bench/metrics/ledger.py`)."""
     welcome: dict[str, Any] = field(default_factory=dict)
     """What a server that runs already says of itself; empty for our own."""
     not_available: dict[str, str] = field(default_factory=dict)
@@ -105,6 +107,7 @@ def of(
         "live": facts.live,
         "seconds": facts.seconds,
         "server": facts.server,
+        "ledger": facts.ledger,
         "not_available": facts.not_available,
         "commands": facts.commands,
         "machine": machine.describe(),

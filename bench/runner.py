@@ -37,6 +37,7 @@ from bench.services.counters import Counters
 from bench.services.queue_lag import QueueLag
 from bench.services.running import RunningServer
 from bench.services.server import SchemeProcesses
+from bench.services.totals import totals
 from schemes import SCHEMES
 from schemes.protocol import DumpRow
 
@@ -49,6 +50,8 @@ POLL_S: Final = 0.25
 DRAIN_S: Final = 30.0
 SETTLE_S: Final = 3.0
 """Where DRAIN cannot be asked, what is on its way is given this long."""
+TOLD_S: Final = 0.6
+"""By then a consumer has told its server what it has done."""
 HEAD_START_NS: Final = 500_000_000
 """Between the command to begin and the first planned operation."""
 NO_CONTROL_SECRET: Final = "no --control-secret was given"
@@ -208,6 +211,7 @@ class _Attempt:
         url = self._server.url if self.through is None else self.through(self._server.url)
         config = self._load_config(url)
         fleet = self._fleet = Fleet(config, self._folder.logs, self._say)
+        self._take_totals("before")
         self._start_sampling()
         fleet.start()
         fleet.connect()
@@ -244,6 +248,7 @@ class _Attempt:
         if isinstance(self._server, SchemeProcesses):
             self._server.signal("consumer", signal.SIGUSR1)
         fleet.freeze_gc()
+        self._take_totals("connected")
 
     def _drain(self) -> None:
         self._enter("drain")
@@ -260,6 +265,7 @@ class _Attempt:
             self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
         self._facts.window["drain_end"] = time.monotonic_ns()
         self._check_alive()
+        self._take_totals("after")
         fleet.poll(POLL_S)
         cores.release(self._ours(), machine.cores())
 
@@ -482,6 +488,21 @@ class _Attempt:
             )
             self._exit.callback(self._opened.close)
         return self._opened
+
+    def _take_totals(self, moment: str) -> None:
+        """For the work ledger: what the stores and the server say that they have done by now."""
+        if self._options.target is not None:
+            return
+        if "kafka" in self._needs:
+            time.sleep(TOLD_S)
+        now = time.monotonic_ns()
+        try:
+            asked = totals(self._stack.services, self._arm.options.get("topic"))
+        except ServicesError as why:
+            self._say(f"no work ledger: {why}")
+            return
+        self._facts.ledger[moment] = {"t": now, "server": self._door().stats() or {}, **asked}
+        self._facts.ledger[moment]["server"].get("scheme", {}).pop("lag_ages", None)
 
     def _new_door(self) -> Control:
         assert self._server is not None

@@ -36,7 +36,8 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Scheme:
-    """A way of keeping read/unread state.  `build` and `consumer` are `module:function`, imported on use.
+    """A way of keeping read/unread state.  `build`, `ledger` (what its work costs the stores,
+    `ledger.py`) and `consumer` are `module:function`, imported on use.
 
     `promises` hold for every value of its options, while one server runs.  `docs/consistency.md` says what
     each means and how it is judged."""
@@ -44,6 +45,7 @@ class Scheme:
     title: str
     needs: frozenset[str]
     build: str
+    ledger: str
     options: Mapping[str, Option]
     promises: tuple[str, ...]
     consumer: str | None = None
@@ -82,6 +84,7 @@ SCHEMES: dict[str, Scheme] = {
         "control: the same server, a dict behind it",
         frozenset(),
         "schemes.memory:build",
+        "schemes.memory.ledger:declare",
         {},
         ("read_your_writes", "monotonic_reads", "convergence", *PUSHED, *SHOWN),
     ),
@@ -89,6 +92,7 @@ SCHEMES: dict[str, Scheme] = {
         "every change in MySQL, in a transaction, acknowledged after commit",
         frozenset({"mysql"}),
         "schemes.db:build",
+        "schemes.db.ledger:declare",
         {"model": MODEL},
         ("durable", "read_your_writes", "monotonic_reads", "convergence", *PUSHED, *SHOWN),
     ),
@@ -96,6 +100,7 @@ SCHEMES: dict[str, Scheme] = {
         "Redis in front of MySQL, cache-aside: commit, then delete the key; a miss fills it",
         frozenset({"mysql", "redis"}),
         "schemes.redis:build",
+        "schemes.redis.ledger:declare",
         {
             "model": MODEL,
             "guard": Option(
@@ -121,6 +126,7 @@ SCHEMES: dict[str, Scheme] = {
         "commit, publish to Kafka; a separate consumer updates Redis and publishes the pushes",
         frozenset({"mysql", "redis", "kafka"}),
         "schemes.queue:build",
+        "schemes.queue.ledger:declare",
         {
             "model": MODEL,
             "queue-order": Option(

@@ -20,6 +20,7 @@ COMMANDS = (
     "logs",
     "clean",
     "services",
+    "statements",
     "conformance",
     "selftest",
 )

@@ -174,6 +174,16 @@ JOINED: Final = {
     ),
     "per msg: rows written | commits": ("rows_written_per_message", "commits_per_message"),
     "· MySQL | Redis commands": ("mysql_statements_per_message", "redis_commands_per_message"),
+    "· round trips | records | pushes": (
+        "round_trips_per_message",
+        "records_per_message",
+        "pushes_per_message",
+    ),
+    "· fsyncs | log | network bytes": (
+        "fsyncs_per_message",
+        "log_bytes_per_message",
+        "network_bytes_per_message",
+    ),
     "processes | memory MiB": ("processes", "memory_bytes"),
 }
 QUANTILES: Final = {

@@ -110,7 +110,12 @@ def detail_tables(summary: Json) -> tuple[Table, ...]:
     )
     columns = ("check", "", "eligible", "violations", "episodes", "verdict", "why unknown")
     checks = Table("Correctness: what was checked", columns, rows)
-    return (*tables.how_soon(summary), *tables.how_badges_are(summary), checks)
+    return (
+        *tables.how_soon(summary),
+        *tables.how_badges_are(summary),
+        checks,
+        *tables.work_ledger(summary),
+    )
 
 
 def provenance(manifest: Json) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ def run_tables(summary: Json, manifest: Json) -> tuple[Table, ...]:
         how_many(summary, manifest),
         how_far_behind(summary),
         how_wrong(summary),
+        *work_per_message(summary),
         what_was_busy(summary),
         where_time_goes(summary["operations"]),
     )
@@ -205,6 +206,65 @@ def _soon_seen(summary: Json) -> list[str]:
 
 
 SOON_US: Final = (0, 10_000, 100_000, 1_000_000)
+
+
+WORK: Final[Mapping[str, str]] = {
+    "rows": "rows",
+    "commits": "commits",
+    "mysql_round_trips": "MySQL trips",
+    "redis_round_trips": "Redis trips",
+    "redis_commands": "Redis cmds",
+    "records": "records",
+    "pushes": "pushes",
+    "fsyncs": "fsyncs",
+    "log_bytes": "log KiB",
+    "network_bytes": "network KiB",
+}
+"""Figures of `ledger.per_message` -> what they are called."""
+
+
+def work_per_message(summary: Json) -> tuple[Table, ...]:
+    """What a message costs the stores: counted, and held against what the scheme declares."""
+    ledger = summary.get("ledger") or {}
+    if not ledger.get("available") or not ledger["messages"]:
+        return ()
+    each = ledger["per_message"]
+    row = ("per message", *(_work(name, each[name]) for name in WORK))
+    return (Table("What a message costs", ("", *WORK.values()), (row,), _ledger_note(ledger)),)
+
+
+def _work(name: str, value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return figures.digits(value / 1024 if name.endswith("_bytes") else value)
+
+
+def _ledger_note(ledger: Json) -> str:
+    off = max((row["off"] for row in ledger["rows"]), default=0.0)
+    measured = ", ".join(WORK[name] for name in ledger["measured_not_declared"])
+    return (
+        f"{figures.count(ledger['messages'])} messages, READs and all else that they cause. Declared against "
+        f"counted: {len(ledger['rows'])} counters, at most {figures.percent(off, 2)} off. "
+        f"Measured, not declared: {measured}."
+    )
+
+
+def work_ledger(summary: Json) -> tuple[Table, ...]:
+    """Every counter: what the scheme declares for what was recorded, and what the store counted."""
+    ledger = summary.get("ledger") or {}
+    if not ledger.get("available"):
+        return ()
+    rows = tuple(
+        (
+            row["counter"],
+            figures.count(row["at_least"]),
+            figures.count(row["at_most"]),
+            figures.count(row["counted"]),
+            figures.percent(row["off"], 2),
+        )
+        for row in ledger["rows"]
+    )
+    return (Table("Work ledger", ("", "declared, at least", "at most", "counted", "off"), rows),)
 
 
 def how_soon(summary: Json) -> tuple[Table, ...]:

@@ -32,11 +32,17 @@ def _bounds() -> list[int]:
 BOUNDS_MS: Final = _bounds()
 
 
+class _Told(msgspec.Struct):
+    ages: dict[int, int]
+    notes: dict[str, int]
+
+
 class Counted:
-    """Counts of one consumer since it started."""
+    """Counts of one consumer since it started.  `notes`: what else it did, for the work ledger."""
 
     def __init__(self) -> None:
         self._count: Counter[int] = Counter()
+        self.notes: Counter[str] = Counter()
 
     def note(self, stamps_ms: Iterable[int], now_ms: float) -> None:
         """Events that were produced at these times are applied now."""
@@ -44,20 +50,31 @@ class Counted:
             self._count[min(bisect_left(BOUNDS_MS, now_ms - stamp), len(BOUNDS_MS) - 1)] += 1
 
     def json(self) -> bytes:
-        """By class number."""
-        return msgspec.json.encode(dict(self._count))
+        """Ages by class number, and the notes."""
+        return msgspec.json.encode(_Told(dict(self._count), dict(self.notes)))
+
+
+_decode: Final = msgspec.json.Decoder(_Told).decode
+
+
+def noted(counts: Iterable[bytes]) -> dict[str, int]:
+    """What all consumers noted."""
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(_decode(one).notes)
+    return dict(total)
 
 
 def ages_key(prefix: str, topic: str) -> str:
     """A hash: for each life of a consumer its counts."""
-    return f"{prefix}ages:{topic}"
+    return f"{prefix}counted:{topic}"
 
 
 def together(counts: Iterable[bytes]) -> Ages:
     """The ages that all consumers counted."""
     total: Counter[int] = Counter()
     for one in counts:
-        total.update(msgspec.json.decode(one, type=dict[int, int]))
+        total.update(_decode(one).ages)
     return [
         (max(0, (BOUNDS_MS[i - 1] if i else 0) - 1) * 1000, BOUNDS_MS[i] * 1000, total[i])
         for i in sorted(total)

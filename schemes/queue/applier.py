@@ -102,6 +102,7 @@ class Applier:
         except Stopped:
             return False
         self._count(records, len(batch), done)
+        self.ages.notes["batch_partitions"] += len(ends)
         if failpoints.on:
             askers = [_asker_of(event) for _, event in pairs]
             await failpoints.hit_each("consumer_after_apply_before_commit", askers, failing=RuntimeError)
@@ -178,6 +179,7 @@ class Applier:
     def _count(self, records: Sequence[Record], events: int, done: int) -> None:
         status = self._status
         status.batches += 1
+        self.ages.notes["batches"] += 1
         status.applied += done
         status.skipped += events - done
         status.behind_ms = max(0, now_ms() - min(record.timestamp for record in records))
@@ -188,6 +190,7 @@ class Applier:
     async def _write_mysql(self, batch: Batch, pairs: Sequence[Pair], store: MySQL) -> list[Pair]:
         """Writes the marks to MySQL and adds what they changed; gives the records that Redis has not yet."""
         began = clock_ns()
+        self.ages.notes["batches_compared"] += bool(pairs)
         fresh = await self._until_done(lambda: self._fresh(pairs))
         if any(isinstance(event, Marker) for _, event in fresh):
             store.forget()  # a server was started or reset

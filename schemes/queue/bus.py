@@ -34,6 +34,7 @@ class Bus:
             "bus_hop_ns": 0,
             "bus_hop_ns_max": 0,
             "bus_poison": 0,
+            "bus_flushes": 0,
         }
 
     async def start(self) -> None:
@@ -45,6 +46,7 @@ class Bus:
     async def flush(self, timeout_s: float) -> bool:
         """Waits until all that was published before now has been handed to the hub; False if that is late."""
         token = clock_ns()
+        self._counts["bus_flushes"] += 1
         arrived = self._flushes[token] = asyncio.get_running_loop().create_future()
         try:
             await self._redis.command(

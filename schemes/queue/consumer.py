@@ -123,12 +123,23 @@ class Consumer:
             try:
                 if self.status.positions:
                     await self._applier.assert_offsets(self.status.positions)
+                    self._note_beat()
                 await self._redis.command(None, "SET", key, self.status.json(), "PX", HEARTBEAT_LIFE_MS)
                 await self._redis.command(None, "HSET", ages, own, self._applier.ages.json())
             except RedisUnavailable as why:
                 log.info("no heartbeat: %s", why)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), HEARTBEAT_S)
+
+    def _note_beat(self) -> None:
+        """For the work ledger: one more heartbeat, and what the store has noted by now."""
+        notes = self._applier.ages.notes
+        notes["beats"] += 1
+        notes["beat_partitions"] += len(self.status.positions)
+        if self._store is not None:
+            notes.update(
+                {f"mysql.{name}": n - notes[f"mysql.{name}"] for name, n in self._store.stats().items()}
+            )
 
     def _observe(self) -> None:
         self.status.behind_events = self._reader.behind()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from schemes.queue.ages import Ages, ages_key, together
+from schemes.queue.ages import Ages, ages_key, noted, together
 from schemes.queue.script import offsets_key
 from schemes.stores.redis import RedisStore, RedisUnavailable
 
@@ -22,7 +22,8 @@ POLL_S: Final = 0.2
 class Lag:
     """Looks every POLL_S.  `events` are in the log and not in Redis; `ms` is the age of the oldest of them,
     to within POLL_S; both are None while Redis does not answer.  `ages` are those of all events that were
-    applied, when they were."""
+    applied, when they were, and `consumers` what those that applied them have noted.  `looks` and `polls`:
+    how often Redis was asked for offsets and for ages."""
 
     def __init__(self, redis: RedisStore, topic: str, ends: Callable[[], dict[int, int]]) -> None:
         self._redis = redis
@@ -34,6 +35,8 @@ class Lag:
         self.events: int | None = 0
         self.ms: int | None = 0
         self.ages: Ages = ()
+        self.consumers: Mapping[str, int] = {}
+        self.looks = self.polls = 0
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._poll(), name="queue-lag")
@@ -44,6 +47,7 @@ class Lag:
 
     async def look(self) -> int:
         """The events that are behind, now.  Raises RedisUnavailable."""
+        self.looks += 1
         found = await self._redis.command(None, "HGETALL", self._key)
         pairs = zip(found[::2], found[1::2], strict=True)
         self.note({int(partition): int(offset) for partition, offset in pairs}, time.monotonic())
@@ -62,7 +66,9 @@ class Lag:
         while not self._over.is_set():
             try:
                 await self.look()
-                self.ages = together(await self._redis.command(None, "HVALS", self._ages_key))
+                self.polls += 1
+                told = await self._redis.command(None, "HVALS", self._ages_key)
+                self.ages, self.consumers = together(told), noted(told)
             except RedisUnavailable as why:
                 log.info("queue lag is unknown: %s", why)
                 self.events = self.ms = None

@@ -49,7 +49,8 @@ class Relay:
         self._woken = asyncio.Event()
         self._over = asyncio.Event()
         self._waiting = Waiting()
-        self._counts = {"outbox_published": 0, "outbox_failures": 0, "outbox_too_large": 0}
+        names = ("published", "failures", "too_large", "takes", "looks", "deletes")
+        self._counts = {f"outbox_{name}": 0 for name in names}
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="outbox-relay")
@@ -132,6 +133,7 @@ class Relay:
         if not await self._outbox.claim():
             await self._look()
             return 0
+        self._counts["outbox_takes"] += 1
         rows = await self._outbox.take(BATCH)
         self._waiting = Waiting(len(rows), rows[0].created_ms) if rows else Waiting()
         if len(rows) == BATCH:
@@ -158,6 +160,7 @@ class Relay:
             raise BrokerSaysNo(repr(error))
         if failpoints.on:
             await failpoints.hit_each("relay_after_produce_before_mark", [_asker_of(row) for row in rows])
+        self._counts["outbox_deletes"] += 1
         await self._outbox.delete(rows)
         self._waiting = Waiting(max(0, self._waiting.rows - len(rows)), self._waiting.since_ms)
 
@@ -175,6 +178,7 @@ class Relay:
         return answer.result()
 
     async def _look(self) -> None:
+        self._counts["outbox_looks"] += 1
         self._waiting = await self._outbox.look()
 
 

@@ -74,7 +74,7 @@ class Queue(Database):
         self._lag = Lag(redis, log.topic, log.ends)
         self._cached = CachedState(redis, store, log.topic)
         self._warming = Warming(redis, store)
-        self._fallbacks = 0
+        self._fallbacks = self._heads_asked = 0
         self._leaving = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -203,6 +203,10 @@ class Queue(Database):
             **produced,
             **self._bus.stats(),
             **self._cached.counters.figures(),
+            **{f"consumer.{name}": count for name, count in self._lag.consumers.items()},
+            "looks_at_lag": self._lag.looks,
+            "polls_of_lag": self._lag.polls,
+            "heads_asked": self._heads_asked,
             "cache_fallback": self._fallbacks,
             "cache_away": self._redis.away,
             "lag_events": self._lag.events,
@@ -298,6 +302,7 @@ class QueueFirst(Queue):
         }
         if not beyond:
             return
+        self._heads_asked += 1
         heads = await self.store.heads(list(beyond), trace)
         for name, seq in beyond.items():
             last_seq = heads[name].last_seq

@@ -195,6 +195,7 @@ class CacheAside(Database):
             self.store.learn(user, ((one.conversation, one.peer) for one in memberships))
             return memberships
         self._counters.cache_misses += 1
+        self._counters.cache_memberships_missed += 1
         _, rows = await self.store.states(user, None, trace)
         memberships = [Membership(row.conversation_id, row.kind, row.peer) for row in rows]
         await self._redis.fill([(key, pack_memberships(memberships))], trace)
@@ -214,6 +215,7 @@ class CacheAside(Database):
             else:
                 lines[keys.membership.conversation] = cached
         if missing:
+            self._counters.cache_states_missed += 1
             names = list(missing) if len(missing) <= _NAMES_MAX else None
             _, answers = await self.store.states(user, names, trace)
             rows = [(missing[row.conversation_id], row) for row in answers if row.conversation_id in missing]
@@ -230,6 +232,7 @@ class CacheAside(Database):
         found = await self._guard.fetch(trusted, trace)
         self._counters.cache_hits += len(found.values)
         self._counters.cache_misses += len(trusted) - len(found.values)
+        self._counters.cache_leases += len(found.fill) if found.lease else 0
         return found
 
     async def _fill(self, rows: Mapping[str, Sequence[Entry]], found: Found, trace: Trace) -> None:
@@ -247,6 +250,7 @@ class CacheAside(Database):
                 "before_cache_set", list(rows), failing=RedisUnavailable
             ):
                 return
+            self._counters.cache_states_filled += 1
             stored = await self._guard.fill(found, list(entries.items()), trace)
         except RedisUnavailable:
             self._counters.cache_fills_failed += len(entries)

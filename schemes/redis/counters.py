@@ -13,6 +13,14 @@ class Counters:
     """Keys that were read and there."""
     cache_misses: int = 0
     """Keys that were read and not there, or held only a lease."""
+    cache_memberships_missed: int = 0
+    """STATEs that found no list of the user's conversations."""
+    cache_states_missed: int = 0
+    """STATEs that found a key missing, and read MySQL."""
+    cache_states_filled: int = 0
+    """Those of them that had something to fill."""
+    cache_leases: int = 0
+    """Keys that were missing and got a lease."""
     cache_fills: int = 0
     """Keys stored after a miss."""
     cache_fills_refused: int = 0

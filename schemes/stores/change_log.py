@@ -26,11 +26,17 @@ async def log(session: Session, advances: Sequence[Advanced]) -> None:
     owners = [(moved, user) for moved in advances for user in _owners(moved)]
     if not owners:
         return
-    last = await _allocate(session, Counter(user for _, user in owners))
+    wanted = Counter(user for _, user in owners)
+    last = await _allocate(session, wanted)
     for moved, user in owners:
         last[user] += 1
         _note(moved, user, last[user])
     await write(session, advances)
+    notes = session.notes
+    notes["logged"] += 1
+    notes["logged_many"] += len(wanted) > 1
+    notes["logged_users"] += len(wanted)
+    notes["logged_lines"] += len(owners)
 
 
 async def write(session: Session, advances: Sequence[Advanced]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -113,15 +114,18 @@ class Target:
 class Session:
     """One connection and the one cursor on it.
 
-    Every method raises StoreError for what MySQL or the network did; any other error is a bug of ours."""
+    `notes` counts, for the work ledger, what happened in the transaction under way: whoever commits takes
+    them. Every method raises StoreError for what MySQL or the network did; any other error is a bug of
+    ours."""
 
-    __slots__ = ("_connection", "_cursor", "_failures", "fresh")
+    __slots__ = ("_connection", "_cursor", "_failures", "fresh", "notes")
 
     def __init__(self, connection: Any, cursor: Any, failures: tuple[type[BaseException], ...]) -> None:
         self._connection = connection
         self._cursor = cursor
         self._failures = failures
         self.fresh = True
+        self.notes: Counter[str] = Counter()
 
     async def rows(self, sql: str, args: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
         """All rows of a SELECT, as tuples."""

@@ -116,6 +116,7 @@ class FlagsModel:
                 args += (member.conversation.conversation_id, member.user, member.read_seq)
             sql = ", ".join([COUNT] * len(some))
             (row,) = await session.rows(f"SELECT {sql}", args)
+            session.notes["unread_counts"] += 1
             counts.update(zip(map(id, some), row, strict=True))
         return [counts.get(id(member), 0) for member in members]
 

@@ -46,6 +46,7 @@ async def lock(session: Session, keys: Sequence[tuple[int, Conversation]]) -> li
         sql = LOCK.format(keys=",".join(["(%s,%s)"] * len(chunk)))
         rows = await session.rows(sql, args)
         if any(row[2] != row[7] for row in rows):  # read_seq: locked, and in the snapshot
+            session.notes["locks_again"] += 1
             rows = await session.rows(sql, args)
         found = {(row[0], row[1]): row for row in rows}
         members += [

@@ -46,6 +46,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -88,6 +89,32 @@ WAITING_MAX: Final = 512
 """Who comes when this many wait for a connection is refused at once: waiting longer than a client does helps
 nobody, and what is given up on unanswered has cost as much as what is answered."""
 OVERLOADED_RETRY_MS: Final = 500
+NOTES: Final = (
+    "sends_reading",
+    "sends_reading_direct",
+    "sends_reading_rows",
+    "sends_locked",
+    "looked_in_vain",
+    "reads_rows",
+    "reads_locked",
+    "delivered_rows",
+    "deliveries_locked",
+    "deliveries_applied",
+    "locks",
+    "locks_again",
+    "advances",
+    "advanced",
+    "advanced_rows",
+    "advanced_told",
+    "unread_counts",
+    "logged",
+    "logged_many",
+    "logged_users",
+    "logged_lines",
+)
+"""What nobody outside can know of the writes, for the work ledger (`ledger.py`): how many of them went which
+way, how many messages their cursors passed (`_rows`), what was logged.  `reads_locked` and
+`deliveries_locked` are of a single conversation."""
 RETRIES: Final = 3
 _BACKOFF_S: Final = 0.005
 _KEYS_MAX: Final = 500
@@ -112,9 +139,13 @@ class MySQL:
         self._deadline = Deadline(OPERATION_S)
         self._directory = Directory()
         self._seeder: Seeder | None = None
+        self._notes: Counter[str] = Counter(dict.fromkeys(NOTES, 0))
         self._counters = dict.fromkeys(
             (
                 "transactions",
+                "commits",
+                "rollbacks",
+                "singles_abandoned",
                 "reads",
                 "duplicates",
                 "deadlocks",
@@ -359,10 +390,13 @@ class MySQL:
             )
         except Overtaken:
             self._counters["overtaken"] += 1
+            self._counters["singles_abandoned"] += 1
             return None
         except Contention as why:
             self._count_victim(why)
+            self._counters["singles_abandoned"] += 1
             return None
+        self._notes["delivered_rows"] += up_to_seq - seen.delivered_seq
         reached = Reached(conversation, user, up_to_seq, at)
         return Marking(conversation.conversation_id, up_to_seq, seen.version, 0, at, reached=reached)
 
@@ -432,7 +466,7 @@ class MySQL:
 
     def stats(self) -> dict[str, int]:
         """Counters since the start."""
-        return dict(self._counters)
+        return {**self._notes, **self._counters}
 
     # --- connections and transactions -------------------------------------------------------------------
 
@@ -512,6 +546,7 @@ class MySQL:
         """An idle connection that turns out to be dead is replaced: nothing was committed on it."""
         while True:
             session = await self._acquire(self._writers, trace)
+            session.notes.clear()
             began = clock_ns()
             committing = False
             try:
@@ -535,6 +570,8 @@ class MySQL:
             else:
                 self._writers.release(session)
                 self._counters["transactions"] += 1
+                self._counters["commits"] += 1
+                self._notes.update(session.notes)
                 return result
             finally:
                 trace.store += clock_ns() - began
@@ -553,6 +590,7 @@ class MySQL:
 
     async def _roll_back(self, session: Session) -> None:
         """Leaves no transaction open: rolled back, or hung up where that cannot be known."""
+        self._counters["rollbacks"] += 1
         try:
             await session.write("ROLLBACK")
         except StoreError:

@@ -13,7 +13,7 @@ from schemes.ports import Refused
 from schemes.read_state import GROUP, Advanced, Conversation, Reached, Sent, senders_between
 from schemes.stores import change_log, one_mark
 from schemes.stores.driver import Session
-from schemes.stores.members import Member, lock
+from schemes.stores.members import LOCK_ROWS, Member, lock
 from schemes.stores.model import Model
 from schemes.stores.one_mark import Seen
 from schemes.stores.rows import Draft, Marking, QueuedMark, Span, Stored
@@ -70,7 +70,10 @@ async def send(
             told = _told(conversation, receipt_members)
             seen = await one_mark.look_to_read(session, model, draft.sender, conversation, seq, senders=told)
             advanced = await _read_seen(session, model, seen, seq, draft.at, senders=told)
+            _note_send(session, advanced)
         if advanced is None:
+            session.notes.update(("sends_locked", "locks"))
+            session.notes["advanced_rows"] -= 1  # its own message has no row
             (member,) = await lock(session, [(draft.sender, conversation)])
             (advanced,) = await _advance(session, model, [(member, seq)], draft.at, receipt_members)
             log = change_log.log
@@ -103,6 +106,7 @@ async def read(
         marking = await _read_one(session, model, user, *wanted[0], at, receipt_members)
         if marking is not None:
             return [marking]
+    session.notes["locks"] += _chunks(len(wanted))
     members = await lock(session, [(user, conversation) for conversation, _ in wanted])
     for member, (_, up_to_seq) in zip(members, wanted, strict=True):
         check_head(member, up_to_seq)
@@ -111,6 +115,7 @@ async def read(
         for member, (_, up_to_seq) in zip(members, wanted, strict=True)
         if up_to_seq > member.read_seq
     ]
+    session.notes["reads_locked"] += len(moves) if len(wanted) == 1 else 0
     moved = {
         advanced.conversation.conversation_id: advanced
         for advanced in await _advance(session, model, moves, at, receipt_members)
@@ -145,9 +150,12 @@ async def deliver(
     members = await lock(session, [(user, conversation) for conversation, _ in wanted])
     for member, (_, up_to_seq) in zip(members, wanted, strict=True):
         check_head(member, up_to_seq)
-    return await _mark_delivered(
+    markings = await _mark_delivered(
         session, model, [(member, seq) for member, (_, seq) in zip(members, wanted, strict=True)], at
     )
+    if len(wanted) == 1 and markings[0].reached is not None:
+        session.notes["deliveries_locked"] += 1
+    return markings
 
 
 async def apply_reads(
@@ -180,6 +188,7 @@ async def apply_delivered(
         up_to_seq = min(mark.up_to_seq, member.last_seq)
         (marking,) = await _mark_delivered(session, model, [(member, up_to_seq)], mark.at)
         if marking.reached:
+            session.notes["deliveries_applied"] += 1
             reached.append(marking.reached)
     return reached
 
@@ -214,6 +223,7 @@ async def _read_one(
         if advanced is None:
             return None
         await change_log.write(session, [advanced])
+        session.notes["reads_rows"] += up_to_seq - seen.read_seq
     if advanced is None:
         return Marking(conversation.conversation_id, seen.read_seq, seen.version, seen.unread, seen.read_at)
     advanced.unread = seen.unread
@@ -232,6 +242,7 @@ async def _deliver_one(
     if not one_mark.reaches(seen.delivered_seq, up_to_seq):
         return None
     await one_mark.move_delivered(session, model, seen, up_to_seq, stamp(at))
+    session.notes["delivered_rows"] += up_to_seq - seen.delivered_seq
     reached = Reached(conversation, user, up_to_seq, at)
     return Marking(conversation_id, up_to_seq, seen.version, 0, at, reached=reached)
 
@@ -272,6 +283,11 @@ async def _advance(
     ]
     senders = await model.mark_read(session, spans, when)
     await _move(session, MOVE_READ, moves, (when, when))
+    notes = session.notes
+    notes["advances"] += 1
+    notes["advanced"] += len(spans)
+    notes["advanced_rows"] += sum(span.up_to_seq - span.from_seq for span in spans)
+    notes["advanced_told"] += sum(span.senders for span in spans)
     moved = []
     for (member, up_to_seq), span, by in zip(moves, spans, senders, strict=True):
         told = senders_between(member.conversation.members, by) if span.senders else ()
@@ -296,6 +312,7 @@ async def _mark_delivered(
         spans = [_span(member, member.delivered_seq, up_to_seq) for member, up_to_seq in moves]
         await model.mark_delivered(session, spans, when)
         await _move(session, MOVE_DELIVERED, moves, (when,))
+        session.notes["delivered_rows"] += sum(span.up_to_seq - span.from_seq for span in spans)
     markings = []
     for member, up_to_seq in wanted:
         reached = None
@@ -332,8 +349,25 @@ async def _lock_all(
     session: Session, marks: Sequence[tuple[Conversation, QueuedMark]]
 ) -> dict[tuple[int, str], Member]:
     keys = {(mark.user, mark.conversation_id): conversation for conversation, mark in marks}
+    session.notes["locks"] += _chunks(len(keys))
     members = await lock(session, [(user, conversation) for (user, _), conversation in keys.items()])
     return {(member.user, member.conversation.conversation_id): member for member in members}
+
+
+def _note_send(session: Session, advanced: Advanced | None) -> None:
+    """A SEND that found something of others unread: whether that was read ahead, and how much it was."""
+    notes = session.notes
+    if advanced is None:
+        notes["looked_in_vain"] += 1
+        return
+    notes["sends_reading"] += 1
+    notes["sends_reading_direct"] += advanced.peer_change_id is not None
+    notes["sends_reading_rows"] += advanced.up_to_seq - advanced.from_seq - 1  # its own message has no row
+
+
+def _chunks(members: int) -> int:
+    """Statements that lock so many members."""
+    return -(-members // LOCK_ROWS)
 
 
 def _told(conversation: Conversation, receipt_members: int) -> bool:

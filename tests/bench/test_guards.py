@@ -11,6 +11,7 @@ import pytest
 from bench import guards
 from bench.expressions import parse
 from bench.guards import GUARDS, Guard
+from bench.metrics.ledger import SLACK, compared
 from bench.results import Json
 from bench.summary import summarize
 from tests.bench.synthetic import build
@@ -94,6 +95,10 @@ def counted(live: int, offline: int, agrees: bool | None) -> list[Json]:
     ]
 
 
+def worked(*, declared: tuple[float, float], counted: float) -> Json:
+    return {"available": True, "rows": [compared("mysql.Com_update", declared, counted)]}
+
+
 FIRES = [
     ("finished", "ended", {"how": "failed", "phase": "measure", "message": "it broke"}, "invalid"),
     ("finished", "ended", {"how": "interrupted", "phase": "measure", "message": ""}, "inconclusive"),
@@ -122,6 +127,8 @@ FIRES = [
     ("drained", "drained", False, "warn"),
     ("final_read", "consistency/checks", [check("fail", violations=1)], "warn"),
     ("final_read", "consistency/checks", [check("unknown")], "warn"),
+    ("work_ledger", "ledger", worked(declared=(1000, 1010), counted=1021), "invalid"),
+    ("work_ledger", "ledger", worked(declared=(1000, 1010), counted=989), "invalid"),
     ("enough_samples", "operations/READ/latency_us", {"n": 99}, "inconclusive"),
     ("enough_samples", "operations/SEND/latency_us", {"n": 999}, "warn"),
 ]
@@ -152,6 +159,10 @@ SILENT = [
     ("internal_errors", "operations/READ/errors", {"NOT_MEMBER": 5}),
     ("drained", "drained", None),
     ("final_read", "consistency/checks", [check("fail", promised=False, violations=9)]),
+    ("work_ledger", "ledger", worked(declared=(1000, 1010), counted=1020)),
+    ("work_ledger", "ledger", worked(declared=(1000, 1010), counted=990)),
+    ("work_ledger", "ledger", worked(declared=(0, 0), counted=SLACK)),
+    ("work_ledger", "ledger", {"available": False, "why_not": "nothing was counted"}),
     ("enough_samples", "operations/READ/latency_us", {"n": 1_000}),
 ]
 

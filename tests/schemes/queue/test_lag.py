@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from schemes.queue.ages import BOUNDS_MS, LONGEST_MS, Counted, together
+from schemes.queue.ages import BOUNDS_MS, LONGEST_MS, Counted, noted, together
 from schemes.queue.lag import Lag
 from schemes.stores.redis import RedisStore
 
@@ -49,6 +49,14 @@ def test_ages_are_counted_in_classes_that_hold_them() -> None:
     above, within = bounds[2]
     assert above < 600_000 < within < 1.06 * above  # the stamp may be 1 ms older than it says
     assert bounds[3][1] == LONGEST_MS * 1000
+
+
+def test_notes_of_all_consumers_are_added_up_and_are_no_ages() -> None:
+    one, other = Counted(), Counted()
+    one.notes.update({"batches": 2, "beats": 1})
+    other.notes["batches"] += 5
+    assert noted([one.json(), other.json()]) == {"batches": 7, "beats": 1}
+    assert together([one.json(), other.json()]) == []
 
 
 def test_classes_are_a_millisecond_or_a_twentieth_wide() -> None:
