@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import schemes
-from bench import machine, results
+from bench import machine, machine_state, results
 from bench import plan as planning
 from bench.load.fleet import Live
 from bench.options import Arm, RunOptions, Target
@@ -39,6 +39,8 @@ class Facts:
     """What the live checks counted; nothing where a load process was lost."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pinned: str = "nobody is bound to a core"
+    watched: list[dict[str, Any]] = field(default_factory=list)
+    services_seen: dict[str, Any] = field(default_factory=dict)
 
 
 def of(
@@ -105,6 +107,9 @@ def of(
         "live": facts.live,
         "seconds": facts.seconds,
         "server": facts.server,
+        "watched": facts.watched,
+        "services_seen": facts.services_seen,
+        "limits": {"ports": machine_state.ports()},
         "not_available": facts.not_available,
         "commands": facts.commands,
         "machine": machine.describe(),

@@ -20,6 +20,7 @@ from bench.checks.findings import causes
 from bench.expressions import parse
 from bench.metrics import (
     badge,
+    disturbances,
     flow,
     headline,
     lags,
@@ -29,6 +30,8 @@ from bench.metrics import (
     probe_users,
     queue_lag,
     resources,
+    stalls,
+    steady,
     t_visibility,
     visible,
     whole,
@@ -84,6 +87,11 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "generator": generator,
         "probe_users": probes,
         "resources": used,
+        "processes": stalls.summarise(history),
+        "hub": stalls.hub(history),
+        "disturbances": disturbances.summarise(history),
+        "warmup": steady.warm_up(history),
+        "little": steady.little(history),
         "stores": resources.store_work(used, done, resources.states_read(history)),
         "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
         "record": record,

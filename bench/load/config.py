@@ -106,6 +106,10 @@ class Report:
     """lost: ..., gaps, reordered, bug: ..."""
     checks: dict[str, LiveCount] = field(default_factory=dict)
     """By name of the live check."""
+    since_ns: int = 0
+    """Stalls are looked for since then."""
+    stalls: list[tuple[int, int, int]] = field(default_factory=list)
+    """Since the last report: (bench.record.Stall, noticed at, µs)."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.load.final_read import FinalRead
 from bench.load.live_checks import LiveChecks
 from bench.load.pacing import now_ns
 from bench.load.shares import share_of
+from bench.load.stalls import Stalls
 from bench.load.stamps import StampedEngine
 from bench.load.timeline import Timeline
 from bench.plan import Plan
@@ -71,6 +72,8 @@ class LoadProcess:
             delivered_window_s=config.delivered_window_s,
             door=config.door,
         )
+        self.stalls = Stalls(self.engine.hub.loop)
+        self.stalls.start()
         self.timeline = Timeline(self.crowd, plan, config.nonce, share)
         self.crowd.on_message = self.timeline.arrived
         self.crowd.keep_alive(now_ns(), PING_EVERY_NS)
@@ -134,4 +137,5 @@ class LoadProcess:
             for device in pair.devices:
                 device.close()
         self.engine.stop()
+        self.stalls.stop()
         gc.enable()
