@@ -62,7 +62,7 @@ def test_answers_that_lag_behind_the_plan_are_a_change(history: History) -> None
 
 
 def test_few_samples_say_nothing(tmp_path: Path) -> None:
-    history = History(build(tmp_path, send_per_s=5, warmup_s=12)[0])
+    history = History(build(tmp_path, send_per_s=1, warmup_s=12)[0])
     assert steady.warm_up(history)["changes"] == {}
 
 
