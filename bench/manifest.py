@@ -95,6 +95,7 @@ def of(
             "connections_asked": options.users,
             "causes": vars(planning.causes(population, load.plan, options.delivered_window_s)),
             "delivered_window_s": options.delivered_window_s,
+            "arrivals": options.arrivals,
         },
         "window": facts.window,
         "clock": facts.clock,

@@ -433,6 +433,7 @@ class _Attempt:
             workers=options.workers,
             probe_devices=self._load.probe_users.devices,
             delivered_window_s=options.delivered_window_s,
+            arrivals=options.arrivals,
             web_port=WEB_PORT if options.web else None,
             door=self._door_of_probes(),
         )

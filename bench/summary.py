@@ -18,6 +18,7 @@ from bench import guards
 from bench.checks import all_checks
 from bench.checks.findings import causes
 from bench.expressions import parse
+from bench.guards import processes
 from bench.metrics import (
     badge,
     disturbances,
@@ -101,6 +102,8 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "not_available": manifest.get("not_available") or {},
         "plan_sha256": manifest.get("plan_sha256"),
     }
+    if "READ" in summary["operations"]:
+        summary["operations"]["READ"]["hub_bound"] = processes.hub_bound(summary)
     seen = guards.look(summary)
     summary["guards"] = [guard.__dict__ for guard in seen]
     summary["verdict"] = guards.verdict(summary, seen, conditions)

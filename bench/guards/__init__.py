@@ -103,13 +103,20 @@ def _achieved(summary: Json) -> Guard:
     if worst is None:
         return Guard("offered_achieved", OK, None, ACHIEVED_SHARE, "nothing was offered", "")
     share = worst["achieved_share"]
+    held = summary["load"].get("held_back") or {"count": 0}
+    limit = (
+        f"; {held['count']} waited up to {held['us_max'] / 1e6:.2f} s for an answer to the one before, since "
+        "arrivals are closed: there the system was the limit"
+        if held["count"]
+        else ""
+    )
     return Guard(
         "offered_achieved",
         _by(share < ACHIEVED_SHARE),
         share,
         ACHIEVED_SHARE,
         f"in the worst 10 s (from {worst['at_s']} s) {worst['achieved']} of {worst['offered']} planned "
-        "operations were sent",
+        f"operations were sent{limit}",
         "The load was not what the plan says: lower --rate, or give the generator more --workers or cores.",
     )
 

@@ -43,6 +43,8 @@ class LoadConfig:
     """Devices that sign in at the same time, per worker."""
     deadline_s: float = 5.0
     delivered_window_s: float = 1.0
+    arrivals: str = "open"
+    """`closed`: a device waits for its last answer (`closed.py`)."""
     web_port: int | None = None
     """Of Locust's own web page; None: no page."""
     cores: tuple[int, ...] = ()

@@ -225,6 +225,14 @@ def test_how_many_probe_users_there_were_is_always_said(summary: Json) -> None:
     assert told == "20 probe users in a process of their own, 9.9% of the load: it used 1% of a core"
 
 
+def test_where_the_system_held_the_load_back_that_is_said(summary: Json) -> None:
+    spoil(summary, "load/held_back", {"count": 57, "us_max": 2_010_000})
+    guard = said(summary, "offered_achieved")
+    assert guard.verdict == "ok"
+    assert "57 waited up to 2.01 s for an answer" in guard.message
+    assert "the system was the limit" in guard.message
+
+
 def test_a_death_names_victim_and_second(summary: Json) -> None:
     guard = said(spoil(summary, "deaths", died()), "everything_alive")
     assert guard.message == "server: killed by signal 9 at 12.2 s"

@@ -29,7 +29,6 @@ def replaced(
 ) -> None:
     """Other samples of one metric: (seconds into the window -> value)."""
     samples = folder.timeseries()
-    columns = (samples[name].tolist() for name in ("t", "component", "metric", "value"))
     kept = [
         row
         for row in zip(
