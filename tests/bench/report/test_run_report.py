@@ -199,7 +199,7 @@ def test_the_certificate_has_every_guard_and_what_objects_first(redis: Made) -> 
     assert rows[0] == ("connections_held", "invalid", "41", "60", "41 of 60")
     assert sorted(row[0] for row in rows) == sorted(guard["guard"] for guard in summary["guards"])
     verdicts = list(dict.fromkeys(row[1] for row in rows))
-    assert verdicts == ["invalid", "not known", "ok"]
+    assert verdicts == ["invalid", "warn", "not known", "ok"]
 
 
 @pytest.mark.parametrize(("status", "folded"), [("VALID", True), ("INVALID", False), ("INCONCLUSIVE", False)])
