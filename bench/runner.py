@@ -512,14 +512,13 @@ class _Attempt:
         assert self._fleet is not None
         while True:
             self._check_alive()
-            live = self._fleet.poll()
+            live = self._fleet.poll(POLL_S)
             spent = time.monotonic() - self._phase_began
             self._show(Progress(self.phase, spent, total_s, _describe(live)))
             if self._options.fail_fast:
                 self._check_promises(live)
             if done(live):
                 return
-            time.sleep(POLL_S)
 
     def _check_alive(self) -> None:
         assert self._server is not None

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from bench.load.config import Report
 
-LATE_NS = 300_000_000
-"""A report may be so old when it is heard: the runner listens four times a second."""
+LATE_NS = 100_000_000
+"""The one report of a run that is heard soonest may be so old then."""
 
 
 @dataclass

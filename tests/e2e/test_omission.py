@@ -7,9 +7,9 @@ operations; CATCH_UP_US allows for that.
 
 (a) The *generator* stops: nothing is sent, so that response (from the planned time) shows it and service
 (from the send call) does not, and the run is void.  (b) The *server* stops under open arrivals: what is sent
-lies in its sockets, and both show it.  (c) The same with closed arrivals: each of 50 devices has one operation
-under way when the server stops, and sends nothing more.  50 of more than 10,000 operations are less than a
-hundredth, so service p99 hides the stop; response, from the plan's time, shows it.
+lies in its sockets, and both show it.  (c) The same with closed arrivals: each of 50 devices has one
+operation under way when the server stops, and sends nothing more.  50 of more than 5,000 operations are less
+than a hundredth, so service p99 hides the stop; response, from the plan's time, shows it.
 
 READs react to messages and count from their arrival; SEND and STATE are planned, and looked at here."""
 
