@@ -1,7 +1,7 @@
 """Each guard's control with real causes: planted a little below its threshold it stays silent, a little above
 it fires, for the right reason; and clean runs raise none.
 
-`python -m tests.proofs.guards` (`make proof-guards`) makes two runs of half a minute for each cause, `--times`
+`python -m tests.proofs.guards` (`make proof-guards`) makes two runs of half a minute per cause, `--times`
 times, and three clean ones, `--clean` times.  What was run is kept in results/proof-guards.jsonl, and not run
 again; the table is printed as Markdown.  Needs root (a small tmpfs, another clock) and a machine that does
 nothing else."""
