@@ -12,7 +12,7 @@ from bench.clocks import Clocks
 from bench.load.pacing import now_ns
 from bench.record import Stall
 
-TICK_S: Final = 0.01
+TICK_S: Final = 0.02
 GAP_NS: Final = 5_000_000
 PAUSE_NS: Final = 1_000_000
 Found = tuple[int, int, int]

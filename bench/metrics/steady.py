@@ -106,7 +106,7 @@ def little(history: History) -> Json:
     if not seconds or not inside.any():
         return {"n": None, "x_per_s": None, "r_us": None, "apart": None}
     n = _in_flight(sent, done, window.measure, window.measure_end)
-    x, r = np.count_nonzero(inside) / seconds, float(np.mean((done - sent)[inside])) / 1e9
+    x, r = float(np.count_nonzero(inside)) / seconds, float(np.mean((done - sent)[inside])) / 1e9
     larger = max(n, x * r)
     return {
         "n": round(n, 6),
@@ -123,4 +123,4 @@ def _in_flight(sent: Ints, done: Ints, start: int, end: int) -> float:
     order = np.argsort(at, kind="stable")
     under_way = np.cumsum(step[order])
     lasts = np.diff(at[order], append=end)
-    return float(np.sum(under_way * lasts) / (end - start))
+    return float(np.sum(under_way * lasts)) / (end - start)

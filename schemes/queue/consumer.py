@@ -82,8 +82,8 @@ class Consumer:
         """Until `stop`.  Raises KafkaUnavailable, RedisUnavailable or Refused if it cannot start."""
         async with contextlib.AsyncExitStack() as leaving:
             await self._start(leaving)
-            watching = asyncio.create_task(self._stalls.watch_loop(), name="stalls")
-            leaving.callback(watching.cancel)
+            self._stalls.watch_loop(asyncio.get_running_loop())
+            leaving.callback(self._stalls.stop)
             beating = asyncio.create_task(self._beat(), name="heartbeat")
             try:
                 await self._reader.run(self._applier.apply, self._assigned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -48,10 +49,10 @@ class Stats:
     def count_close(self, code: int) -> None:
         self.closed[code] = self.closed.get(code, 0) + 1
 
-    async def watch_loop(self) -> None:
-        """Runs for ever: notes by how much the event loop overslept."""
+    def watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Notes by how much the event loop overslept, until `stalls.stop`."""
         self.stalls.watch_gc()
-        await self.stalls.watch_loop(self._was_late)
+        self.stalls.watch_loop(loop, self._was_late)
 
     def _was_late(self, seconds: float) -> None:
         self.loop_gaps += seconds > GAP_NS / 1e9

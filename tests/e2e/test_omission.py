@@ -41,7 +41,7 @@ WINDOW_S, STOP_S = 20.0, 2.0
 AT_S = 8.0
 EVENLY_US = 250_000
 """How far a random plan's quantile may be from that of an even one."""
-CATCH_UP_US = 500_000
+CATCH_UP_US = 1_000_000
 """Two seconds' operations at once, on a busy machine."""
 HIDDEN_US = 250_000
 """What does not show the stop is below this, also while a backlog is worked off."""

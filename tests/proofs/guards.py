@@ -347,7 +347,7 @@ CAUSES: Final = (
     Cause("shortened warm-up", "warm_up", WARN, 5, 4, "s", _warm_up),
     Cause("cold server", "warm_up", INCONCLUSIVE, 0.5, 7, "s to cool by 63 %", _planted_server("warming")),
     Cause("garbage", "gc_pauses", WARN, 2.5, 12, "ms, each second", _planted_server("collecting")),
-    Cause("busy loop", "hub_bound", WARN, 8, 0.4, "s between blocks of 8 ms", _planted_server("blocking")),
+    Cause("busy loop", "hub_bound", WARN, 20, 2, "s between blocks of 30 ms", _planted_server("blocking")),
     Cause(
         "growing backlog", "littles_law", INCONCLUSIVE, 0.2, 2.4, "ms each, one after the other",
         _planted_server("serial"),

@@ -3,7 +3,7 @@
 `python -m tests.proofs.planted_server SCHEME …`:
 
     warming:TAU     each request takes 6 ms more, less and less: by exp(-t / TAU seconds) since the first SEND
-    blocking:T      every T seconds the event loop is held for 8 ms
+    blocking:T      every T seconds the event loop is held for 30 ms
     collecting:MS   once a second garbage is collected that takes about so many milliseconds
     stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
     serial:MS       requests are carried out one after the other, and each takes so long"""
@@ -25,7 +25,7 @@ from schemes.server.listener import Server
 NAME, _, DOSE = os.environ["PLANT"].partition(":")
 AMOUNT: Final = float(DOSE)
 COLD_S: Final = 0.006
-BLOCKED_S: Final = 0.008
+BLOCKED_S: Final = 0.03
 SAMPLE: Final = 20_000
 _listen = Server.listen
 _first: list[float] = []

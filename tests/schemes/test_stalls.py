@@ -82,12 +82,12 @@ def test_what_is_no_longer_kept_is_not_claimed(ticking: Ticking) -> None:
 
 async def test_a_loop_that_is_held_up_is_seen_from_inside() -> None:
     stalls = Stalls()
-    watching = asyncio.create_task(stalls.watch_loop())
+    stalls.watch_loop(asyncio.get_running_loop())
     await asyncio.sleep(2 * TICK_S)
     time.sleep(0.05)  # noqa: ASYNC251  the fault that is planted
     held = time.monotonic_ns()
     await asyncio.sleep(2 * TICK_S)
-    watching.cancel()
+    stalls.stop()
     assert any(
         kind == "loop" and at >= held and us >= 50_000 - TICK_S * 1e6 for kind, at, us in found(stalls)
     )
