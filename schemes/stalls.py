@@ -39,7 +39,7 @@ class Stalls:
         self._due_ns = 0
 
     def watch_gc(self) -> None:
-        """From now on; for the life of the process."""
+        """From now on, until `stop`."""
         gc.callbacks.append(self.collected)
 
     def collected(self, phase: str, _: dict[str, int]) -> None:
@@ -62,10 +62,12 @@ class Stalls:
         self._timer = loop.call_later(TICK_S, self.watch_loop, loop, told)
 
     def stop(self) -> None:
-        """Watches the loop no more."""
+        """Watches no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.collected in gc.callbacks:
+            gc.callbacks.remove(self.collected)
 
     def tick(self, due_ns: int) -> int:
         """The loop is back from a wait until `due_ns`; by how many ns it is late."""
