@@ -34,9 +34,12 @@ THROUGHPUT: Final = "throughput"
 
 
 def warm_up(history: History) -> Json:
-    """`warmup` of `summary.json`.  `changes`: by figure before, after (the medians of the parts; µs, or
-    answers per planned operation), the change as a share of `before`, and whether all parts are apart."""
+    """`warmup` of `summary.json`; {} if the run never got to measuring.  `changes`: by figure before, after
+    (the medians of the parts; µs, or answers per planned operation), the change as a share of `before`, and
+    whether all parts are apart."""
     window = history.window
+    if not window.seconds:
+        return {}
     seconds = (window.measure - window.start) / 1e9
     span_s = min(SPAN_S, seconds, window.seconds / 2)
     return {

@@ -73,6 +73,12 @@ def test_no_warm_up_is_none(tmp_path: Path) -> None:
     assert (told["seconds"], told["span_s"], told["changes"]) == (0, 0, {})
 
 
+def test_a_run_that_never_measured_says_nothing(tmp_path: Path) -> None:
+    folder, world = build(tmp_path)
+    change_manifest(folder, window={"measure": world.measure_end, "measure_end": world.measure_end})
+    assert steady.warm_up(History(folder)) == {}
+
+
 # --- Little's law -------------------------------------------------------------------------------------------
 
 
