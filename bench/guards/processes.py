@@ -63,7 +63,9 @@ def _generator_stalls(summary: Json) -> Guard:
         share,
         GENERATOR_STALLED,
         f"{process} stood still for {share:.2%} of the window, the longest gap of all load processes was "
-        f"{_ms(gap)} ({other})",
+        f"{_ms(gap)} ({other})"
+        if gap
+        else "no load process came back more than 5 ms late to its event loop",
         "What the generator did not send or notice in time is not the system's doing: quiet the machine, add "
         "--workers, or lower --rate.",
     )
@@ -80,7 +82,9 @@ def _server_stalls(summary: Json) -> Guard:
         WARN if gap > SERVER_GAP_US else OK,
         gap,
         SERVER_GAP_US,
-        f"the longest that {process} stood still in one piece was {_ms(gap)}",
+        f"the longest that {process} stood still in one piece was {_ms(gap)}"
+        if gap
+        else "nobody came back more than 5 ms late to its event loop",
         "It is in every figure of that moment: if it was stopped or starved, repeat the run; if it is busy, "
         "lower --rate.",
     )
@@ -140,7 +144,9 @@ def _clock_steps(summary: Json) -> Guard:
         INVALID if step > STEP_VOID_US else WARN if step > STEP_US else OK,
         step,
         STEP_VOID_US if step > STEP_VOID_US else STEP_US,
-        f"the wall clock was moved by {_ms(step)} in the window, as {process} saw it",
+        f"the wall clock was moved by {_ms(step)} in the window, as {process} saw it"
+        if step
+        else "the wall clock was not moved",
         "Ages in the queue are told by the wall clock. Let the clock settle (chronyc tracking), or the "
         "machine not be suspended, and repeat the run.",
     )
@@ -157,7 +163,9 @@ def _clocks_apart(summary: Json) -> Guard:
         INVALID if us > APART_US else OK,
         us,
         APART_US,
-        f"the clock of {process} is at least {_ms(us)} from the harness's",
+        f"the clock of {process} is at least {_ms(us)} from the harness's"
+        if us
+        else "every process has the clock of the harness",
         "Times of one host's processes are compared with each other: run them all on one host, in one time "
         "namespace.",
     )

@@ -25,18 +25,18 @@ def _warm_up(summary: Json) -> Guard:
         return unknown("warm_up", CHANGE, "the warm-up")
     short = warmup["seconds"] < WARM_UP_S
     moved = {name: change for name, change in changes.items() if _moved(name, change)}
-    worst = max((abs(change["change"] or 0) for change in changes.values()), default=None)
+    apart = [abs(change["change"] or 0) for change in changes.values() if change["apart"]]
     ended = f"warm-up of {warmup['seconds']:g} s ended because {warmup['ended_because']}"
     if moved:
         said = f"{ended}; it was not steady: {'; '.join(map(_said, moved, moved.values()))}"
     elif changes:
-        said = f"{ended}; nothing changed between its last {warmup['span_s']:g} s and the first measured"
+        said = f"{ended}; its last {warmup['span_s']:g} s were like the first measured"
     else:
         said = f"{ended}; whether it was steady is not known, there are too few samples"
     return Guard(
         "warm_up",
         INCONCLUSIVE if moved else WARN if short else OK if changes else UNKNOWN,
-        warmup["seconds"] if short and not moved else worst,
+        warmup["seconds"] if short and not moved else max(apart, default=0.0 if changes else None),
         WARM_UP_S if short and not moved else CHANGE,
         said,
         f"Raise --warmup; below {WARM_UP_S:g} s caches, pools and a JVM are seldom warm.",
