@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
-	proof-mutations proof-selftest proof-clean proof-stale-fills proof-check-speed
+	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -25,6 +25,7 @@ help:
 	@echo "make proof-selftest    lies of three doses through a proxy, at the load of a run ($(LIES)); docs/evidence/selftest.txt"
 	@echo "make proof-clean       300 honest runs, half of them disturbed: none may be accused; goes on where it stopped"
 	@echo "make proof-stale-fills   redis with and without the lease, MySQL slower and slower; docs/evidence/stale-fills.md"
+	@echo "make proof-guards   each guard with causes just below and above its threshold, and 60 clean runs; docs/evidence/guards.md"
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
@@ -69,6 +70,12 @@ proof-clean: setup
 proof-stale-fills: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/python -m tests.proofs.stale_fills > docs/evidence/stale-fills.md; code=$$?; cat docs/evidence/stale-fills.md; exit $$code
+
+# Goes on where it stopped; results/proof-guards.jsonl has every run.
+proof-guards: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/python -m tests.proofs.guards > docs/evidence/guards.md.new; code=$$?; \
+	mv docs/evidence/guards.md.new docs/evidence/guards.md; cat docs/evidence/guards.md; exit $$code
 
 proof-check-speed: setup-python
 	@mkdir -p docs/evidence

@@ -15,10 +15,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from bench.expressions import errors
+from bench.guards import EXIT_INCONCLUSIVE
+from bench.guards.control import control_drift
+from bench.guards.guard import INCONCLUSIVE, Guard
+from bench.options import CONTROL
 from bench.results import TOOL, Json
 
 SCHEMA_VERSION: Final = 1
@@ -83,6 +87,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
     asked: Mapping[str, Callable[[Run], Any]] = {
         "plan_sha256 (users, rate, duration, seed)": lambda run: _short(run.manifest.get("plan_sha256")),
         "scenario": lambda run: run.summary["run"].get("scenario"),
+        "arrivals": lambda run: (run.manifest.get("load") or {}).get("arrivals", "open"),
         "machine class": lambda run: (run.manifest.get("machine") or {}).get("class"),
     }
     found = []
@@ -300,14 +305,35 @@ def compare(compared: Sequence[Arm], labels: Sequence[str], *, allow_unlike: boo
     if unlike and not allow_unlike:
         raise UnlikeError(f"These runs are not alike: {'; '.join(unlike)}.")
     rows = [_row(figure, compared, labels) for figure in FIGURES]
+    drift = _drift(runs)
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
         "unlike": unlike,
-        "verdict": _verdict(runs),
+        "verdict": _with_drift(_verdict(runs), drift, runs),
+        "control_drift": asdict(drift),
         "resolution_floor_us": _coarsest([_floor_of(run) for run in runs]),
         "arms": [_arm(arm, label) for arm, label in zip(compared, labels, strict=True)],
         "figures": [row for row in rows if any(value is not None for value in row["values"].values())],
+    }
+
+
+def _drift(runs: Sequence[Run]) -> Guard:
+    control = [run for run in runs if run.summary["run"]["scheme"] == CONTROL]
+    ordered = sorted(control, key=lambda run: str(run.manifest.get("started_at")))
+    return control_drift([run.summary for run in ordered])
+
+
+def _with_drift(verdict: Json, drift: Guard, runs: Sequence[Run]) -> Json:
+    """A machine that changed leaves valid timings undecided."""
+    if drift.verdict != INCONCLUSIVE:
+        return verdict
+    codes = {verdict["exit_code"], EXIT_INCONCLUSIVE}
+    last = next(run for run in reversed(runs) if run.summary["run"]["scheme"] == CONTROL)
+    return verdict | {
+        "status": _worst([verdict["status"], "INCONCLUSIVE"], ("INVALID", "INCONCLUSIVE")),
+        "exit_code": next(code for code in PRECEDENCE if code in codes),
+        "reasons": [*verdict["reasons"], {"run_id": last.run_id, **asdict(drift)}],
     }
 
 
@@ -409,12 +435,18 @@ def _separated(row: Json, a: str, b: str, floor: float | None) -> bool:
     return bool(first[1] < second[0] or second[1] < first[0])
 
 
+HUB_BOUND: Final = ("READ.p99", "READ.p999")
+
+
 def ranking(content: Json, figure: str) -> list[list[str]]:
     """Labels from the lowest value up; those that are not separated from the first of a group stand with it.
 
-    Empty unless every run's timing is VALID, the runs are alike and the figure is known."""
+    Empty unless every run's timing is VALID, the runs are alike and the figure is known, and where the tail
+    of READ is an event loop's in any of them."""
     row = next((row for row in content["figures"] if row["figure"] == figure), None)
     if row is None or content["verdict"]["status"] != "VALID" or content["unlike"]:
+        return []
+    if figure in HUB_BOUND and any(r["guard"] == "hub_bound" for r in content["verdict"]["reasons"]):
         return []
     known = sorted((value, label) for label, value in row["values"].items() if value is not None)
     groups: list[list[str]] = []

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import schemes
-from bench import machine, results
+from bench import machine, machine_state, results
 from bench import plan as planning
 from bench.load.fleet import Live
 from bench.options import Arm, RunOptions, Target
@@ -41,6 +41,8 @@ class Facts:
     """What the live checks counted; nothing where a load process was lost."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pinned: str = "nobody is bound to a core"
+    watched: list[dict[str, Any]] = field(default_factory=list)
+    services_seen: dict[str, Any] = field(default_factory=dict)
 
 
 def of(
@@ -95,6 +97,7 @@ def of(
             "connections_asked": options.users,
             "causes": vars(planning.causes(population, load.plan, options.delivered_window_s)),
             "delivered_window_s": options.delivered_window_s,
+            "arrivals": options.arrivals,
         },
         "window": facts.window,
         "clock": facts.clock,
@@ -108,6 +111,9 @@ def of(
         "seconds": facts.seconds,
         "server": facts.server,
         "ledger": facts.ledger,
+        "watched": facts.watched,
+        "services_seen": facts.services_seen,
+        "limits": {"ports": machine_state.ports()},
         "not_available": facts.not_available,
         "commands": facts.commands,
         "machine": machine.describe(),

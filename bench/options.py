@@ -13,6 +13,7 @@ from schemes.protocol import CONTROL_PATH, PATH
 
 ALL = "all"
 CONTROL = "memory"
+ARRIVALS = ("open", "closed")
 USERS_MAX = 100_000
 RATE_MAX = 100_000.0
 DURATION_MAX_S = 24 * 3600.0
@@ -112,6 +113,7 @@ class RunOptions:
     history: tuple[int, int] = (5, 20)
     reads_per_mark: float | None = None
     delivered_window_s: float = 1.0
+    arrivals: str = "open"
     cache: str = "cold"
     mysql_driver: str = "aiomysql"
     pin: str = "auto"

@@ -85,6 +85,15 @@ class PushKind(IntEnum):
     OTHER = 4
 
 
+class Stall(IntEnum):
+    """What held a process up: its event loop came back late, it collected garbage, or the wall clock was
+    moved while it ran (which holds nobody up, but is seen in the same place)."""
+
+    LOOP = 0
+    GC = 1
+    CLOCK = 2
+
+
 ERROR_NAMES: Final = ("", *ERRORS, "DEADLINE", "CLOSED", "REFUSED", "NOT_CONNECTED")
 """Index = the code in `operations.error`; the last four are the client's own words."""
 ERROR_CODES: Final = {name: code for code, name in enumerate(ERROR_NAMES)}

@@ -3,8 +3,9 @@
 `results/<UTC time>-<scheme>-<scenario>-<short id>/` holds `manifest.json`, one Parquet file per table of
 `bench/record.py` and worker, what the run was made of (`conversations`, `members`, `devices`), what the store
 and the cache held at the end (`final_store`, `final_cache`), how old events were when they were applied
-(`queue_ages`, where there is a queue), `timeseries.parquet`, `findings.jsonl`, `summary.json`, `summary.csv`,
-`charts/` and `logs/`.  Whatever is written appears whole or not at all (a new file, then a rename).
+(`queue_ages`, where there is a queue), when processes stood still (`stalls`), `timeseries.parquet`,
+`findings.jsonl`, `summary.json`, `summary.csv`, `charts/` and `logs/`.  Whatever is
+written appears whole or not at all (a new file, then a rename).
 
 What the figures mean is said elsewhere: `bench/summary.py` computes them, `bench/report/` shows them.
 
@@ -32,6 +33,12 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     live            {live check: {eligible, violations, first: {user, conversation, at_ns}}}; {} where a load
                     process did not come to say its last counts
     generator       {gc_pauses, ceiling_per_s}
+    watched         [{process: server|consumer|generator/0|generator/probe_users|harness, since, until: its
+                    stalls are known between these, clock_apart_us: how far its clock is from the harness's at
+                    least}]; the table `stalls` refers to it
+    services_seen   {before, after: {service: {what: value}}}: who they were and how they were set when the
+                    load began and when the measured window was over
+    limits          {ports: how many one address can have}
     plan_sha256, machine, settings, ...: for the reader
 """
 
@@ -81,6 +88,9 @@ QUEUE_AGES: Final = np.dtype([("t", "<i8"), ("above_us", "<i8"), ("within_us", "
 """What LAG told each second: until t (ns of CLOCK_MONOTONIC) so many events had been applied at ages from
 `above_us` up to `within_us`, counted from the start.  Classes that did not grow since the last sample are
 left out."""
+STALLS: Final = np.dtype([("process", "<u1"), ("kind", "<u1"), ("at", "<i8"), ("length_us", "<u4")])
+"""What stood still (`bench.record.Stall`): noticed at `at`, for so long before.  `process` is the number of
+an entry of `watched` in the manifest."""
 ONCE: Final = {
     "conversations": CONVERSATIONS,
     "members": MEMBERS,
@@ -88,6 +98,7 @@ ONCE: Final = {
     "final_store": FINAL_STORE,
     "final_cache": FINAL_STORE,
     "queue_ages": QUEUE_AGES,
+    "stalls": STALLS,
 }
 """Tables that a run writes once: `<table>.parquet`."""
 

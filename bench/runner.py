@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, machine, manifest, record, results, sampler
+from bench import cores, machine, machine_state, manifest, record, results, sampler, watching
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError, Door, NotOffered
@@ -31,7 +31,7 @@ from bench.load.live_checks import PROMISES
 from bench.load.shares import ProbeUsers, choose_probe_users
 from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
-from bench.services import ServicesError, Stack, bring_up, mariadb
+from bench.services import ServicesError, Stack, bring_up, identity, mariadb
 from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
 from bench.services.queue_lag import QueueLag
@@ -179,6 +179,7 @@ class _Attempt:
         self._memory = MEMORY / f"readstate-{folder.run_id}"
         self._opened: Door | None = None
         self._queue_lag: QueueLag | None = None
+        self._watching = watching.Watching()
         self.phase = "setup"
         self.through: Through | None = None
 
@@ -232,8 +233,17 @@ class _Attempt:
         self._wait(lambda _: time.monotonic_ns() >= measure, total_s=options.warmup_s)
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
+        self._ask_how_it_went()
+
+    def _ask_how_it_went(self) -> None:
+        """Server, consumer and services, when the measured window is over."""
+        asked = time.monotonic_ns()
         self._facts.server = self._door().stats() or {}
         self._facts.server.pop("lag_ages", None)  # has a table of its own
+        self._watching.heard("server", self._facts.server.pop("stalls", None), asked, time.monotonic_ns())
+        if isinstance(self._server, SchemeProcesses):
+            self._watching.heard("consumer", *watching.status(self._server.status_url))
+        self._facts.services_seen["after"] = identity.of_all(self._stack.services)
 
     def _freeze_gc(self, fleet: Fleet) -> None:
         """Collects and freezes garbage collection in every process, outside the measured window.  What is
@@ -429,6 +439,7 @@ class _Attempt:
             workers=options.workers,
             probe_devices=self._load.probe_users.devices,
             delivered_window_s=options.delivered_window_s,
+            arrivals=options.arrivals,
             web_port=WEB_PORT if options.web else None,
             door=self._door_of_probes(),
         )
@@ -452,6 +463,9 @@ class _Attempt:
             self._queue_lag = QueueLag(self._new_door)
             self._exit.callback(self._queue_lag.close)
             asked.append(self._queue_lag.sample)
+        places = {"results": self._folder.path, "memory": self._memory, "data": self._stack.folder}
+        asked.append(machine_state.MachineState(places).sample)
+        self._facts.services_seen["before"] = identity.of_all(self._stack.services)
         self._sampler = sampler.Sampler(self._components, lambda: [one for ask in asked for one in ask()])
         self._sampler.start()
 
@@ -519,14 +533,13 @@ class _Attempt:
         assert self._fleet is not None
         while True:
             self._check_alive()
-            live = self._fleet.poll()
+            live = self._fleet.poll(POLL_S)
             spent = time.monotonic() - self._phase_began
             self._show(Progress(self.phase, spent, total_s, _describe(live)))
             if self._options.fail_fast:
                 self._check_promises(live)
             if done(live):
                 return
-            time.sleep(POLL_S)
 
     def _check_alive(self) -> None:
         assert self._server is not None
@@ -591,6 +604,8 @@ class _Attempt:
         self._enter("stopped")
         files = self._fleet.stop() if self._fleet is not None else []
         self._facts.clock["ended"] = time.monotonic_ns()
+        self._watching.load(self._fleet.watched if self._fleet is not None else {})
+        self._facts.watched = self._watching.watched
         samples = self._sampler.stop() if self._sampler is not None else []
         self._exit.close()
         try:
@@ -614,6 +629,7 @@ class _Attempt:
             self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
         if samples:
             self._folder.write_timeseries(samples)
+        self._folder.write_once("stalls", self._watching.rows())
         if self._queue_lag is not None:
             self._folder.write_once("queue_ages", self._queue_lag.ages())
         for name, rows in _made_of(self._load.population, self._load.plan).items():

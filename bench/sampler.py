@@ -1,11 +1,12 @@
 """Once a second during a run: CPU, memory and run-queue wait of every component, and the stores' counters.
 
-A thread of the runner's process.  It reads /proc and asks the stores for their counters; what it costs is
-small and part of no component."""
+A thread of the runner's process.  It reads /proc and asks the stores for their counters; what that costs is
+in the component `harness`."""
 
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import psutil
 
 Sample = tuple[int, str, str, float]
 INTERVAL_S: Final = 1.0
+HARNESS: Final = "harness"
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -55,8 +57,10 @@ class Sampler:
 
     def _sample(self) -> None:
         now = time.monotonic_ns()
-        for component, pids in self._components().items():
+        for component, pids in ({HARNESS: [os.getpid()]} | dict(self._components())).items():
             for metric, value in usage(pids).items():
+                self._samples.append((now, component, metric, value))
+            for metric, value in descriptors(pids).items():
                 self._samples.append((now, component, metric, value))
         times = psutil.cpu_times()
         busy = times.user + times.nice + times.system + times.irq + times.softirq
@@ -79,6 +83,21 @@ def usage(pids: list[int]) -> dict[str, float]:
         total["rss_bytes"] += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
         total["runqueue_s"] += waited / 1e9
     return total
+
+
+def descriptors(pids: list[int]) -> dict[str, float]:
+    """Open files of the process that has the most, and how many it may have; nothing where the kernel does
+    not tell (since Linux 6.2 the size of `/proc/PID/fd` is their number)."""
+    told: dict[str, float] = {}
+    for pid in pids:
+        try:
+            used = (_PROC / str(pid) / "fd").stat().st_size
+            limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if used > told.get("files_open", 0):
+            told = {"files_open": float(used), "files_limit": float(limit)}
+    return told
 
 
 def _waited_ns(task: Path) -> int:

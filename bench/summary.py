@@ -18,8 +18,10 @@ from bench import guards
 from bench.checks import all_checks
 from bench.checks.findings import causes
 from bench.expressions import parse
+from bench.guards import processes
 from bench.metrics import (
     badge,
+    disturbances,
     flow,
     headline,
     lags,
@@ -30,6 +32,8 @@ from bench.metrics import (
     probe_users,
     queue_lag,
     resources,
+    stalls,
+    steady,
     t_visibility,
     visible,
     whole,
@@ -85,6 +89,11 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "generator": generator,
         "probe_users": probes,
         "resources": used,
+        "processes": stalls.summarise(history),
+        "hub": stalls.hub(history),
+        "disturbances": disturbances.summarise(history),
+        "warmup": steady.warm_up(history),
+        "little": steady.little(history),
         "stores": resources.store_work(used, done, resources.states_read(history)),
         "ledger": ledger.summarise(history),
         "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
@@ -95,6 +104,8 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "not_available": manifest.get("not_available") or {},
         "plan_sha256": manifest.get("plan_sha256"),
     }
+    if "READ" in summary["operations"]:
+        summary["operations"]["READ"]["hub_bound"] = processes.hub_bound(summary)
     seen = guards.look(summary)
     summary["guards"] = [guard.__dict__ for guard in seen]
     summary["verdict"] = guards.verdict(summary, seen, conditions)

@@ -15,7 +15,18 @@ from click.core import ParameterSource
 
 from bench.cli import no_such
 from bench.cli.signals import end_as_by_ctrl_c
-from bench.options import ALL, FOREIGN, PRESETS, PROMISES, Arm, BadOptions, Places, RunOptions, Target
+from bench.options import (
+    ALL,
+    ARRIVALS,
+    FOREIGN,
+    PRESETS,
+    PROMISES,
+    Arm,
+    BadOptions,
+    Places,
+    RunOptions,
+    Target,
+)
 from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
 
@@ -175,6 +186,13 @@ class _Configured(click.Command):
     help="DELIVERED is batched for this long.",
 )
 @click.option(
+    "--arrivals",
+    type=click.Choice(ARRIVALS),
+    default="open",
+    show_default=True,
+    help="open: what is due is sent; closed: a device waits for its last answer, and hides what it waited.",
+)
+@click.option(
     "--cache",
     type=click.Choice(["cold", "warm"]),
     default="cold",
@@ -273,6 +291,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         history=_history(given["history"]),
         reads_per_mark=given["reads_per_mark"],
         delivered_window_s=given["delivered_window"],
+        arrivals=given["arrivals"],
         cache=given["cache"],
         mysql_driver=given["mysql_driver"],
         pin=given["pin"],
@@ -441,6 +460,7 @@ def _conclude(
     else:
         out = create_comparison(options.out, now=datetime.now(UTC))
         comparison = report.compare_runs(compared, out)
+        codes.add(int(comparison["verdict"]["exit_code"]))
         point(options.out, LATEST_COMPARISON, out)
         if as_json:
             click.echo(json.dumps(comparison, indent=1, default=str))

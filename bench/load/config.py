@@ -43,6 +43,8 @@ class LoadConfig:
     """Devices that sign in at the same time, per worker."""
     deadline_s: float = 5.0
     delivered_window_s: float = 1.0
+    arrivals: str = "open"
+    """`closed`: a device waits for its last answer (`closed.py`)."""
     web_port: int | None = None
     """Of Locust's own web page; None: no page."""
     cores: tuple[int, ...] = ()
@@ -106,6 +108,10 @@ class Report:
     """lost: ..., gaps, reordered, bug: ..."""
     checks: dict[str, LiveCount] = field(default_factory=dict)
     """By name of the live check."""
+    since_ns: int = 0
+    """Stalls are looked for since then."""
+    stalls: list[tuple[int, int, int]] = field(default_factory=list)
+    """Since the last report: (bench.record.Stall, noticed at, µs)."""
 
 
 @dataclass(frozen=True)

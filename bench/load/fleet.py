@@ -31,9 +31,11 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from bench.cores import GENERATOR, PROBE_USERS
 from bench.load.channel import Channel
 from bench.load.config import Buckets, Live, LiveCount, LoadConfig, Report, quantile
 from bench.load.recorder import read_rows
+from bench.load.watched import Watched
 from bench.population import PopulationOptions
 from bench.record import TABLES
 
@@ -77,6 +79,7 @@ class _Child:
         self.channel = Channel(ours.detach())
         self.events: dict[str, dict[str, Any]] = {}
         self.report = Report()
+        self.watched = Watched()
         self.sent_per_s = self.pushes_per_s = 0.0
         self.port = 0
         self.process = subprocess.Popen(
@@ -123,6 +126,7 @@ class _Child:
             self.sent_per_s = (report.sent - self.report.sent) / passed_s
             self.pushes_per_s = (report.pushes - self.report.pushes) / passed_s
         self.report = report
+        self.watched.told(report, time.monotonic_ns())
 
     def lost(self, reason: str) -> WorkerLost:
         return WorkerLost(self.name, self.worker, self.process.pid, time.monotonic_ns(), reason)
@@ -156,6 +160,8 @@ class Fleet:
         self._master: _Child | None = None
         self._workers: list[_Child] = []
         self._probes: _Child | None = None
+        self.watched: dict[str, Watched] = {}
+        """What each load process said of its stalls and its clock, by component (`bench.cores`)."""
         self.counted: Live | None = None
         """After `stop`: the counts of all that was recorded.  None where a worker did not come to say
         them."""
@@ -175,6 +181,9 @@ class Fleet:
         if self.config.probe_devices:
             name = "the probe users' load process"
             self._probes = self._child(name, "probe-users", "bench.load.probe_users", workers)
+        self.watched = {f"{GENERATOR}/{child.worker}": child.watched for child in self._workers}
+        if self._probes is not None:
+            self.watched[PROBE_USERS] = self._probes.watched
         self._wait(self._children(), "ready", START_TIMEOUT_S)
         for worker in self._workers:
             worker.tell({"do": "join", "port": self._master.port})

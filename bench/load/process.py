@@ -11,6 +11,7 @@ from typing import Final
 
 import gevent
 
+from bench.load.closed import Closed
 from bench.load.config import LoadConfig
 from bench.load.device import Crowd, Device
 from bench.load.engine import Engine
@@ -18,6 +19,7 @@ from bench.load.final_read import FinalRead
 from bench.load.live_checks import LiveChecks
 from bench.load.pacing import now_ns
 from bench.load.shares import share_of
+from bench.load.stalls import Stalls
 from bench.load.stamps import StampedEngine
 from bench.load.timeline import Timeline
 from bench.plan import Plan
@@ -71,7 +73,10 @@ class LoadProcess:
             delivered_window_s=config.delivered_window_s,
             door=config.door,
         )
-        self.timeline = Timeline(self.crowd, plan, config.nonce, share)
+        self.stalls = Stalls(self.engine.hub.loop)
+        self.stalls.start()
+        closed = Closed(self.engine.tasks) if config.arrivals == "closed" else None
+        self.timeline = Timeline(self.crowd, plan, config.nonce, share, closed)
         self.crowd.on_message = self.timeline.arrived
         self.crowd.keep_alive(now_ns(), PING_EVERY_NS)
         self._unclaimed: Iterator[Device] = iter(self.crowd.devices)
@@ -116,10 +121,14 @@ class LoadProcess:
             gevent.sleep(max(0.001, (self.timeline.end_ns + 10_000_000 - now_ns()) / 1e9))
         self.timeline.finish()
         deadline_ns = now_ns() + self.engine.deadline_ns
-        while (self.crowd.gathering or self.engine.outstanding()) and now_ns() < deadline_ns:
+        while self._is_busy() and now_ns() < deadline_ns:
             gevent.sleep(DRAIN_POLL_S)
+        self.timeline.give_up()
         self.crowd.over = True
         on_finished()
+
+    def _is_busy(self) -> bool:
+        return bool(self.crowd.gathering or self.timeline.busy or self.engine.outstanding())
 
     def final_read(self, on_done: Callable[[int, int], None]) -> None:
         """Reads the state of its people on fresh connections; `on_done(people read, people not)`."""
@@ -134,4 +143,5 @@ class LoadProcess:
             for device in pair.devices:
                 device.close()
         self.engine.stop()
+        self.stalls.stop()
         gc.enable()

@@ -44,7 +44,7 @@ class Statistics:
         report = Report(
             at_ns=now, connected=self._load.crowd.ready, sent=engine.recorder.operations.count,
             pushes=engine.recorder.pushes.count, counters=dict(engine.counters),
-            checks=engine.live.counts,
+            checks=engine.live.counts, since_ns=self._load.stalls.since_ns, stalls=self._load.stalls.take(),
         )  # fmt: skip
         rows = engine.recorder.since(self._first)
         counts = self._ended + sum((_count(part) for part in rows), np.zeros(len(Op) * _CELLS, np.int64))

@@ -7,28 +7,33 @@ in when its message has arrived.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.load.closed import Closed
 from bench.load.device import Crowd, Device
 from bench.load.pacing import Step
 from bench.load.probes import ProbePair
 from bench.load.shares import Share
 from bench.plan import Plan, Rows
-from bench.population import Ints
+from bench.population import NOBODY, Ints
 from bench.record import Op
 
 _WAITING, _DUE, _DONE = 0, 1, 2
 
 
 class Timeline:
-    """What `share` owns; times count from `t0_ns`, which is set when the run begins."""
+    """What `share` owns; times count from `t0_ns`, which is set when the run begins.  With `closed` each
+    device waits for its last answer."""
 
-    def __init__(self, crowd: Crowd, plan: Plan, nonce: str, share: Share) -> None:
+    def __init__(
+        self, crowd: Crowd, plan: Plan, nonce: str, share: Share, closed: Closed | None = None
+    ) -> None:
         self.crowd = crowd
+        self._closed = closed
         self._plan = plan
         self._suffix: Final = f"-{nonce}"
         self._bodies = {int(size): "x" * int(size) for size in np.unique(plan.sends["body"])}
@@ -108,16 +113,35 @@ class Timeline:
     # --- steps ------------------------------------------------------------------------------------------
 
     def _send(self, due: int, row: int) -> None:
+        device = self.crowd.device(int(self._plan.sends["device"][row]))
+        self._do(device, due, row, self._send_now, row)
+
+    def _send_now(self, due: int, device: Device, row: int) -> int:
         send = self._plan.sends[row]
-        device = self.crowd.device(int(send["device"]))
         body = self._bodies[int(send["body"])]
-        device.send(int(send["conversation"]), f"p{row}{self._suffix}", body, due, row)
+        return device.send(int(send["conversation"]), f"p{row}{self._suffix}", body, due, row)
 
     def _open(self, due: int, row: int) -> None:
         device = self.crowd.device(int(self._plan.openings["device"][row]))
         number = self._plan.first_opening + 2 * row
-        device.state(due=due, plan=number)
-        device.sync(due=due, plan=number + 1)
+        self._do(device, due, number, self._state_now, number)
+        self._do(device, due, number + 1, self._sync_now, number + 1)
+
+    def _state_now(self, due: int, device: Device, number: int) -> int:
+        return device.state(due=due, plan=number)
+
+    def _sync_now(self, due: int, device: Device, number: int) -> int:
+        return device.sync(due=due, plan=number)
+
+    def _do(
+        self, device: Device, due: int, number: int, function: Callable[..., int], *arguments: Any
+    ) -> None:
+        """`function(due, device, *arguments)`, at once or when it is the device's turn; `number` is that of
+        the plan."""
+        if self._closed is None:
+            function(due, device, *arguments)
+        else:
+            self._closed.do(device, due, number, function, *arguments)
 
     def arrived(
         self, device: Device, client_msg_id: str, _cell: int, _conversation: int, moment: int
@@ -143,7 +167,30 @@ class Timeline:
 
     def _read(self, due: int, row: int, device: Device, dependency_us: int) -> None:
         self._read_progress[row] = _DONE
-        device.read(self._read_conversation[row], due, self._plan.first_read + row, dependency_us)
+        self._do(device, due, self._plan.first_read + row, self._read_now, row, dependency_us)
+
+    def _read_now(self, due: int, device: Device, row: int, dependency_us: int) -> int:
+        return device.read(self._read_conversation[row], due, self._plan.first_read + row, dependency_us)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a device is still to do what was due."""
+        return self._closed is not None and self._closed.busy
+
+    def give_up(self) -> None:
+        """Records what never got its turn as not sent."""
+        for device, due, number in self._closed.abandoned() if self._closed is not None else ():
+            op, conversation = self._planned(number)
+            self.crowd.engine.unsent(device, op, due, conversation, plan=number)
+
+    def _planned(self, number: int) -> tuple[Op, int]:
+        """(operation, conversation) of this number of the plan."""
+        plan = self._plan
+        if number < plan.first_read:
+            return Op.SEND, int(plan.sends["conversation"][number])
+        if number < plan.first_opening:
+            return Op.READ, int(self._read_conversation[number - plan.first_read])
+        return (Op.SYNC if (number - plan.first_opening) % 2 else Op.STATE), NOBODY
 
     def finish(self) -> None:
         """Records the reads whose message never came as not sent."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics.history import History
+from bench.metrics.history import DEADLINE_US, History
 from bench.metrics.quantiles import summarise
 from bench.record import NONE, Op, Outcome, PushKind
 from bench.results import Json
@@ -39,6 +39,7 @@ def summarise_load(history: History) -> Json:
         "offered_per_s": round(len(planned) / seconds, 3),
         "achieved_per_s": round((len(sent) + already) / seconds, 3),
         "dropped": len(planned) - len(sent) - already,
+        "held_back": _held_back(history, sent),
         "late": int(np.count_nonzero(_send_lag_us(history, sent) > LATE_US)),
         "already_read": already,
         "never_due": int(np.count_nonzero(never_due)),
@@ -62,14 +63,49 @@ def _never_due(history: History, rows: Ints) -> Bools:
 
 
 def _send_lag_us(history: History, rows: Ints) -> NDArray[np.float64]:
-    return (history.operations["sent"][rows] - history.operations["intended"][rows]) / 1e3
+    return (history.operations["sent"][rows] - _could_be_sent(history)[rows]) / 1e3
+
+
+def _held_back(history: History, sent: Ints) -> Json | None:
+    """Closed arrivals: operations that waited for an answer to the one before, and the longest such wait."""
+    if not is_closed(history):
+        return None
+    waited = (_could_be_sent(history)[sent] - history.operations["intended"][sent]) / 1e3
+    return {"count": int(np.count_nonzero(waited > 0)), "us_max": round(float(waited.max(initial=0)))}
+
+
+def _could_be_sent(history: History) -> Ints:
+    """By row of `operations`: when it was meant to be sent; with closed arrivals, when the device's planned
+    operation before it had ended, if that was later.  What waited for an answer waited for the system."""
+    operations = history.operations
+    intended: Ints = operations["intended"]
+    if not is_closed(history):
+        return intended
+    rows = np.flatnonzero((operations["plan"] != NONE) & history.first & (operations["sent"] > 0))
+    rows = rows[operations["op"][rows] < Op.PROBE_SEND]
+    rows = rows[np.lexsort((operations["sent"][rows], operations["device"][rows]))]
+    done = np.where(
+        operations["outcome"][rows] == Outcome.INFO,
+        np.maximum(operations["acknowledged"][rows], operations["sent"][rows] + DEADLINE_US * 1000),
+        operations["acknowledged"][rows],
+    )
+    same = operations["device"][rows][1:] == operations["device"][rows][:-1]
+    free = intended.copy()
+    later = rows[1:][same]
+    free[later] = np.maximum(intended[later], np.minimum(done[:-1][same], operations["sent"][later]))
+    return free
+
+
+def is_closed(history: History) -> bool:
+    """Whether devices waited for their last answer before they went on."""
+    return bool((history.manifest.get("load") or {}).get("arrivals") == "closed")
 
 
 def _steps(history: History, planned: Ints) -> list[Json]:
     """Offered and achieved per step of STEP_S.  A last, shorter one is left out unless it is the only one."""
     operations, window = history.operations, history.window
     n = max(1, int(window.seconds // STEP_S))
-    intended = operations["intended"][planned]
+    intended = _could_be_sent(history)[planned]
     sent = operations["sent"][planned]
     already = operations["outcome"][planned] == Outcome.ALREADY_READ
     offered = _per_step(intended, window.measure, n)

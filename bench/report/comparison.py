@@ -92,8 +92,13 @@ def _verdict(content: Json) -> str:
     verdict = content["verdict"]
     return (
         f"TIMING {verdict['status']} · CORRECTNESS {verdict['correctness']} · resolution {resolution} "
-        "(the worst of all runs)"
+        f"(the worst of all runs){_drifted(content)}"
     )
+
+
+def _drifted(content: Json) -> str:
+    drift = (content.get("control_drift") or {}).get("value")
+    return "" if drift is None else f" · control drift {drift:+.1%}"
 
 
 def _reasons(content: Json) -> list[str]:

@@ -68,3 +68,5 @@ class Document:
     tables: tuple[Table, ...]
     caveats: tuple[str, ...]
     last: str
+    certificate: Table | None = None
+    """What every guard said: below the verdict, folded where `good`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from typing import Final
@@ -54,9 +55,20 @@ def _head(document: Document) -> str:
             f'<div class="verdict {tone}">',
             *(f"<p>{escape(line)}</p>" for line in document.verdict),
             "</div>",
+            _certificate(document.certificate, folded=document.good is True),
             *(f'<p class="answer">{escape(line)}</p>' for line in document.answer),
             "</header>",
         ]
+    )
+
+
+def _certificate(table: Table | None, *, folded: bool) -> str:
+    if table is None:
+        return ""
+    unfolded = "" if folded else " open"
+    return (
+        f'<details class="certificate"{unfolded}><summary>{escape(table.title)}</summary>\n'
+        f"{_table(replace(table, title='What every guard says'))}</details>"
     )
 
 

@@ -19,6 +19,7 @@ def markdown(document: Document, charts: Sequence[Chart], detail: Sequence[Table
             *(f"**{_text(line)}**  " for line in document.verdict[:1]),
             *(f"- {_text(line)}" for line in document.verdict[1:]),
             "",
+            *_certificate(document.certificate),
             *(f"{_text(line)}  " for line in document.answer),
             *(line for table in document.tables for line in _table(table)),
             *_list("Do not read into this", document.caveats),
@@ -28,6 +29,13 @@ def markdown(document: Document, charts: Sequence[Chart], detail: Sequence[Table
             "",
         ]
     )
+
+
+def _certificate(table: Table | None) -> list[str]:
+    """Folded: what objects is in the list above it."""
+    if table is None:
+        return []
+    return ["<details>", f"<summary>{_text(table.title)}</summary>", "", *_table(table), "</details>", ""]
 
 
 def _table(table: Table) -> list[str]:

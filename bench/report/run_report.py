@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.guards import GUARDS
+from bench.guards import GUARDS, INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN
 from bench.report import arms, figures, tables, wording
 from bench.report.document import Document, Table
 from bench.results import Json
@@ -37,7 +37,38 @@ def run_document(summary: Json, manifest: Json) -> Document:
         tables=tables.run_tables(summary, manifest),
         caveats=CAVEATS_OF_ONE_RUN,
         last=verdict_line(summary),
+        certificate=certificate(summary),
     )
+
+
+def certificate(summary: Json) -> Table:
+    """Every guard with its value, threshold and verdict; those that object first, then what is not known."""
+    order = (INVALID, INCONCLUSIVE, WARN, UNKNOWN, OK)
+    said = sorted(summary["guards"], key=lambda guard: order.index(guard["verdict"]))
+    rows = tuple(
+        (
+            guard["guard"],
+            "not known" if guard["verdict"] == UNKNOWN else guard["verdict"],
+            *(_number(guard[name]) for name in ("value", "threshold")),
+            guard["message"],
+        )
+        for guard in said
+    )
+    return Table(f"Certificate: {_counted(summary)}", ("", "verdict", "value", "threshold", ""), rows)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return figures.MISSING
+    return figures.count(round(value)) if value == round(value) else figures.digits(value, 4)
+
+
+def _counted(summary: Json) -> str:
+    """`30/33 guards, 2 not known`"""
+    objects = sum(reason["guard"] != "fail_if" for reason in summary["verdict"]["reasons"])
+    silent = sum(guard["verdict"] == UNKNOWN for guard in summary["guards"])
+    passed = len(GUARDS) - objects - silent
+    return f"{passed}/{len(GUARDS)} guards" + (f", {silent} not known" if silent else "")
 
 
 def good(summaries: Sequence[Json]) -> bool | None:
@@ -49,14 +80,12 @@ def good(summaries: Sequence[Json]) -> bool | None:
 
 def verdict_words(summary: Json) -> str:
     verdict = summary["verdict"]
-    said = [r for r in verdict["reasons"] if r["guard"] != "fail_if"]
     floor = summary["generator"].get("resolution_floor_us")
     resolution = f"±{figures.duration(floor)}" if floor is not None else "unknown"
     how = summary["ended"]["how"]
     return (
         f"TIMING {verdict['status']} · CORRECTNESS {wording.correctness(summary)} · "
-        f"{len(GUARDS) - len(said)}/{len(GUARDS)} guards · resolution {resolution}"
-        + ("" if how == "finished" else f" · PARTIAL: {how}")
+        f"{_counted(summary)} · resolution {resolution}" + ("" if how == "finished" else f" · PARTIAL: {how}")
     )
 
 

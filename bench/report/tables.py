@@ -54,7 +54,7 @@ def how_fast(summary: Json) -> Table:
         errors = ", ".join(f"{n:,} {code}" for code, n in figure["errors"].items())
         rows.append(
             (
-                name,
+                f"{name} (hub-bound)" if figure.get("hub_bound") else name,
                 samples(figure["from"], latency),
                 *(quantile(latency, level, floor) for level in ("p50", "p99", "p999", "max")),
                 quantile(service, "p99", floor),

@@ -146,6 +146,14 @@ def mysql(url: str) -> Facts:
     return Facts(engine, str(version), {name: found[name] for name in MYSQL_SETTINGS if name in found})
 
 
+def mysql_uptime_s(url: str) -> int:
+    """Whole seconds since it started."""
+    with mysql_errors(), MysqlUrl.parse(url).connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Uptime'")
+        found = cursor.fetchone()
+    return int(found[1]) if found else 0
+
+
 @contextlib.contextmanager
 def redis_client(url: str) -> Iterator[redis.Redis]:
     """A client whose errors are ours."""
@@ -175,6 +183,13 @@ def redis_server(url: str) -> Facts:
     version = str(info.get("valkey_version") or info["redis_version"])
     settings = {name: str(found[name]) or "(none)" for name in REDIS_SETTINGS if name in found}
     return Facts(engine, version, settings)
+
+
+def redis_run_id(url: str) -> str:
+    """Made up anew at each start."""
+    with redis_client(url) as client:
+        found: dict[str, Any] = client.info("server")
+    return str(found["run_id"])
 
 
 def kafka(bootstrap: str) -> Facts:

@@ -41,6 +41,8 @@ class SchemeProcesses:
     ) -> None:
         self.scheme = scheme
         self.port = port or free_ports(1)[0]
+        self.status_url: str | None = None
+        """Where the consumer, if there is one, tells of itself."""
         self.commands: dict[str, list[str]] = {}
         self._daemons: dict[str, Daemon] = {}
         if port is not None and not is_free(port):
@@ -61,7 +63,9 @@ class SchemeProcesses:
             shared = [
                 f"--{name}={value}" for name, value in options.items() if name in known.consumer_options
             ]
-            self.commands["consumer"] = [sys.executable, "-m", module, *shared]
+            health = free_ports(1)[0]
+            self.status_url = f"http://127.0.0.1:{health}/status"
+            self.commands["consumer"] = [sys.executable, "-m", module, *shared, f"--health-port={health}"]
         server = [sys.executable, "-m", MODULE, self.scheme, f"--port={self.port}", f"--auth={auth}"]
         set_ = [f"--set={name}={value}" for name, value in settings.items()]
         self.commands["server"] = [*server, "--control", *named, *set_]

@@ -30,6 +30,7 @@ from schemes.queue.ages import ages_key
 from schemes.queue.applier import Applier
 from schemes.queue.health import Status
 from schemes.queue.options import DEFAULTS, status_key
+from schemes.stalls import Stalls
 from schemes.stores.kafka import PARTITIONS, DeadLetters, EventReader, KafkaUnavailable, create_topic
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
@@ -50,6 +51,7 @@ class Consumer:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.status = Status()
+        self._stalls = Stalls()
         self._over = asyncio.Event()  # and no cancel(): redis-py can swallow one
         self._options = options
         self._redis = RedisStore(options.redis_url, prefix=options.redis_prefix, timeout_s=REDIS_TIMEOUT_S)
@@ -80,6 +82,8 @@ class Consumer:
         """Until `stop`.  Raises KafkaUnavailable, RedisUnavailable or Refused if it cannot start."""
         async with contextlib.AsyncExitStack() as leaving:
             await self._start(leaving)
+            self._stalls.watch_loop(asyncio.get_running_loop())
+            leaving.callback(self._stalls.stop)
             beating = asyncio.create_task(self._beat(), name="heartbeat")
             try:
                 await self._reader.run(self._applier.apply, self._assigned)
@@ -89,13 +93,14 @@ class Consumer:
 
     async def _start(self, leaving: contextlib.AsyncExitStack) -> None:
         options = self._options
+        self._stalls.watch_gc()
         leaving.push_async_callback(self._redis.close)
         await self._redis.start()
         if self._store is not None:
             leaving.push_async_callback(self._store.close)
             await self._store.start()
         if options.health_port is not None:
-            server = await health.serve(self.status, options.health_port)
+            server = await health.serve(self.status, options.health_port, self._stalls)
             leaving.callback(server.close)
         if options.failpoints is not None:
             failpoints.switch_on(failpoints.CONSUMER)

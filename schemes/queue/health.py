@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from schemes.stalls import Stalls
 
 _NAMES: Final = (
     "applied", "skipped", "batches", "dead_letters", "dropped", "retries", "behind_events",
@@ -35,8 +37,8 @@ class Status:
     positions: dict[int, int] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
 
-    def json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+    def json(self, **more: Any) -> bytes:
+        return json.dumps(asdict(self) | more).encode()
 
     def metrics(self) -> bytes:
         """Prometheus' text format."""
@@ -49,13 +51,13 @@ class Status:
         return ("\n".join(lines) + "\n").encode()
 
 
-async def serve(status: Status, port: int) -> asyncio.Server:
+async def serve(status: Status, port: int, stalls: Stalls | None = None) -> asyncio.Server:
     """Answers on the loopback `port` until the server is closed.  Raises OSError if the port is taken."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await asyncio.wait_for(reader.readline(), 5.0)
-            writer.write(respond(request, status))
+            writer.write(respond(request, status, stalls))
             await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
             return
@@ -65,7 +67,7 @@ async def serve(status: Status, port: int) -> asyncio.Server:
     return await asyncio.start_server(answer, "127.0.0.1", port)
 
 
-def respond(request: bytes, status: Status) -> bytes:
+def respond(request: bytes, status: Status, stalls: Stalls | None = None) -> bytes:
     """The whole HTTP answer to a request line."""
     words = request.split()
     path = words[1] if len(words) == 3 and words[0] == b"GET" else b""
@@ -76,7 +78,7 @@ def respond(request: bytes, status: Status) -> bytes:
     if path == b"/metrics":
         return _http(200, status.metrics())
     if path == b"/status":
-        return _http(200, status.json())
+        return _http(200, status.json(stalls=stalls.to_dict()) if stalls else status.json())
     return _http(404, b"there are /healthz, /readyz, /metrics and /status\n")
 
 

@@ -55,7 +55,7 @@ class Server:
             raise
         await listener.start_serving()
         self._listener = listener
-        self.spawn(self.stats.watch_loop(), request=False)
+        self.stats.watch_loop(loop)
         self.spawn(self._sweep(), request=False)
         self._ready = True
         return int(listener.sockets[0].getsockname()[1])
@@ -63,6 +63,7 @@ class Server:
     async def stop(self) -> None:
         """GOODBYE to everybody, requests in hand get a moment, then the scheme closes."""
         self._ready = False
+        self.stats.stalls.stop()
         if self._listener is not None:
             self._listener.close()
         for connection in self.hub.everybody():

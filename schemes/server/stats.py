@@ -6,13 +6,10 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from schemes.ports import Trace
-
-LOOP_TICK_S: Final = 0.02
-LOOP_GAP_S: Final = 0.005
-"""A loop that came back this much later than it was due held up everybody."""
+from schemes.stalls import GAP_NS, Stalls
 
 
 class Stats:
@@ -27,6 +24,7 @@ class Stats:
         self.closed: dict[int, int] = {}
         self.loop_gaps = 0
         self.loop_gap_s_max = 0.0
+        self.stalls = Stalls()
 
     def count(self, kind: str, code: str, server_ns: int, trace: Trace) -> None:
         """One request of this kind, answered with `code` (`ok` or an error)."""
@@ -51,14 +49,14 @@ class Stats:
     def count_close(self, code: int) -> None:
         self.closed[code] = self.closed.get(code, 0) + 1
 
-    async def watch_loop(self) -> None:
-        """Runs for ever: notes by how much the event loop overslept."""
-        while True:
-            due = time.monotonic() + LOOP_TICK_S
-            await asyncio.sleep(LOOP_TICK_S)
-            late = time.monotonic() - due
-            self.loop_gaps += late > LOOP_GAP_S
-            self.loop_gap_s_max = max(self.loop_gap_s_max, late)
+    def watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Notes by how much the event loop overslept, until `stalls.stop`."""
+        self.stalls.watch_gc()
+        self.stalls.watch_loop(loop, self._was_late)
+
+    def _was_late(self, seconds: float) -> None:
+        self.loop_gaps += seconds > GAP_NS / 1e9
+        self.loop_gap_s_max = max(self.loop_gap_s_max, seconds)
 
     def snapshot(self, connections: int, scheme: Mapping[str, Any]) -> dict[str, Any]:
         """Everything as one JSON object."""
@@ -74,6 +72,7 @@ class Stats:
             "loop_gaps": self.loop_gaps,
             "loop_gap_us_max": int(gap * 1e6),
             "cpu_us": time.process_time_ns() // 1000,
+            "stalls": self.stalls.to_dict(),
             "scheme": dict(scheme),
         }
 

@@ -35,8 +35,9 @@ from bench.record import (
     Phase,
     PushKind,
     Rx,
+    Stall,
 )
-from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, QUEUE_AGES, TOOL, RunFolder
+from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, QUEUE_AGES, STALLS, TOOL, RunFolder
 from schemes import SCHEMES
 
 MS = 1_000_000
@@ -123,6 +124,10 @@ class Knobs:
     """Share of the probe users' replies that came together with others."""
     closed_devices: int = 0
     """Devices whose session the server closes half-way through."""
+    stalls: tuple[tuple[str, Stall, float, float], ...] = ()
+    """(process, kind, noticed so many seconds into the window, seconds that it had lasted)."""
+    watched: bool = True
+    """Whether processes, machine and services told what guards ask for; folders of 0.1 have none of it."""
     cores: dict[str, float] = field(default_factory=lambda: {"generator": 0.3, "server": 0.5, "mysql": 0.4})
 
 
@@ -665,6 +670,8 @@ def _written(root: Path, world: World, seed: int) -> RunFolder:
     folder.write_timeseries(_timeseries(world))
     if knobs.scheme == "queue":
         folder.write_once("queue_ages", _queue_ages(world))
+    if knobs.watched:
+        folder.write_once("stalls", _stalls(world))
     folder.write_manifest(_manifest(folder, world, seed))
     (folder.logs / "server.log").write_text("listening\n")
     return folder
@@ -766,6 +773,7 @@ COUNTERS = {
 def _timeseries(world: World) -> list[tuple[int, str, str, float]]:
     """A sample a second: CPU grows by the known number of cores, memory and counters grow evenly."""
     samples: list[tuple[int, str, str, float]] = []
+    watched = world.knobs.watched
     components = ["generator", "server", *STORES[world.knobs.scheme]]
     for second in range((world.drain_end - START) // S + 1):
         t = START + second * S
@@ -776,10 +784,49 @@ def _timeseries(world: World) -> list[tuple[int, str, str, float]]:
             samples.append((t, component, "runqueue_s", 0.01 * second))
             for name, growth in COUNTERS.get(component, {}).items():
                 samples.append((t, component, name, 17.0 + growth * second))
+        if watched:
+            used = sum(world.knobs.cores.get(component, 0.2) for component in components)
+            samples += [(t, "harness", "cpu_s", 1.0 + 0.01 * second)]
+            samples += [(t, "machine", name, value) for name, value in MACHINE.items()]
+            samples += [(t, "machine", "cpu_s", 100.0 + (used + 0.04) * second)]
+            samples += [(t, "server", "files_open", 120.0), (t, "server", "files_limit", 1024.0)]
         samples.append((t, "generator", "connections", float(len(world.device_user))))
     if world.knobs.scheme == "queue":
         samples.append((world.drain_end + S, "kafka", "lag_events", float(world.knobs.never_applied)))
     return samples
+
+
+def processes(world: World) -> list[str]:
+    """Those that are watched, in the order of `watched`."""
+    knobs = world.knobs
+    consumer = ["consumer"] if "consumer" in STORES[knobs.scheme] else []
+    probes = ["generator/probe_users"] if knobs.probe_every else []
+    return ["server", *consumer, *(f"generator/{number}" for number in range(knobs.workers)), *probes]
+
+
+def _stalls(world: World) -> np.ndarray[Any, Any]:
+    names = processes(world)
+    return np.array(
+        [
+            (names.index(process), int(kind), world.measure + int(at_s * S), int(length_s * 1e6))
+            for process, kind, at_s, length_s in world.knobs.stalls
+        ],
+        STALLS,
+    )
+
+
+MACHINE = dict(
+    [
+        ("steal_s", 1.0),
+        ("swapped_bytes", 4096.0),
+        ("throttled_s", 0.5),
+        ("clock_steps_s", 0.0),
+        ("tcp_tw", 100.0),
+        ("tcp_inuse", 200.0),
+        *((f"free_bytes_{place}", 8e9) for place in ("results", "memory", "data")),
+    ]
+)
+"""What a quiet, roomy machine says each second."""
 
 
 def _queue_ages(world: World) -> np.ndarray[Any, Any]:
@@ -853,6 +900,23 @@ def _manifest(folder: RunFolder, world: World, seed: int) -> dict[str, Any]:
         "final": {"asked": knobs.people, "answered": knobs.people},
         "fail_if": [],
         "generator": {"gc_pauses": 0, "ceiling_per_s": None},
+        **(_told(world) if knobs.watched else {}),
+    }
+
+
+def _told(world: World) -> dict[str, Any]:
+    same = {
+        name: {"process": f"{number} since tick 7", "started_s": 900.0}
+        for number, name in enumerate(STORES[world.knobs.scheme])
+        if name != "consumer"
+    }
+    return {
+        "watched": [
+            {"process": name, "since": START - S, "until": world.drain_end, "clock_apart_us": 0}
+            for name in processes(world)
+        ],
+        "services_seen": {"before": same, "after": same},
+        "limits": {"ports": 28_232},
     }
 
 

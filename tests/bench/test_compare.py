@@ -208,6 +208,75 @@ def test_no_ranking_unless_every_timing_is_valid(status: str) -> None:
     assert ranking(content, "READ.p99") == []
 
 
+def hub_bound(run: Run) -> Run:
+    reason = {"guard": "hub_bound", "verdict": "warn", "message": "", "advice": ""}
+    run.summary["verdict"]["reasons"].append(reason)
+    return run
+
+
+def test_a_tail_that_is_an_event_loops_is_not_ranked() -> None:
+    content = compared(run("a"), hub_bound(run("b", "redis", read_p99=99_000)))
+    assert ranking(content, "READ.p99") == []
+    assert ranking(content, "READ.p50") == [["a", "b"]]
+    assert ranking(content, "SEND.p99") == [["a"], ["b"]]
+
+
+# --- the control --------------------------------------------------------------------------------------------
+
+
+def control(run_id: str, at: str, *, cpu: float = 5.0, p50: int = 1_000, status: str = "VALID") -> Run:
+    made = run(run_id, "memory", cpu=cpu, status=status)
+    made.summary["operations"]["READ"]["latency_us"]["p50"] = p50
+    return Run(run_id, made.summary, made.manifest | {"started_at": at})
+
+
+@pytest.mark.parametrize(
+    ("figures", "value", "verdict"),
+    [
+        ({}, 0.0, "ok"),
+        ({"cpu": 5.24}, 0.048, "ok"),
+        ({"cpu": 5.26}, 0.052, "inconclusive"),
+        ({"cpu": 4.70}, -0.06, "inconclusive"),
+        ({"p50": 1_190}, 0.0, "ok"),
+        ({"p50": 1_210}, 0.21, "inconclusive"),
+    ],
+)
+def test_a_control_that_drifted_says_that_the_machine_did(
+    figures: dict[str, Any], value: float, verdict: str
+) -> None:
+    content = compared(control("z", "10:00"), run("b", "redis"), control("a", "11:00", **figures))
+    drift = content["control_drift"]
+    assert (drift["verdict"], drift["value"]) == (verdict, pytest.approx(value))
+    noisy = verdict == "inconclusive"
+    assert content["verdict"]["status"] == ("INCONCLUSIVE" if noisy else "VALID")
+    assert content["verdict"]["exit_code"] == (5 if noisy else 0)
+    assert [reason["run_id"] for reason in content["verdict"]["reasons"]] == ["a"] * noisy
+
+
+def test_the_first_and_the_last_run_of_the_control_are_compared_by_their_time() -> None:
+    runs = [control("a", "11:00", cpu=5.5), control("b", "12:00", cpu=9.0), control("c", "10:00")]
+    runs.append(control("d", "13:00", cpu=5.1))
+    assert compared(*runs, run("e"))["control_drift"]["value"] == pytest.approx(0.02)
+
+
+def test_one_run_of_the_control_knows_no_drift() -> None:
+    content = compared(control("a", "10:00"), run("b", "redis"))
+    assert (content["control_drift"]["verdict"], content["control_drift"]["value"]) == ("unknown", None)
+    assert content["verdict"]["status"] == "VALID"
+
+
+def test_a_drift_does_not_make_an_invalid_run_better() -> None:
+    content = compared(control("a", "1"), control("b", "2", cpu=9.0, status="INVALID"), run("c"))
+    assert content["verdict"]["status"] == "INVALID"
+    assert content["verdict"]["exit_code"] == 5
+
+
+def test_open_and_closed_arrivals_are_unlike() -> None:
+    closed = run("b", "redis")
+    closed.manifest["load"] = {"arrivals": "closed"}
+    assert "arrivals differs" in differences([run("a"), closed])[0]
+
+
 # --- verdict ------------------------------------------------------------------------------------------------
 
 

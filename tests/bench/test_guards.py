@@ -4,6 +4,7 @@ order."""
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from bench.guards import GUARDS, Guard
 from bench.metrics.ledger import SLACK, compared
 from bench.results import Json
 from bench.summary import summarize
+from tests.bench import guards_cases
 from tests.bench.synthetic import build
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Json:
-    folder, _ = build(tmp_path_factory.mktemp("run"), send_per_s=60)
+    folder, _ = build(tmp_path_factory.mktemp("run"), send_per_s=60, warmup_s=12)
     return summarize(folder)
 
 
@@ -122,7 +124,6 @@ FIRES = [
     ("probe_users", "probe_users", probes(stamps={"none": 3, "clean": 0, "coalesced": 0}), "warn"),
     ("probe_users_agree", "operations/READ/cross_check", other(apart=True), "warn"),
     ("probe_users_agree", "lag/receipt/cross_check", other(apart=True), "warn"),
-    ("cpu_steal", "resources/machine", {"counters": {"steal_s": 1.5}}, "warn"),
     ("internal_errors", "operations/READ/errors", {"INTERNAL": 1}, "invalid"),
     ("drained", "drained", False, "warn"),
     ("final_read", "consistency/checks", [check("fail", violations=1)], "warn"),
@@ -131,6 +132,7 @@ FIRES = [
     ("work_ledger", "ledger", worked(declared=(1000, 1010), counted=989), "invalid"),
     ("enough_samples", "operations/READ/latency_us", {"n": 99}, "inconclusive"),
     ("enough_samples", "operations/SEND/latency_us", {"n": 999}, "warn"),
+    *guards_cases.FIRES,
 ]
 SILENT = [
     ("connections_held", "load/connections_held", 60),
@@ -155,7 +157,6 @@ SILENT = [
     ("probe_users", "probe_users", probes(operations=0, stamps={"none": 0, "clean": 0, "coalesced": 0})),
     ("probe_users_agree", "operations/READ/cross_check", other(apart=False)),
     ("probe_users_agree", "operations/READ/cross_check", other(apart=None)),
-    ("cpu_steal", "resources/machine", {"counters": {"steal_s": 0.5}}),
     ("internal_errors", "operations/READ/errors", {"NOT_MEMBER": 5}),
     ("drained", "drained", None),
     ("final_read", "consistency/checks", [check("fail", promised=False, violations=9)]),
@@ -164,6 +165,7 @@ SILENT = [
     ("work_ledger", "ledger", worked(declared=(0, 0), counted=SLACK)),
     ("work_ledger", "ledger", {"available": False, "why_not": "nothing was counted"}),
     ("enough_samples", "operations/READ/latency_us", {"n": 1_000}),
+    *guards_cases.SILENT,
 ]
 
 
@@ -192,6 +194,23 @@ def test_it_does_not(summary: Json, name: str, path: str, value: Any) -> None:
     assert said(spoil(summary, path, value), name).verdict == "ok"
 
 
+@pytest.mark.parametrize(("name", "path", "value"), guards_cases.UNKNOWN)
+def test_what_was_not_recorded_is_not_known(summary: Json, name: str, path: str, value: Any) -> None:
+    guard = said(spoil(summary, path, value), name)
+    assert (guard.verdict, guard.value) == ("unknown", None)
+    assert "not known" in guard.message
+    assert verdict(summary)["status"] == "VALID"
+    assert name not in {reason["guard"] for reason in verdict(summary)["reasons"]}
+
+
+def test_a_folder_of_an_older_version_is_neither_refused_nor_passed(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path, send_per_s=60, warmup_s=12, watched=False)
+    old = summarize(folder)
+    silent = {guard["guard"] for guard in old["guards"] if guard["verdict"] == "unknown"}
+    assert silent == {name for name, *_ in guards_cases.UNKNOWN} - {"warm_up", "littles_law", "run_queue"}
+    assert old["verdict"]["status"] == "VALID"
+
+
 def test_what_could_not_be_asked_is_said_to_be_unknown(summary: Json) -> None:
     summary |= {"drained": None, "not_available": {"DRAIN": "no secret", "DUMP": "no secret"}}
     assert said(summary, "drained").message.endswith("is not known (DRAIN: no secret)")
@@ -215,6 +234,14 @@ def test_how_many_probe_users_there_were_is_always_said(summary: Json) -> None:
     assert "no probe users" in said(summary, "probe_users").message
     told = said(spoil(summary, "probe_users", probes()), "probe_users").message
     assert told == "20 probe users in a process of their own, 9.9% of the load: it used 1% of a core"
+
+
+def test_where_the_system_held_the_load_back_that_is_said(summary: Json) -> None:
+    spoil(summary, "load/held_back", {"count": 57, "us_max": 2_010_000})
+    guard = said(summary, "offered_achieved")
+    assert guard.verdict == "ok"
+    assert "57 waited up to 2.01 s for an answer" in guard.message
+    assert "the system was the limit" in guard.message
 
 
 def test_a_death_names_victim_and_second(summary: Json) -> None:

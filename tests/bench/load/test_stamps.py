@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import gevent
 import pytest
 
+from bench.clocks import CLOCK_ERROR_NS
 from bench.load.engine import RECEIVE_BYTES, Connection
 from bench.load.pacing import now_ns
 from bench.load.recorder import read_rows
-from bench.load.stamps import CLOCK_ERROR_NS, QUIET_NS, Clocks, StampedEngine, stamp_of
+from bench.load.stamps import StampedEngine, stamp_of
 from bench.record import Op, Phase, PushKind, Rx
 
 MS = 1_000_000
@@ -176,75 +177,6 @@ def test_order_on_a_connection_survives_the_change_of_clocks(peer: Peer) -> None
     times = [at for _, at in peer.pushes()]
     assert len(times) > 90
     assert times == sorted(times)
-
-
-# --- two clocks -------------------------------------------------------------------------------------------
-
-
-class Ticking:
-    """Clocks that a test sets: each reading takes 50 ns."""
-
-    def __init__(self) -> None:
-        self.now = 10_000_000_000
-        self.ahead = 1_700_000_000_000_000_000
-
-    def monotonic(self) -> int:
-        self.now += 50
-        return self.now
-
-    def realtime(self) -> int:
-        return self.monotonic() + self.ahead
-
-
-@pytest.fixture
-def ticking() -> Ticking:
-    return Ticking()
-
-
-def test_a_stamp_is_converted_to_a_fraction_of_a_microsecond(ticking: Ticking) -> None:
-    clocks = Clocks(ticking.monotonic, ticking.realtime)
-    arrived = ticking.now + MS
-    ticking.now += 60 * MS
-    now = clocks.look()
-    assert clocks.monotonic(arrived + ticking.ahead, now) == pytest.approx(arrived, abs=100)
-
-
-@pytest.mark.parametrize("step", [-3_600_000 * MS, -2 * MS, 3 * MS, 3_600_000 * MS])
-def test_stamps_are_void_around_a_step(ticking: Ticking, step: int) -> None:
-    clocks = Clocks(ticking.monotonic, ticking.realtime)
-    before = ticking.now + ticking.ahead
-    ticking.now += MS
-    ticking.ahead += step
-    now = clocks.look()
-    assert clocks.monotonic(before, now) == 0, "stamped before the step, read after it"
-    assert clocks.monotonic(now + ticking.ahead, now) == 0
-    assert clocks.steps == 1
-    ticking.now += QUIET_NS
-    now = clocks.look()
-    assert clocks.monotonic(now - MS + ticking.ahead, now) == pytest.approx(now - MS, abs=100)
-
-
-def test_slewing_and_slow_readings_are_no_steps(ticking: Ticking) -> None:
-    def slowly(read: Callable[[], int]) -> int:
-        ticking.now += 2 * MS  # preempted between the readings
-        return read()
-
-    clocks = Clocks(ticking.monotonic, ticking.realtime)
-    slow = Clocks(lambda: slowly(ticking.monotonic), lambda: slowly(ticking.realtime))
-    for _ in range(100):
-        ticking.now += MS
-        clocks.look()
-        slow.look()
-    assert clocks.steps == slow.steps == 0
-    assert slow.monotonic(ticking.now + ticking.ahead, ticking.now) == 0, "not known well enough"
-    assert clocks.monotonic(ticking.now + ticking.ahead - MS, ticking.now) != 0
-
-
-def test_a_stamp_from_the_future_is_none(ticking: Ticking) -> None:
-    clocks = Clocks(ticking.monotonic, ticking.realtime)
-    now = clocks.look()
-    assert clocks.monotonic(now + ticking.ahead + MS, now) == 0
-    assert clocks.monotonic(now + ticking.ahead + CLOCK_ERROR_NS // 2, now) == now
 
 
 def test_no_control_message_is_no_stamp() -> None:

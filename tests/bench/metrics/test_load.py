@@ -11,7 +11,7 @@ from bench.metrics.history import History
 from bench.metrics.load import send_lag, summarise_load
 from bench.record import CONNECTIONS, ERROR_CODES, NONE, OPERATIONS, Op, Outcome, PushKind
 from bench.results import RunFolder
-from tests.bench.synthetic import S, Spread, build, rows
+from tests.bench.synthetic import S, Spread, build, change_manifest, rows
 
 
 def test_a_good_run_sends_all_that_was_planned(tmp_path: Path) -> None:
@@ -121,6 +121,33 @@ def test_send_lag_is_what_was_made(tmp_path: Path) -> None:
     assert figures["send_lag_us"]["p50"] == pytest.approx(600, abs=10)
     assert figures["send_lag_us"]["p99"] == pytest.approx(1_090, abs=10)
     assert figures["send_lag_p99_by_third_us"] == pytest.approx([1_090] * 3, abs=15)
+
+
+def test_with_closed_arrivals_the_wait_for_an_answer_is_not_the_generators(tmp_path: Path) -> None:
+    """Every operation that was planned to begin before the device's last answer begins right after it."""
+    folder, world = build(tmp_path, send_per_s=60)
+    free: dict[int, int] = {}
+    moved, waits = [], []
+    for row in sorted(world.operations, key=lambda row: row["intended"]):
+        if row["plan"] != NONE and row.get("sent"):
+            wait = max(0, free.get(row["device"], 0) - row["sent"])
+            row = row | {"sent": row["sent"] + wait, "acknowledged": row["acknowledged"] + wait + S // 5}
+            free[row["device"]] = row["acknowledged"]
+            waits.append(wait if world.measure <= row["intended"] < world.measure_end else 0)
+        moved.append(row)
+    for file in folder.path.glob("operations-*.parquet"):
+        file.unlink()
+    folder.write_rows("operations", 0, rows(OPERATIONS, sorted(moved, key=lambda row: row["op_id"])))
+    opened = summarise_load(History(folder))
+    assert opened["held_back"] is None
+    assert opened["late"] >= sum(wait > 5_000_000 for wait in waits) > 10
+    change_manifest(folder, load={"arrivals": "closed"})
+    closed = summarise_load(History(folder))
+    assert closed["late"] == 0
+    assert closed["held_back"]["count"] == pytest.approx(sum(wait > 0 for wait in waits), rel=0.02)
+    assert closed["held_back"]["us_max"] == pytest.approx(max(waits) / 1000, rel=0.01)
+    assert send_lag(History(folder))["send_lag_us"]["p99"] < 200
+    assert closed["worst_step"]["achieved_share"] == 1
 
 
 def test_growing_send_lag_shows_in_the_thirds(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bench.guards import GUARDS
 from bench.report import figures, markdown, tables, terminal
 from bench.report.figures import MISSING
+from bench.report.html import page
 from bench.report.run_report import detail_tables, run_document, verdict_line
 from bench.results import Json
 from tests.bench.report.conftest import Made
@@ -179,9 +180,45 @@ def test_every_objection_is_there_with_its_advice(redis: Made) -> None:
     summary["verdict"] |= {"status": "INVALID", "reasons": [reason]}
     document = run_document(summary, manifest)
     assert document.verdict[0].startswith("TIMING INVALID · ")
-    assert f"{len(GUARDS) - 1}/{len(GUARDS)} guards" in document.verdict[0]
+    silent = sum(guard["verdict"] == "unknown" for guard in summary["guards"])
+    assert silent
+    counted = f"{len(GUARDS) - 1 - silent}/{len(GUARDS)} guards, {silent} not known"
+    assert f" · {counted} · " in document.verdict[0]
+    assert document.certificate is not None
+    assert document.certificate.title == f"Certificate: {counted}"
     assert document.verdict[1] == "INVALID send_lag: late by 9 ms. Lower --rate."
     assert document.good is False
+
+
+def test_the_certificate_has_every_guard_and_what_objects_first(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    summary["guards"][3] |= {"verdict": "invalid", "value": 41.0, "threshold": 60, "message": "41 of 60"}
+    document = run_document(summary, redis.folder.manifest())
+    assert document.certificate is not None
+    rows = document.certificate.rows
+    assert rows[0] == ("connections_held", "invalid", "41", "60", "41 of 60")
+    assert sorted(row[0] for row in rows) == sorted(guard["guard"] for guard in summary["guards"])
+    verdicts = list(dict.fromkeys(row[1] for row in rows))
+    assert verdicts == ["invalid", "warn", "not known", "ok"]
+
+
+@pytest.mark.parametrize(("status", "folded"), [("VALID", True), ("INVALID", False), ("INCONCLUSIVE", False)])
+def test_the_certificate_is_folded_where_all_is_well(redis: Made, status: str, folded: bool) -> None:
+    summary = copy.deepcopy(redis.summary)
+    summary["verdict"] |= {"status": status, "correctness": "PASS", "reasons": []}
+    document = run_document(summary, redis.folder.manifest())
+    shown = page(document, (), (), ())
+    assert ('<details class="certificate"><summary>Certificate: ' in shown) == folded
+    assert ('<details class="certificate" open><summary>' in shown) != folded
+    assert shown.index('class="verdict') < shown.index('class="certificate"') < shown.index('class="tables"')
+    assert "<summary>Certificate: " in markdown.markdown(document, (), ())
+
+
+def test_a_hub_bound_read_is_marked(redis: Made) -> None:
+    summary = copy.deepcopy(redis.summary)
+    assert "hub-bound" not in shown(summary, redis.folder.manifest())
+    summary["operations"]["READ"]["hub_bound"] = True
+    assert "READ (hub-bound)" in shown(summary, redis.folder.manifest())
 
 
 def test_a_partial_run_is_marked(redis: Made) -> None:

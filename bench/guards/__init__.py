@@ -1,21 +1,26 @@
 """May this run be believed?  Every caveat, its threshold and its advice, in one place.  Pure.
 
-A guard looks at the figures of a summary and says `ok`, `warn` (told, changes nothing), `inconclusive` or
-`invalid`; the worst of them is the timing verdict.  Whether promises were kept is another verdict, the
-checks'.  Both, and the conditions of `--fail-if`, decide the exit code.
+A guard looks at the figures of a summary and says `ok`, `warn` (told, changes nothing), `inconclusive`,
+`invalid`, or `unknown` where they are not in it; the worst of them is the timing verdict.  Whether promises
+were kept is another verdict, the checks'.  Both, and the conditions of `--fail-if`, decide the exit code.
+
+Guards of the machine and the services are in `machine.py`, of every process in `processes.py`, of the state
+that was measured in `steady.py`; those of load, record and generator are here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from bench.expressions import Condition, UndecidedError
+from bench.guards import machine, processes, steady
+from bench.guards.guard import INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN, Guard
 from bench.metrics.headline import GAP_US
 from bench.results import Json
 
-OK, WARN, INCONCLUSIVE, INVALID = "ok", "warn", "inconclusive", "invalid"
+__all__ = ["GUARDS", "INCONCLUSIVE", "INVALID", "OK", "UNKNOWN", "WARN", "Guard", "look", "verdict"]
 
 EXIT_OK: Final = 0
 EXIT_INTERNAL_ERROR: Final = 1
@@ -39,25 +44,12 @@ GROWTH_SHARE: Final = 0.25
 """Send lag grows if its p99 at least doubles over the window by more than this, and in both halves of it."""
 CPU_WARN: Final = 0.70
 CPU_VOID: Final = 0.90
-STEAL: Final = 0.05
 LEDGER_SHARE: Final = 0.01
 """How far a counter of a store may be from what the scheme declares."""
 PROBES_BUSY: Final = 0.20
 """Of a core; busier, the probe users' process waits for itself."""
 SAMPLES: Final = 100
 SAMPLES_P99: Final = 1_000
-
-
-@dataclass(frozen=True)
-class Guard:
-    """What one guard says.  `value` and `threshold` in the figure's own unit; value None: not known."""
-
-    guard: str
-    verdict: str
-    value: float | None
-    threshold: float | None
-    message: str
-    advice: str
 
 
 def _ended(summary: Json) -> Guard:
@@ -113,13 +105,20 @@ def _achieved(summary: Json) -> Guard:
     if worst is None:
         return Guard("offered_achieved", OK, None, ACHIEVED_SHARE, "nothing was offered", "")
     share = worst["achieved_share"]
+    held = summary["load"].get("held_back") or {"count": 0}
+    limit = (
+        f"; {held['count']} waited up to {held['us_max'] / 1e6:.2f} s for an answer to the one before, since "
+        "arrivals are closed: there the system was the limit"
+        if held["count"]
+        else ""
+    )
     return Guard(
         "offered_achieved",
         _by(share < ACHIEVED_SHARE),
         share,
         ACHIEVED_SHARE,
         f"in the worst 10 s (from {worst['at_s']} s) {worst['achieved']} of {worst['offered']} planned "
-        "operations were sent",
+        f"operations were sent{limit}",
         "The load was not what the plan says: lower --rate, or give the generator more --workers or cores.",
     )
 
@@ -293,21 +292,6 @@ def _apart(name: str, entry: Json) -> str:
     return f"{name} {q['p99'] / 1000:.2f} ms ({entry['from']}), {theirs:.2f} ms ({other['from']}{chance})"
 
 
-def _steal(summary: Json) -> Guard:
-    machine = summary["resources"].get("machine") or {}
-    stolen = (machine.get("counters") or {}).get("steal_s")
-    share = stolen / summary["duration_s"] if stolen is not None and summary["duration_s"] else None
-    return Guard(
-        "cpu_steal",
-        WARN if share is not None and share > STEAL else OK,
-        share,
-        STEAL,
-        "CPU time taken by other machines on this host: "
-        + ("unknown" if share is None else f"{share:.1%} of a core"),
-        "Compare only runs that were made side by side, and repeat them.",
-    )
-
-
 def _internal_errors(summary: Json) -> Guard:
     count = sum(figures["errors"].get("INTERNAL", 0) for figures in summary["operations"].values())
     return Guard(
@@ -421,12 +405,14 @@ GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _generator_cpu,
     _probe_users,
     _cross_check,
-    _steal,
     _internal_errors,
     _drained,
     _final_read,
     _samples,
     _work_ledger,
+    *processes.GUARDS,
+    *machine.GUARDS,
+    *steady.GUARDS,
 )
 
 
@@ -510,7 +496,8 @@ def _asked(condition: Condition, summary: Json) -> Json:
 
 def _reasons(guards: Sequence[Guard]) -> list[dict[str, Any]]:
     severity = (INVALID, INCONCLUSIVE, WARN)
-    bad = sorted((g for g in guards if g.verdict != OK), key=lambda guard: severity.index(guard.verdict))
+    told = (guard for guard in guards if guard.verdict in severity)
+    bad = sorted(told, key=lambda guard: severity.index(guard.verdict))
     return [asdict(guard) for guard in bad]
 
 

@@ -1,0 +1,138 @@
+"""The reference server with a planted fault, named by PLANT=name:dose.
+
+`python -m tests.proofs.planted_server SCHEME …`:
+
+    warming:TAU     each request takes 6 ms more, less and less: by exp(-t / TAU seconds) since the first SEND
+    blocking:T      every T seconds the event loop is held for 30 ms
+    collecting:MS   once a second garbage is collected that takes about so many milliseconds
+    stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
+    serial:MS       requests are carried out one after the other, and each takes so long"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemes import stalls
+from schemes.__main__ import main
+from schemes.server.listener import Server
+
+NAME, _, DOSE = os.environ["PLANT"].partition(":")
+AMOUNT: Final = float(DOSE)
+COLD_S: Final = 0.006
+BLOCKED_S: Final = 0.03
+SAMPLE: Final = 20_000
+_listen = Server.listen
+_first: list[float] = []
+_serial = asyncio.Lock()
+
+
+def warm(of: Any) -> Any:
+    """A scheme whose calls are slower at first."""
+
+    async def cold() -> None:
+        _first[:] = _first or [time.monotonic()]
+        await asyncio.sleep(COLD_S * math.exp(-(time.monotonic() - _first[0]) / AMOUNT))
+
+    return _Slowed(of, cold)
+
+
+def serial(of: Any) -> Any:
+    """A scheme that does one thing at a time."""
+
+    async def turn() -> None:
+        async with _serial:
+            await asyncio.sleep(AMOUNT / 1000)
+
+    return _Slowed(of, turn)
+
+
+class _Slowed:
+    """`of`, with something awaited before what changes or shows state."""
+
+    def __init__(self, of: Any, before: Callable[[], Any]) -> None:
+        self._of = of
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._of, name)
+        if name not in ("send", "read", "state"):
+            return found
+
+        async def slowed(*arguments: Any, **named: Any) -> Any:
+            await self._before()
+            return await found(*arguments, **named)
+
+        return slowed
+
+
+async def every(seconds: float, what: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        what()
+
+
+def block() -> None:
+    end = time.monotonic() + BLOCKED_S
+    while time.monotonic() < end:
+        pass
+
+
+def collector() -> Callable[[], None]:
+    """Collects something that takes AMOUNT ms here, whatever the machine; once all else is frozen."""
+    size = [0]
+
+    def took_ms(objects: int) -> float:
+        kept = [[number] for number in range(objects)]
+        began = time.perf_counter()
+        gc.collect()
+        return (time.perf_counter() - began) * 1000 + 0 * len(kept)
+
+    def collect() -> None:
+        if not gc.get_freeze_count():
+            return
+        if not size[0]:
+            size[0] = int(SAMPLE * AMOUNT / min(took_ms(SAMPLE) for _ in range(3)))
+        took_ms(size[0])
+
+    return collect
+
+
+def stepper() -> Callable[[], None]:
+    ahead = [0]
+    stalls.Stalls.__init__.__defaults__ = (time.monotonic_ns, lambda: time.time_ns() + ahead[0])  # type: ignore[misc]
+
+    def step() -> None:
+        ahead[0] = 0 if ahead[0] else int(AMOUNT * 1e6)
+
+    return step
+
+
+ONCE_A_SECOND: Final[dict[str, Callable[[], Callable[[], None]]]] = {
+    "collecting": collector,
+    "stepping": stepper,
+}
+FAULTS: Final[dict[str, Callable[[Any], Any]]] = {"warming": warm, "serial": serial}
+
+
+async def listen(self: Server, host: str, port: int) -> int:
+    if NAME in FAULTS:
+        self.scheme = FAULTS[NAME](self.scheme)
+    bound = await _listen(self, host, port)
+    if NAME == "blocking":
+        self.spawn(every(AMOUNT, block), request=False)
+    elif NAME in ONCE_A_SECOND:
+        self.spawn(every(1.0, PLANTED), request=False)
+    return bound
+
+
+PLANTED: Callable[[], None] = ONCE_A_SECOND[NAME]() if NAME in ONCE_A_SECOND else block
+Server.listen = listen  # type: ignore[method-assign]
+
+if __name__ == "__main__":
+    main(prog_name="planted_server")
