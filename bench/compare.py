@@ -119,7 +119,7 @@ class Figure:
     """One figure of a run.  `unit` us, s, bytes, share, count or number; `of` None: not known.
 
     `bounded`: the figure is a lower bound, since unanswered or undelivered ones are in it.  `floor`: the
-    resolution of a time, µs.  `inside`: what the number of samples leaves open of a quantile, low and high."""
+    resolution of a time, µs.  `inside`: what the number of samples leaves open of a quantile (low, high)."""
 
     name: str
     unit: str

@@ -25,6 +25,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     drained         true if DRAIN said that nothing was on its way, false if something was left
     final           {asked: connections of the final read that were tried, answered, held_against: store|api}
     not_available   {request of the control door: why it could not be asked}
+    repeat          {series: of this command, block, place in it, blocks, order: [arm], side: A|B of an A/A
+                    comparison|null}; {} of a run on its own
     fail_if         [expression]
     fail_fast       whether the run was to end at the first violation
     live            {live check: {eligible, violations, first: {user, conversation, at_ns}}}; {} where a load

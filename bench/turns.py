@@ -3,11 +3,11 @@
 A block is every arm once.  What drifts (a warming machine, a filling disk, a neighbour) would be credited to
 whoever always comes first, and what one run leaves behind to whoever always follows it.  So the blocks are
 rows of Latin squares, drawn from the seed: within as many blocks as there are arms each arm has each place
-once, and over any number of blocks the places of an arm differ in number by at most one.  The squares are E.
-J. Williams's ("Experimental designs balanced for the estimation of residual effects of treatments", Australian
-Journal of Scientific Research A 2, 1949, 149-168): in an even number of arms each follows each other one
-equally often within a square, in an odd number within two, the second being the first one's mirror.  Rows and
-names are shuffled.  A free shuffle of each block would be as random and not as balanced: of six blocks of two
+once, and over any number of blocks the places of an arm differ in number by at most one.  The squares are
+E. J. Williams's ("Experimental designs balanced for the estimation of residual effects of treatments",
+Australian Journal of Scientific Research A 2, 1949, 149-168): in an even number of arms each follows each
+other one equally often within a square, in an odd number within two, a square and its mirror.  Rows and names
+are shuffled.  A free shuffle of each block would be as random and not as balanced: of six blocks of two
 arms one in ten begins five or six times with the same arm."""
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ def orders(arms: int, blocks: int, seed: int) -> list[list[int]]:
 
 def _square(n: int) -> list[list[int]]:
     """Row i is the zigzag 0, 1, n - 1, 2, n - 2, ... moved on by i."""
-    zigzag = [0]
-    for step in range(1, n):
-        zigzag.append((step + 1) // 2 if step % 2 else n - step // 2)
+    zigzag = [(step + 1) // 2 if step % 2 else (n - step // 2) % n for step in range(n)]
     return [[(i + place) % n for place in zigzag] for i in range(n)]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -15,12 +16,13 @@ from click.core import ParameterSource
 
 from bench.cli import no_such
 from bench.cli.signals import end_as_by_ctrl_c
-from bench.options import ALL, FOREIGN, PRESETS, PROMISES, Arm, BadOptions, Places, RunOptions, Target
+from bench.options import ALL, FOREIGN, PRESETS, PROMISES, BadOptions, Places, RunOptions, Target
 from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
 
 if TYPE_CHECKING:
     from bench.cli.progress import Line
+    from bench.turns import Turn
 
 EXIT_CANNOT_START: Final = 3
 EXIT_INVALID: Final = 4
@@ -159,7 +161,11 @@ class _Configured(click.Command):
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed is the same plan.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
 @click.option(
-    "--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Runs per arm, arms rotated."
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Blocks: runs per arm, in a random order that --seed decides; from 6 up figures have intervals.",
 )
 @click.option(
     "--history", default="5/20", show_default=True, help="Seeded messages per direct chat / per group."
@@ -347,11 +353,15 @@ def _describe(options: RunOptions) -> None:
     from bench.options import arms
     from bench.plan import causes
     from bench.runner import Load
+    from bench.turns import orders
 
     names = [arm.name for arm in arms(options)]
     load = Load.of(options)
     caused = causes(load.population, load.plan, options.delivered_window_s)
     click.echo(f"runs       {options.repeat} x {', '.join(names)}")
+    if len(names) > 1:
+        told = orders(len(names), options.repeat, options.seed)
+        click.echo("order      " + "; ".join(", ".join(names[arm] for arm in block) for block in told))
     click.echo(
         f"people     {load.population.people:,} with {options.users:,} devices, "
         f"{load.population.conversations:,} conversations"
@@ -369,6 +379,7 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     from bench.options import arms
     from bench.services import ServicesError
     from bench.services.lock import run_lock
+    from bench.turns import turns
 
     chosen = arms(options)
     machine.make_room(options.users)
@@ -379,9 +390,10 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
         with run_lock(options.command):
             line.say("making the plan")
             load = runner.Load.of(options)
-            for arm in _in_turn(chosen, options.repeat):
-                line.prefix = f"{arm.name}  " if len(chosen) > 1 else ""
-                folder = runner.run(arm, load, options, say=line.say, show=line.show)
+            names = [arm.name for arm in chosen]
+            for index, turn in turns(names, options.repeat, options.seed, secrets.token_hex(4)):
+                line.prefix = _prefix(turn)
+                folder = runner.run(chosen[index], load, options, say=line.say, show=line.show, turn=turn)
                 line.clear()
                 summaries.append((folder, _report(folder, line)))
                 if folder.manifest()["ended"]["how"] == "interrupted":
@@ -397,11 +409,10 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     return _conclude(summaries, options, quiet=quiet, as_json=as_json)
 
 
-def _in_turn(chosen: list[Arm], repeat: int) -> Iterator[Arm]:
-    """Every arm once per block, each block beginning with the next one, so that none is always first."""
-    for block in range(repeat):
-        turn = block % len(chosen)
-        yield from (*chosen[turn:], *chosen[:turn])
+def _prefix(turn: Turn) -> str:
+    """Which run of several this is, before each line of progress."""
+    name = f"{turn.order[turn.place]}  " if len(turn.order) > 1 else ""
+    return f"{name}block {turn.block + 1}/{turn.blocks}  " if turn.blocks > 1 else name
 
 
 def _report(folder: RunFolder, line: Line) -> dict[str, Any]:

@@ -40,7 +40,7 @@ Ints = NDArray[np.int64]
 ENOUGH: Final = 6
 """Blocks from which on there is an interval."""
 LEVEL: Final = 0.95
-DRAWS: Final = 8_000
+DRAWS: Final = 4_000
 SEED: Final = 20_150_401
 """The draws are the same each time: the same blocks give the same interval."""
 AT_ONCE: Final = 64

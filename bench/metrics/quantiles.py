@@ -56,9 +56,10 @@ def bound_ranks(n: int, p: float) -> tuple[int, int]:
 def summarise(values_us: NDArray[Any], *, at_least_us: float | None = None) -> Json:
     """Q of `summary.json`: {n, mean, p50, p90, p99, p999, max} in whole µs, and what to make of them.
 
-    low_n: shown percentiles with fewer than ten samples beyond them.  bounds: percentile -> its `bounds`, what
-    the number of samples leaves open (and not what varies from run to run).  With `at_least_us`, samples from there
-    on are lower bounds (operations that nobody answered): `at_least` names the figures that are, too."""
+    low_n: shown percentiles with fewer than ten samples beyond them.  bounds: what the number of samples
+    leaves open of each percentile, and not what varies from run to run.  With `at_least_us`, samples from
+    there on are lower bounds (operations that nobody answered): `at_least` names the figures that are, too.
+    """
     n = len(values_us)
     if n == 0:
         return {
