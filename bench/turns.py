@@ -55,10 +55,15 @@ def _square(n: int) -> list[list[int]]:
     return [[(i + place) % n for place in zigzag] for i in range(n)]
 
 
-def turns(names: Sequence[str], blocks: int, seed: int, series: str) -> list[tuple[int, Turn]]:
-    """(index of the arm, its turn), in the order in which they run."""
+def turns(
+    names: Sequence[str], blocks: int, seed: int, series: str, *, sides: bool = False
+) -> list[tuple[int, Turn]]:
+    """(index of the arm, its turn), in the order in which they run.  `sides`: that is what the names are."""
     return [
-        (arm, Turn(series, block, place, blocks, tuple(names[i] for i in order)))
+        (
+            arm,
+            Turn(series, block, place, blocks, tuple(names[i] for i in order), names[arm] if sides else None),
+        )
         for block, order in enumerate(orders(len(names), blocks, seed))
         for place, arm in enumerate(order)
     ]

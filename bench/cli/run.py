@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from bench.cli import no_such
 from bench.cli.signals import end_as_by_ctrl_c
-from bench.options import ALL, FOREIGN, PRESETS, PROMISES, BadOptions, Places, RunOptions, Target
+from bench.options import ALL, FOREIGN, PRESETS, PROMISES, Arm, BadOptions, Places, RunOptions, Target
 from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
 
@@ -308,7 +308,7 @@ def _target(given: dict[str, Any]) -> Target | None:
     from bench.options import check_target, target_url
 
     context = click.get_current_context()
-    unsaid = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    unsaid = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
     said = {name for name in given if context.get_parameter_source(name) not in unsaid}
     if not said & {"scheme", "url"}:  # then bench.toml may choose
         said |= {name for name in ("scheme", "url") if given[name] is not None}
@@ -374,28 +374,47 @@ def _describe(options: RunOptions) -> None:
 
 
 def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
-    from bench import machine, runner
     from bench.cli.progress import Line
     from bench.options import arms
+
+    line = Line(quiet=quiet)
+    folders = in_turns(options, arms(options), line, finish=lambda folder: _report(folder, line))
+    summaries = [(folder, folder.summary()) for folder in folders]
+    return _conclude(summaries, options, quiet=quiet, as_json=as_json)
+
+
+def in_turns(
+    options: RunOptions,
+    chosen: Sequence[Arm],
+    line: Line,
+    *,
+    finish: Callable[[RunFolder], object],
+    sides: Sequence[str] | None = None,
+) -> list[RunFolder]:
+    """Carries out `options.repeat` runs of each arm in the order of their turns; `finish` makes the figures
+    of each.  `sides` tells arms apart that are alike.
+
+    Ends the command where nothing can be started or stored, or on Ctrl-C between the runs."""
+    from bench import machine, runner
     from bench.services import ServicesError
     from bench.services.lock import run_lock
     from bench.turns import turns
 
-    chosen = arms(options)
     machine.make_room(options.users)
     end_as_by_ctrl_c()
-    line = Line(quiet=quiet)
-    summaries: list[tuple[RunFolder, dict[str, Any]]] = []
+    folders: list[RunFolder] = []
+    names = sides or [arm.name for arm in chosen]
+    order = turns(names, options.repeat, options.seed, secrets.token_hex(4), sides=sides is not None)
     try:
         with run_lock(options.command):
             line.say("making the plan")
             load = runner.Load.of(options)
-            names = [arm.name for arm in chosen]
-            for index, turn in turns(names, options.repeat, options.seed, secrets.token_hex(4)):
+            for index, turn in order:
                 line.prefix = _prefix(turn)
                 folder = runner.run(chosen[index], load, options, say=line.say, show=line.show, turn=turn)
                 line.clear()
-                summaries.append((folder, _report(folder, line)))
+                finish(folder)
+                folders.append(folder)
                 if folder.manifest()["ended"]["how"] == "interrupted":
                     break
     except (ServicesError, ResultsError) as why:
@@ -405,8 +424,8 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     except KeyboardInterrupt:
         line.clear()
         click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
-    return _conclude(summaries, options, quiet=quiet, as_json=as_json)
+        sys.exit(EXIT_INTERRUPTED)
+    return folders
 
 
 def _prefix(turn: Turn) -> str:
@@ -415,7 +434,7 @@ def _prefix(turn: Turn) -> str:
     return f"{name}block {turn.block + 1}/{turn.blocks}  " if turn.blocks > 1 else name
 
 
-def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
+def _report(folder: RunFolder, line: Line) -> None:
     """Figures, charts and page of one run; `latest` points at it."""
     from bench import report
     from bench.results import LATEST, point
@@ -430,8 +449,6 @@ def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
             f"room, then type `bench report {folder.path}`."
         ) from why
     point(folder.path.parent, LATEST, folder.path)
-    summary: dict[str, Any] = folder.summary()
-    return summary
 
 
 def _conclude(
