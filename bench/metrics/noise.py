@@ -2,13 +2,13 @@
 
 Two sides that are alike run interleaved, so that the ratio of each block should be 1; what it is instead is
 noise.  An experiment of n blocks is drawn from the recorded pairs, with replacement and either side in the
-numerator (they are the same thing); smoothed and shrunk, since few pairs do not show how far such pairs can
-lie apart (B. W. Silverman and G. A. Young, "The bootstrap: to smooth or not to smooth?", Biometrika 74,
-1987, 469-479; the bandwidth is Silverman's rule, the variance kept is the pairs' and that of their mean);
-and judged as every comparison is: by whether the interval of the median ratio (`intervals.py`) holds 1.  An effect
-multiplies each ratio and therefore moves the whole interval by its logarithm, so that the smallest effect
-which 80 % of the experiments would see is the 80 % quantile of how far their intervals reach beyond 1.  The
-test is two-sided at 5 %.
+numerator (they are the same thing).  It is smoothed and shrunk, since few pairs do not show how far such
+pairs can lie apart (B. W. Silverman and G. A. Young, "The bootstrap: to smooth or not to smooth?", Biometrika
+74, 1987, 469-479; the bandwidth is Silverman's rule, the variance kept is the pairs' and that of their mean).
+It is judged as every comparison is: by whether the interval of the median ratio (`intervals.py`) holds 1.  An
+effect multiplies each ratio and therefore moves the whole interval by its logarithm, so that the smallest
+effect which 80 % of the experiments would see is the 80 % quantile of how far their intervals reach beyond 1.
+The test is two-sided at 5 %.
 
 It is itself known from these pairs only: its standard error is about 1 / sqrt(2 n) of it, a fifth from ten.
 """
