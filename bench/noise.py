@@ -47,6 +47,7 @@ def assess(sides: Sequence[Arm], names: Iterable[str] = METRICS) -> Json:
     """By figure of a comparison: {unit, value, pairs, ratio, interval, different, visible: {blocks: share},
     resolution_floor_us}.
 
+    A pair is A's and B's value of a block, each with its own 95 % bounds (null where it is no quantile).
     `visible` None: fewer than six pairs, or a figure that is not above 0.  `different`: the interval of A / B
     does not hold 1, which of alike sides it does in 95 of 100 cases."""
     figures = {figure.name: figure for figure in compare.FIGURES}
@@ -73,7 +74,7 @@ def _assess(paired: _Paired) -> Json:
     return {
         "unit": paired.figure.unit,
         "value": value,
-        "pairs": [[one.value, other.value] for one, other in pairs],
+        "pairs": [[[one.value, one.low, one.high] for one in pair] for pair in pairs],
         "ratio": None if ratio is None else ratio.value,
         "interval": None if both is None else list(both),
         "different": None if both is None else not both[0] <= 1 <= both[1],

@@ -4,7 +4,8 @@ Two sides that are alike run interleaved, so that the ratio of each block should
 noise.  An experiment of n blocks is drawn from the recorded pairs, with replacement and either side in the
 numerator (they are the same thing).  It is smoothed and shrunk, since few pairs do not show how far such
 pairs can lie apart (B. W. Silverman and G. A. Young, "The bootstrap: to smooth or not to smooth?", Biometrika
-74, 1987, 469-479; the bandwidth is Silverman's rule, the variance kept is the pairs' and that of their mean).
+74, 1987, 469-479; the bandwidth is Silverman's rule, and the variance is made n / (n - 2) times the pairs':
+that of the next one, of which n have been seen, by Student's t).
 It is judged as every comparison is: by whether the interval of the median ratio (`intervals.py`) holds 1.  An
 effect multiplies each ratio and therefore moves the whole interval by its logarithm, so that the smallest
 effect which 80 % of the experiments would see is the 80 % quantile of how far their intervals reach beyond 1.
@@ -77,7 +78,7 @@ def experiments(
     n, deviation = len(pairs), math.sqrt(float(np.mean(ratio**2)))
     bandwidth = 1.06 * n**-0.2
     smooth = sign * ratio[which] + bandwidth * deviation * rng.standard_normal((count, blocks))
-    return smooth * math.sqrt((1 + 1 / n) / (1 + bandwidth**2)), inside[which]
+    return smooth * math.sqrt(n / (n - 2) / (1 + bandwidth**2)), inside[which]
 
 
 def _inside(block: Block) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -109,10 +110,12 @@ def _verdict(content: Json) -> str:
 
 
 def _reasons(content: Json) -> list[str]:
+    """Each once per arm, with the number of its runs where they are several."""
     label_of = {run_id: arm["label"] for arm in content["arms"] for run_id in arm["run_ids"]}
-    return [
+    said = Counter(
         f"{label_of[reason['run_id']]}: {wording.reason(reason)}" for reason in content["verdict"]["reasons"]
-    ]
+    )
+    return [f"{text} ({n} runs)" if n > 1 else text for text, n in said.items()]
 
 
 def _good(verdict: Json) -> bool | None:

@@ -13,6 +13,7 @@ from bench.results import Json
 
 CAVEATS: Final = (
     "Noise is this machine's, today, at this load, with these versions: another load has another.",
+    "The throughput of a load that is carried is the plan's, also that of a slower server.",
     "From n pairs the smallest visible effect is itself known to about ±1/√(2n) of it: a fifth from ten.",
 )
 

@@ -36,7 +36,7 @@ def test_each_figure_has_its_smallest_visible_effect() -> None:
     assert list(found) == list(noise.METRICS)
     read = found["READ.p99"]
     assert len(read["pairs"]) == 8
-    assert read["pairs"][0] == [10_000, 10_200]
+    assert read["pairs"][0] == [[10_000, None, None], [10_200, None, None]]
     assert list(read["visible"]) == ["6", "8", "10", "20"]
     assert 0.02 < read["visible"]["20"] <= read["visible"]["10"] <= read["visible"]["6"] < 0.06
     assert not read["different"]
