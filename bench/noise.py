@@ -16,6 +16,7 @@ from typing import Any, Final
 from bench import blocks, compare
 from bench.compare import FLOORS, Arm, Run
 from bench.metrics import intervals, noise
+from bench.metrics.intervals import Block
 from bench.results import Json
 
 SCHEMA_VERSION: Final = 1
@@ -56,13 +57,18 @@ def assess(sides: Sequence[Arm], names: Iterable[str] = METRICS) -> Json:
 
 def _paired(figure: compare.Figure, sides: Sequence[Arm]) -> _Paired:
     a, b = ({blocks.key(run.manifest, run.run_id): run for run in side.runs} for side in sides)
-    both = [(figure.block(a[key]), figure.block(b[key])) for key in a if key in b]
+    both = [(_known(figure, a[key]), _known(figure, b[key])) for key in a if key in b]
     floors = [floor for side in sides for run in side.runs if (floor := figure.floor(run)) is not None]
     return _Paired(
         figure,
         [(one, other) for one, other in both if one is not None and other is not None],
         max(floors, default=None) if figure.unit == "us" else None,
     )
+
+
+def _known(figure: compare.Figure, run: Run) -> Block | None:
+    """A lower bound is no figure to see an effect on."""
+    return None if figure.bounded(run) else figure.block(run)
 
 
 def _assess(paired: _Paired) -> Json:

@@ -54,6 +54,14 @@ def test_below_the_resolution_nothing_is_visible_by_its_noise_alone() -> None:
     assert found["visible"]["20"] == pytest.approx(2 * 100 / found["value"], abs=1e-3)  # two floors of 100 µs
 
 
+def test_lower_bounds_are_no_pairs() -> None:
+    sides = both(8)
+    for one in sides[0].runs[:3]:
+        one.summary["operations"]["READ"]["latency_us"]["at_least"] = ["p99"]
+    found = noise.assess(sides, ["READ.p99"])["READ.p99"]
+    assert (len(found["pairs"]), found["visible"]) == (5, None)
+
+
 def test_five_blocks_are_too_few() -> None:
     found = noise.assess(both(5))["READ.p99"]
     assert (found["visible"], found["different"]) == (None, None)

@@ -21,8 +21,8 @@ from bench.metrics.intervals import Block, interval, ratio
 from bench.metrics.noise import Pair
 from bench.noise import METRICS
 
-TRIES: Final = 1_000
-MACHINES: Final = 50
+TRIES: Final = 500
+MACHINES: Final = 25
 """Made-up ones, each heard with TRIES / MACHINES new comparisons."""
 Draw = Callable[[np.random.Generator, Any], Any]
 BETWEEN: Final[dict[str, Draw]] = {

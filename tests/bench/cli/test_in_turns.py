@@ -31,8 +31,8 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arm, 
         asked.append((arm, turn))
         slower = 1_000 * turn.block
         folder, _world = build(
-            options.out / f"{len(asked)}", scheme=arm.scheme, seed=len(asked), measure_s=5, send_per_s=20, people=20,
-            read_us=Spread(10_000 + slower, 30_000 + slower),
+            options.out / f"{len(asked)}", scheme=arm.scheme, seed=len(asked), measure_s=5, send_per_s=20,
+            people=20, read_us=Spread(10_000 + slower, 30_000 + slower),
         )  # fmt: skip
         about = {"class": "box"}
         folder.update_manifest(plan_sha256="a" * 64, machine=about, repeat=turn.to_dict())
