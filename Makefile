@@ -3,6 +3,7 @@
 
 ARGS ?= --scheme redis --users 10000
 RUN ?= results/latest
+NOISE ?= --scheme redis --users 500 --rate 40
 LIES ?= --users 2000 --rate 100 --duration 60
 BIN := .venv/bin
 
@@ -13,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
-	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed
+	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -27,6 +28,7 @@ help:
 	@echo "make proof-stale-fills   redis with and without the lease, MySQL slower and slower; docs/evidence/stale-fills.md"
 	@echo "make proof-guards   each guard with causes just below and above its threshold, and 60 clean runs; docs/evidence/guards.md"
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
+	@echo "make proof-noise       what bench noise $(NOISE) says is visible, planted; docs/evidence/noise.md"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
 
@@ -81,6 +83,12 @@ proof-check-speed: setup-python
 	@mkdir -p docs/evidence
 	@$(BIN)/python -m tests.proofs.check_speed $(RUN) > docs/evidence/check-speed.md.new
 	@mv docs/evidence/check-speed.md.new docs/evidence/check-speed.md
+
+proof-noise: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/bench noise $(NOISE)
+	@$(BIN)/python -m tests.proofs.noise results/latest-comparison/noise.json > docs/evidence/noise.md; \
+	code=$$?; cat docs/evidence/noise.md; exit $$code
 
 proof-mutations: setup-python
 	@mkdir -p docs/evidence

@@ -1,11 +1,13 @@
 """Runs beside each other: which may be compared, each figure by arm, which arms a figure tells apart.  Pure.
 
 An arm is a scheme with its options; runs of one arm are its blocks.  A figure of several blocks is the middle
-block's (the lower of two), with the range; it is never averaged.  A figure does not separate two arms
+block's (the lower of two) and never averaged; from six blocks up it has an interval, and so has the ratio of
+two arms (`bench/metrics/intervals.py`).  A figure does not separate two arms
 
 - when it is a time, and both lie below 5 f or they differ by less than 2 f, f being the resolution,
-- when the ranges of their blocks overlap,
 - when the lower one is only a lower bound,
+- when the interval of their ratio holds 1,
+- of fewer blocks, when the ranges of their blocks overlap,
 - where an arm has one block, so that nobody knows its noise, when they differ by less than NOISE.
 
 The same load for every arm compares curves, not throughput: that ranking needs each arm's own
@@ -18,18 +20,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from bench import blocks
 from bench.expressions import errors
 from bench.guards import EXIT_INCONCLUSIVE
 from bench.guards.control import control_drift
 from bench.guards.guard import INCONCLUSIVE, Guard
 from bench.options import CONTROL
+from bench.metrics import intervals
+from bench.metrics.intervals import Block
 from bench.results import TOOL, Json
 
 SCHEMA_VERSION: Final = 1
 FLOORS: Final = 5
 """Below so many resolution floors two times are not separated."""
 NOISE: Final = 0.05
-BLOCKS_FOR_INTERVAL: Final = 6
+BLOCKS_FOR_INTERVAL: Final = intervals.ENOUGH
 PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
 """Exit codes, the worst first."""
 IDENTITY: Final = ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
@@ -66,20 +71,28 @@ class Arm:
 
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
-    """Groups the runs.  If all are of one arm, each stands for itself: an A/A comparison."""
+    """Groups the runs.  If all are of one arm, each series of blocks stands for itself, and so does each run
+    on its own: an A/A comparison, or an earlier version against a later one."""
+    groups = _grouped(runs, _identity)
+    if len(groups) == 1:
+        groups = _grouped(runs, lambda run: blocks.key(run.manifest, run.run_id)[0])
+    return [Arm(tuple(group)) for group in groups]
+
+
+def _grouped(runs: Sequence[Run], name: Callable[[Run], str]) -> list[list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(_identity(run.summary["run"]), []).append(run)
-    if len(groups) == 1:
-        return [Arm((run,)) for run in runs]
-    return [Arm(tuple(group)) for group in groups.values()]
+        groups.setdefault(name(run), []).append(run)
+    return list(groups.values())
 
 
-def _identity(run: Json) -> str:
+def _identity(run: Run) -> str:
+    said = run.summary["run"]
     named = {
-        name: run.get(name) for name in ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
+        name: said.get(name) for name in ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
     }
-    return json.dumps(named, sort_keys=True)
+    side = (run.manifest.get("repeat") or {}).get("side")
+    return json.dumps(named | {"side": side}, sort_keys=True)
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
@@ -111,13 +124,18 @@ class Figure:
     """One figure of a run.  `unit` us, s, bytes, share, count or number; `of` None: not known.
 
     `bounded`: the figure is a lower bound, since unanswered or undelivered ones are in it.  `floor`: the
-    resolution of a time, µs."""
+    resolution of a time, µs.  `inside`: what the number of samples leaves open of a quantile (low, high)."""
 
     name: str
     unit: str
     of: Callable[[Run], float | None]
     bounded: Callable[[Run], bool] = lambda _: False
     floor: Callable[[Run], float | None] = lambda _: None
+    inside: Callable[[Run], Sequence[float] | None] = lambda _: None
+
+    def block(self, run: Run) -> Block | None:
+        value = self.of(run)
+        return None if value is None else Block(value, *(self.inside(run) or ()))
 
 
 def _quantiles(run: Run, *path: str) -> Json:
@@ -137,6 +155,10 @@ def _lag(name: str, level: str) -> Callable[[Run], float | None]:
 
 def _bounded(level: str, *path: str) -> Callable[[Run], bool]:
     return lambda run: level in _quantiles(run, *path).get("at_least", ())
+
+
+def _inside(level: str, *path: str) -> Callable[[Run], Sequence[float] | None]:
+    return lambda run: (_quantiles(run, *path).get("bounds") or {}).get(level)
 
 
 def _floor(*path: str) -> Callable[[Run], float | None]:
@@ -239,6 +261,7 @@ FIGURES: Final = (
             _time(operation, level),
             _bounded(level, "operations", operation, "latency_us"),
             _floor("operations", operation),
+            _inside(level, "operations", operation, "latency_us"),
         )
         for operation in ("READ", "STATE", "SEND", "SYNC")
         for level in ("p50", "p99", "p999")
@@ -250,6 +273,7 @@ FIGURES: Final = (
             _lag(name, level),
             _bounded(level, "lag", name, "quantiles"),
             _floor("lag", name),
+            _inside(level, "lag", name, "quantiles"),
         )
         for name in ("receipt", "own_device", "visible", "message", "durable", "cache", "queue")
         for level in ("p50", "p99")
@@ -313,6 +337,7 @@ def compare(compared: Sequence[Arm], labels: Sequence[str], *, allow_unlike: boo
         "verdict": _with_drift(_verdict(runs), drift, runs),
         "control_drift": asdict(drift),
         "resolution_floor_us": _coarsest([_floor_of(run) for run in runs]),
+        "order": _order(runs),
         "arms": [_arm(arm, label) for arm, label in zip(compared, labels, strict=True)],
         "figures": [row for row in rows if any(value is not None for value in row["values"].values())],
     }
@@ -335,6 +360,15 @@ def _with_drift(verdict: Json, drift: Guard, runs: Sequence[Run]) -> Json:
         "exit_code": next(code for code in PRECEDENCE if code in codes),
         "reasons": [*verdict["reasons"], {"run_id": last.run_id, **asdict(drift)}],
     }
+
+
+def _order(runs: Sequence[Run]) -> list[Json]:
+    """In which order the arms of each block ran, by series."""
+    found: dict[str, dict[int, list[str]]] = {}
+    for run in runs:
+        if said := run.manifest.get("repeat"):
+            found.setdefault(said["series"], {})[said["block"]] = said["order"]
+    return [{"series": series, "blocks": [of[block] for block in sorted(of)]} for series, of in found.items()]
 
 
 def _coarsest(floors: Sequence[float | None]) -> float | None:
@@ -391,11 +425,7 @@ def _arm(arm: Arm, label: str) -> Json:
 
 
 def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str]) -> Json:
-    values, ranges = {}, {}
-    for arm, label in zip(compared, labels, strict=True):
-        known = sorted(value for run in arm.runs if (value := figure.of(run)) is not None)
-        values[label] = known[(len(known) - 1) // 2] if known else None
-        ranges[label] = [known[0], known[-1]] if len(known) > 1 else None
+    of = {label: _blocks(figure, arm) for arm, label in zip(compared, labels, strict=True)}
     at_least = [
         label
         for arm, label in zip(compared, labels, strict=True)
@@ -404,13 +434,21 @@ def _row(figure: Figure, compared: Sequence[Arm], labels: Sequence[str]) -> Json
     row: Json = {
         "figure": figure.name,
         "unit": figure.unit,
-        "values": values,
-        "ranges": ranges,
+        "values": blocks.middles(of),
+        "blocks": {label: len(known) for label, known in of.items()},
+        "ranges": blocks.ranges(of),
+        "intervals": blocks.told(of, at_least),
+        "ratios": blocks.ratios(of, at_least),
         "at_least": at_least,
         "resolution_floor_us": _coarsest([figure.floor(run) for arm in compared for run in arm.runs]),
     }
     row["not_separated"] = _not_separated(row, row["resolution_floor_us"])
     return row
+
+
+def _blocks(figure: Figure, arm: Arm) -> dict[blocks.Key, Block]:
+    known = {blocks.key(run.manifest, run.run_id): figure.block(run) for run in arm.runs}
+    return {key: block for key, block in known.items() if block is not None}
 
 
 def _not_separated(row: Json, floor: float | None) -> list[list[str]]:
@@ -429,6 +467,9 @@ def _separated(row: Json, a: str, b: str, floor: float | None) -> bool:
     lower = a if one <= other else b
     if blurred or apart == 0 or lower in row["at_least"]:
         return False
+    apart_by_interval = blocks.apart(row, a, b)
+    if apart_by_interval is not None:
+        return apart_by_interval
     first, second = row["ranges"][a], row["ranges"][b]
     if first is None or second is None:
         return bool(row["unit"] == "count" or apart >= NOISE * max(abs(one), abs(other)))

@@ -1,7 +1,8 @@
 """Conditions on a run's figures, as `--fail-if` takes them: `READ.p99 > 50ms`, `errors >= 0.1%`.  Pure.
 
     condition = figure  operator  number unit
-    figure    = OPERATION[.service].STATISTIC      response time (from when it was wanted), or service time
+    figure    = OPERATION[.service|.wait].STATISTIC   response time (from when it was wanted), or of it the
+                                                   service time (from when it was sent) or the wait until then
               | OPERATION.errors | OPERATION.count
               | lag.NAME.STATISTIC | lag.NAME.undelivered
               | send_lag.STATISTIC
@@ -208,9 +209,10 @@ def _figures() -> dict[str, Figure]:
     for op in (measured.name for measured in MEASURED):
         for statistic in STATISTICS:
             found[f"{op}.{statistic}"] = Figure("time", _statistic(statistic, "operations", op, "latency_us"))
-            found[f"{op}.service.{statistic}"] = Figure(
-                "time", _statistic(statistic, "operations", op, "service_us")
-            )
+            for part in ("service", "wait"):
+                found[f"{op}.{part}.{statistic}"] = Figure(
+                    "time", _statistic(statistic, "operations", op, f"{part}_us")
+                )
         found[f"{op}.errors"] = Figure("share", _operation_errors(op))
         found[f"{op}.count"] = Figure("number", _plain("operations", op, "count"))
     for lag in LAGS:

@@ -39,6 +39,8 @@ class Facts:
     not_available: dict[str, str] = field(default_factory=dict)
     live: dict[str, Any] = field(default_factory=dict)
     """What the live checks counted; nothing where a load process was lost."""
+    repeat: dict[str, Any] = field(default_factory=dict)
+    """Its turn among the runs of its command (`bench/turns.py`)."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pinned: str = "nobody is bound to a core"
     watched: list[dict[str, Any]] = field(default_factory=list)
@@ -64,6 +66,7 @@ def of(
         "started_at": facts.started_at,
         "ended": dict(ended),
         "plan_sha256": load.plan.sha256,
+        "repeat": facts.repeat,
         "run": {
             "scheme": arm.scheme,
             "arm": arm.name,

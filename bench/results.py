@@ -28,6 +28,8 @@ What the figures mean is said elsewhere: `bench/summary.py` computes them, `benc
     not_available   {request of the control door: why it could not be asked}
     ledger          {before, connected, after: {t, server: STATS, mysql, redis, kafka: {counter: value}}}, all
                     since the service started; taken at quiet moments, where the scheme is one of ours
+    repeat          {series: of this command, block, place in it, blocks, order: [arm], side: A|B of an A/A
+                    comparison|null}; {} of a run on its own
     fail_if         [expression]
     fail_fast       whether the run was to end at the first violation
     live            {live check: {eligible, violations, first: {user, conversation, at_ns}}}; {} where a load

@@ -38,6 +38,7 @@ from bench.services.queue_lag import QueueLag
 from bench.services.running import RunningServer
 from bench.services.server import SchemeProcesses
 from bench.services.totals import totals
+from bench.turns import Turn
 from schemes import SCHEMES
 from schemes.protocol import DumpRow
 
@@ -121,17 +122,25 @@ class NotStored(Exception):
 
 
 def run(
-    arm: Arm, load: Load, options: RunOptions, *, say: Say, show: Show, through: Through | None = None
+    arm: Arm,
+    load: Load,
+    options: RunOptions,
+    *,
+    say: Say,
+    show: Show,
+    through: Through | None = None,
+    turn: Turn | None = None,
 ) -> RunFolder:
     """Carries out one run and returns its folder, with the manifest and every recorded row in it.
 
-    `through` puts something between load and server.  Raises nothing that a run can meet: how it ended stands
-    in the manifest."""
+    `through` puts something between load and server; `turn` is its place among the runs of its command.
+    Raises nothing that a run can meet: how it ended stands in the manifest."""
     folder = RunFolder.create(
         options.out, scheme=arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
     )
     attempt = _Attempt(arm, load, options, folder, say, show)
     attempt.through = through
+    attempt.turn = turn
     folder.write_manifest(attempt.manifest({"how": "running", "phase": "setup", "message": ""}))
     ended = {"how": "finished", "phase": "final", "message": ""}
     try:
@@ -182,6 +191,7 @@ class _Attempt:
         self._watching = watching.Watching()
         self.phase = "setup"
         self.through: Through | None = None
+        self.turn: Turn | None = None
 
     # --- the story ------------------------------------------------------------------------------------------
 
@@ -619,6 +629,8 @@ class _Attempt:
             self._facts.live = manifest.counted(self._fleet.counted)
         if self._opened is not None:
             self._facts.not_available |= self._opened.missing
+        if self.turn is not None:
+            self._facts.repeat = self.turn.to_dict()
         return manifest.of(self._folder.run_id, self._arm, self._load, self._options, self._facts, ended)
 
     def _write(self, files: list[Path], samples: list[sampler.Sample]) -> None:

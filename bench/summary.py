@@ -173,6 +173,7 @@ def _figures(summary: Json) -> Iterator[tuple[str, str, Any, int | None]]:
             yield f"{name}.{field}", "", operation[field], None
         yield from _quantiles(f"{name}.latency", operation["latency_us"])
         yield from _quantiles(f"{name}.service", operation["service_us"])
+        yield from _quantiles(f"{name}.wait", operation["wait_us"])
         yield from _others(f"{name}.latency", operation["cross_check"], "latency_us")
     yield from _behind(summary)
     for check in summary["consistency"]["checks"]:

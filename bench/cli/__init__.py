@@ -13,6 +13,7 @@ from schemes import __version__
 COMMANDS = (
     "run",
     "compare",
+    "noise",
     "report",
     "list",
     "show",
@@ -66,6 +67,7 @@ def main() -> None:
     bench run --url ws://host:port/ws           a server of your own, as it runs
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
+    bench noise --scheme redis                  the smallest effect that this machine can see
     bench show latest                           the last summary again
     bench explain latest                        what went wrong in it
 

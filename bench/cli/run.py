@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -32,6 +33,7 @@ from schemes import SCHEMES, Option
 
 if TYPE_CHECKING:
     from bench.cli.progress import Line
+    from bench.turns import Turn
 
 EXIT_CANNOT_START: Final = 3
 EXIT_INVALID: Final = 4
@@ -170,7 +172,11 @@ class _Configured(click.Command):
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed is the same plan.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
 @click.option(
-    "--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Runs per arm, arms rotated."
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Blocks: runs per arm, in a random order that --seed decides; from 6 up figures have intervals.",
 )
 @click.option(
     "--history", default="5/20", show_default=True, help="Seeded messages per direct chat / per group."
@@ -321,7 +327,7 @@ def _target(given: dict[str, Any]) -> Target | None:
     from bench.options import check_target, target_url
 
     context = click.get_current_context()
-    unsaid = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    unsaid = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
     said = {name for name in given if context.get_parameter_source(name) not in unsaid}
     if not said & {"scheme", "url"}:  # then bench.toml may choose
         said |= {name for name in ("scheme", "url") if given[name] is not None}
@@ -366,11 +372,15 @@ def _describe(options: RunOptions) -> None:
     from bench.options import arms
     from bench.plan import causes
     from bench.runner import Load
+    from bench.turns import orders
 
     names = [arm.name for arm in arms(options)]
     load = Load.of(options)
     caused = causes(load.population, load.plan, options.delivered_window_s)
     click.echo(f"runs       {options.repeat} x {', '.join(names)}")
+    if len(names) > 1:
+        told = orders(len(names), options.repeat, options.seed)
+        click.echo("order      " + "; ".join(", ".join(names[arm] for arm in block) for block in told))
     click.echo(
         f"people     {load.population.people:,} with {options.users:,} devices, "
         f"{load.population.conversations:,} conversations"
@@ -383,26 +393,47 @@ def _describe(options: RunOptions) -> None:
 
 
 def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
-    from bench import machine, runner
     from bench.cli.progress import Line
     from bench.options import arms
+
+    line = Line(quiet=quiet)
+    folders = in_turns(options, arms(options), line, finish=lambda folder: _report(folder, line))
+    summaries = [(folder, folder.summary()) for folder in folders]
+    return _conclude(summaries, options, quiet=quiet, as_json=as_json)
+
+
+def in_turns(
+    options: RunOptions,
+    chosen: Sequence[Arm],
+    line: Line,
+    *,
+    finish: Callable[[RunFolder], object],
+    sides: Sequence[str] | None = None,
+) -> list[RunFolder]:
+    """Carries out `options.repeat` runs of each arm in the order of their turns; `finish` makes the figures
+    of each.  `sides` tells arms apart that are alike.
+
+    Ends the command where nothing can be started or stored, or on Ctrl-C between the runs."""
+    from bench import machine, runner
     from bench.services import ServicesError
     from bench.services.lock import run_lock
+    from bench.turns import turns
 
-    chosen = arms(options)
     machine.make_room(options.users)
     end_as_by_ctrl_c()
-    line = Line(quiet=quiet)
-    summaries: list[tuple[RunFolder, dict[str, Any]]] = []
+    folders: list[RunFolder] = []
+    names = sides or [arm.name for arm in chosen]
+    order = turns(names, options.repeat, options.seed, secrets.token_hex(4), sides=sides is not None)
     try:
         with run_lock(options.command):
             line.say("making the plan")
             load = runner.Load.of(options)
-            for arm in _in_turn(chosen, options.repeat):
-                line.prefix = f"{arm.name}  " if len(chosen) > 1 else ""
-                folder = runner.run(arm, load, options, say=line.say, show=line.show)
+            for index, turn in order:
+                line.prefix = _prefix(turn)
+                folder = runner.run(chosen[index], load, options, say=line.say, show=line.show, turn=turn)
                 line.clear()
-                summaries.append((folder, _report(folder, line)))
+                finish(folder)
+                folders.append(folder)
                 if folder.manifest()["ended"]["how"] == "interrupted":
                     break
     except (ServicesError, ResultsError) as why:
@@ -412,18 +443,17 @@ def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:
     except KeyboardInterrupt:
         line.clear()
         click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
-    return _conclude(summaries, options, quiet=quiet, as_json=as_json)
+        sys.exit(EXIT_INTERRUPTED)
+    return folders
 
 
-def _in_turn(chosen: list[Arm], repeat: int) -> Iterator[Arm]:
-    """Every arm once per block, each block beginning with the next one, so that none is always first."""
-    for block in range(repeat):
-        turn = block % len(chosen)
-        yield from (*chosen[turn:], *chosen[:turn])
+def _prefix(turn: Turn) -> str:
+    """Which run of several this is, before each line of progress."""
+    name = f"{turn.order[turn.place]}  " if len(turn.order) > 1 else ""
+    return f"{name}block {turn.block + 1}/{turn.blocks}  " if turn.blocks > 1 else name
 
 
-def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
+def _report(folder: RunFolder, line: Line) -> None:
     """Figures, charts and page of one run; `latest` points at it."""
     from bench import report
     from bench.results import LATEST, point
@@ -438,8 +468,6 @@ def _report(folder: RunFolder, line: Line) -> dict[str, Any]:
             f"room, then type `bench report {folder.path}`."
         ) from why
     point(folder.path.parent, LATEST, folder.path)
-    summary: dict[str, Any] = folder.summary()
-    return summary
 
 
 def _conclude(

@@ -32,6 +32,7 @@ from bench.metrics.ragged import distinct
 from bench.metrics.receivers import effective, told
 from bench.metrics.survival import Curve, kaplan_meier
 from bench.metrics.visible import Reason, Visible
+from bench.metrics.wrong import wrong
 from bench.record import Op, Outcome, PushKind
 from bench.results import Json
 
@@ -72,11 +73,11 @@ class Lag:
 
 
 def ack(history: History) -> Lag:
-    """L1, of READs that were answered or may have happened."""
+    """L1, of READs that were answered (by what can be right) or may have happened."""
     rows = history.measured_rows(Op.READ)
     operations = history.operations
     outcome = operations["outcome"][rows]
-    rows = rows[(outcome == Outcome.OK) | (outcome == Outcome.INFO)]
+    rows = rows[((outcome == Outcome.OK) | (outcome == Outcome.INFO)) & ~wrong(history, rows)]
     observed = operations["outcome"][rows] == Outcome.OK
     took = operations["acknowledged"][rows] - operations["sent"][rows]
     time = np.where(observed, took, np.maximum(took, DEADLINE_US * 1_000))

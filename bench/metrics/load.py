@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.metrics.history import DEADLINE_US, History
 from bench.metrics.quantiles import summarise
+from bench.metrics.wrong import wrong
 from bench.record import NONE, Op, Outcome, PushKind
 from bench.results import Json
 
@@ -44,13 +45,18 @@ def summarise_load(history: History) -> Json:
         "already_read": already,
         "never_due": int(np.count_nonzero(never_due)),
         "worst_step": min(steps, key=lambda step: step["achieved_share"], default=None),
-        "messages_per_s": round(int(np.count_nonzero(history.outcome(sends, Outcome.OK))) / seconds, 3),
+        "messages_per_s": round(_acknowledged(history, sends) / seconds, 3),
         "send_per_s_asked": asked.get("send_per_s"),
         "pushes_per_s": round(sum(_pushes(history).values()) / seconds, 3),
         "pushes": _pushes(history),
         **_connections(history, asked.get("connections_asked")),
         **_outcomes(history, asked.get("planned")),
     }
+
+
+def _acknowledged(history: History, rows: Ints) -> int:
+    """By a reply that can be right."""
+    return int(np.count_nonzero(history.outcome(rows, Outcome.OK) & ~wrong(history, rows)))
 
 
 def _never_due(history: History, rows: Ints) -> Bools:

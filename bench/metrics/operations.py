@@ -1,8 +1,10 @@
 """How long operations took and how they ended, and where the time went.
 
-Latency counts from when the plan wanted the operation, service time from when it was sent.  Both hold what
-was answered (ok, and the server's own failures) and what nobody knows, which enters as at least the
-deadline.  READ and DELIVERED react to a message: their `intended` already waits for its arrival.
+Three times are kept apart: the wait from when the plan wanted an operation until it was sent, the service
+time from there to the reply, and the latency (response), which is both.  They hold what was answered (ok, and
+the server's own failures) and what nobody knows, which enters as at least the deadline; a reply that proves
+itself wrong (`wrong.py`) is an error and no latency.  READ and DELIVERED react to a message: their `intended`
+already waits for its arrival.
 
 Counts are of all users; times are of those that `headline.py` chooses, with the others beside them.
 """
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from bench.metrics import headline
 from bench.metrics.history import DEADLINE_US, History
 from bench.metrics.quantiles import rank, summarise
+from bench.metrics.wrong import NAME as WRONG_REPLY
+from bench.metrics.wrong import wrong
 from bench.record import ERROR_NAMES, Op, Outcome
 from bench.results import Json
 
@@ -35,11 +39,12 @@ BAND: Final = (0.985, 0.995)
 
 @dataclass(frozen=True)
 class Timed:
-    """Operations of one kind that got as far as the server: latencies in µs; `answered`: a reply came."""
+    """Operations of one kind that got as far as the server: times in µs; `answered`: a reply came."""
 
     row: Ints
     latency_us: Floats
     service_us: Floats
+    wait_us: Floats
     answered: NDArray[np.bool_]
     of_probes: NDArray[np.bool_]
 
@@ -51,6 +56,7 @@ class Timed:
         return {
             "latency_us": summarise(self.latency_us, at_least_us=at_least),
             "service_us": summarise(self.service_us, at_least_us=at_least),
+            "wait_us": summarise(self.wait_us),
         }
 
 
@@ -58,12 +64,13 @@ def timed(history: History, op: Op) -> Timed:
     operations = history.operations
     rows = history.measured_rows(op)
     outcome = operations["outcome"][rows]
-    rows = rows[(operations["sent"][rows] > 0) & np.isin(outcome, (Outcome.OK, Outcome.FAIL, Outcome.INFO))]
+    ended = np.isin(outcome, (Outcome.OK, Outcome.FAIL, Outcome.INFO))
+    rows = rows[(operations["sent"][rows] > 0) & ended & ~wrong(history, rows)]
     outcome = operations["outcome"][rows]
     service = (operations["acknowledged"][rows] - operations["sent"][rows]) / 1e3
     service = np.where(outcome == Outcome.INFO, np.maximum(service, DEADLINE_US), service)
-    latency = service + (operations["sent"][rows] - operations["intended"][rows]) / 1e3
-    return Timed(rows, latency, service, outcome != Outcome.INFO, history.by_probes[rows])
+    wait = (operations["sent"][rows] - operations["intended"][rows]) / 1e3
+    return Timed(rows, service + wait, service, wait, outcome != Outcome.INFO, history.by_probes[rows])
 
 
 def timed_best(history: History, op: Op) -> Timed:
@@ -82,6 +89,7 @@ def _summarise(history: History, op: Op) -> Json:
     operations = history.operations
     rows = history.measured_rows(op)
     outcome = np.bincount(operations["outcome"][rows], minlength=len(Outcome))
+    wrong_replies = int(np.count_nonzero(wrong(history, rows)))
     everybody = timed(history, op)
     choice = headline.choose(everybody.of_probes)
     took = everybody.take(choice.rows)
@@ -89,13 +97,13 @@ def _summarise(history: History, op: Op) -> Json:
     retried = np.flatnonzero((operations["op"] == op) & history.measured & ~history.first)
     return {
         "count": int(outcome[[Outcome.OK, Outcome.FAIL, Outcome.INFO]].sum()),
-        "ok": int(outcome[Outcome.OK]),
-        "fail": int(outcome[Outcome.FAIL]),
+        "ok": int(outcome[Outcome.OK]) - wrong_replies,
+        "fail": int(outcome[Outcome.FAIL]) + wrong_replies,
         "info": int(outcome[Outcome.INFO]),
         "unsent": int(outcome[Outcome.UNSENT]),
         "already_read": int(outcome[Outcome.ALREADY_READ]),
         "retries": {"count": len(retried), "ok": int(np.count_nonzero(history.outcome(retried, Outcome.OK)))},
-        "errors": _errors(history, rows),
+        "errors": _errors(history, rows) | ({WRONG_REPLY: wrong_replies} if wrong_replies else {}),
         "from": choice.source,
         **figures,
         "cross_check": headline.cross_check(

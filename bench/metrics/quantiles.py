@@ -42,23 +42,40 @@ def bounds(values: NDArray[Any], p: float) -> tuple[float, float]:
     """95 % interval of the quantile at p of at least one sample, by order statistics: the ranks around n p
     between which it lies (normal approximation of the binomial; H. A. David and H. N. Nagaraja, "Order
     Statistics", 3rd ed., 7.1)."""
-    n = len(values)
-    spread = 1.96 * math.sqrt(n * p * (1 - p))
-    low, high = max(0, math.floor(n * p - spread) - 1), min(n - 1, math.ceil(n * p + spread) - 1)
+    low, high = bound_ranks(len(values), p)
     ordered = np.partition(values, sorted({low, high}))
     return float(ordered[low]), float(ordered[high])
+
+
+def bound_ranks(n: int, p: float) -> tuple[int, int]:
+    """Indexes of both `bounds` in n sorted samples."""
+    spread = 1.96 * math.sqrt(n * p * (1 - p))
+    return max(0, math.floor(n * p - spread) - 1), min(n - 1, math.ceil(n * p + spread) - 1)
 
 
 def summarise(values_us: NDArray[Any], *, at_least_us: float | None = None) -> Json:
     """Q of `summary.json`: {n, mean, p50, p90, p99, p999, max} in whole µs, and what to make of them.
 
-    low_n: shown percentiles with fewer than ten samples beyond them.  With `at_least_us`, samples from there
-    on are lower bounds (operations that nobody answered): `at_least` names the figures that are, too."""
+    low_n: shown percentiles with fewer than ten samples beyond them.  bounds: what the number of samples
+    leaves open of each percentile, and not what varies from run to run.  With `at_least_us`, samples from
+    there on are lower bounds (operations that nobody answered): `at_least` names the figures that are, too.
+    """
     n = len(values_us)
     if n == 0:
-        return {"n": 0, "mean": None, **dict.fromkeys(LEVELS), "max": None, "low_n": [], "at_least": []}
+        return {
+            "n": 0,
+            "mean": None,
+            **dict.fromkeys(LEVELS),
+            "max": None,
+            "low_n": [],
+            "at_least": [],
+            "bounds": {},
+        }
     shown = {name: p for name, p in LEVELS.items() if beyond(n, p) >= 1}
-    places = sorted({rank(n, p) for p in shown.values()} | {n - 1})
+    ends = {name: bound_ranks(n, p) for name, p in shown.items()}
+    places = sorted(
+        {rank(n, p) for p in shown.values()} | {n - 1, *(i for pair in ends.values() for i in pair)}
+    )
     ordered = np.partition(values_us, places)
     figures: Json = {"n": n, "mean": round(float(np.mean(values_us)))}
     figures |= {
@@ -67,6 +84,7 @@ def summarise(values_us: NDArray[Any], *, at_least_us: float | None = None) -> J
     figures["max"] = round(float(ordered[n - 1]))
     figures["low_n"] = low_n(n)
     figures["at_least"] = _lower_bounds(figures, at_least_us)
+    figures["bounds"] = {name: [round(float(ordered[i])) for i in pair] for name, pair in ends.items()}
     return figures
 
 

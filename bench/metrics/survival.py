@@ -45,7 +45,17 @@ class Curve:
 
     def quantile(self, p: float) -> float | None:
         """Smallest time by which a share p is there; None if that was not seen."""
-        reached = np.flatnonzero(self.survival <= 1 - p + 1e-12)
+        return self._reaches(self.survival, p)
+
+    def bounds(self, p: float) -> tuple[float, float] | None:
+        """95 % interval of the quantile at p: where the band reaches it (R. Brookmeyer and J. Crowley, "A
+        confidence interval for the median survival time", Biometrics 38, 1982, 29-41); None where it does
+        not."""
+        low, high = self._reaches(self.low, p), self._reaches(self.high, p)
+        return None if low is None or high is None else (low, high)
+
+    def _reaches(self, survival: Floats, p: float) -> float | None:
+        reached = np.flatnonzero(survival <= 1 - p + 1e-12)
         return float(self.time[reached[0]]) if len(reached) else None
 
     def mean(self) -> float | None:
@@ -69,6 +79,8 @@ class Curve:
         figures["max"] = round(float(self.time[-1])) if len(self.time) else None
         figures["low_n"] = low_n(self.n)
         figures["at_least"] = [] if complete or self.n == 0 else ["mean", "max"]
+        ends = {name: self.bounds(LEVELS[name]) for name, value in shown.items() if value is not None}
+        figures["bounds"] = {name: [round(end) for end in both] for name, both in ends.items() if both}
         return figures
 
 

@@ -46,7 +46,7 @@ def make(folder: RunFolder) -> None:
 
 
 def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool = False) -> Json:
-    """comparison.json, summary.md, report.html and charts/ in `out`, of runs that have a summary.
+    """comparison.json and .csv, summary.md, report.html and charts/ in `out`, of runs that have a summary.
 
     Returns what is in comparison.json.  Raises `bench.compare.UnlikeError` for runs that had not the same to
     do, unless allowed, and ResultsError for a run without a readable summary."""
@@ -71,6 +71,7 @@ def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool 
         comparison.subtitle(content), content["resolution_floor_us"], [_seen_from(out, f) for f in shown]
     )
     write_text(out / "comparison.json", compare.to_json(content))
+    write_text(out / "comparison.csv", comparison.to_csv(content))
     _write(
         out,
         comparison.comparison_document(content),

@@ -4,10 +4,14 @@ From `comparison.json` alone, so that it can be shown again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bench import compare
+from bench.blocks import ratio_of
 from bench.metrics.headline import PROBES
 from bench.report import figures, tables, wording
 from bench.report.arms import CONTROL
@@ -40,6 +44,8 @@ RANKED: Final = {
     "lag.receipt.p99": "receipt lag p99",
     "cpu_s_per_1000_messages": "CPU-s per 1,000 messages",
 }
+HEADLINES: Final = RANKED | {"messages_per_s": "SEND/s"}
+"""Figures whose intervals and ratios are on the first screen."""
 
 
 def comparison_document(content: Json) -> Document:
@@ -53,7 +59,7 @@ def comparison_document(content: Json) -> Document:
         verdict=(_verdict(content), *_reasons(content)),
         good=_good(verdict),
         answer=_answer(content),
-        tables=(_table(content),),
+        tables=(_table(content), *_intervals(content)),
         caveats=_caveats(content),
         last=verdict_line(content),
     )
@@ -80,10 +86,17 @@ def _load(content: Json) -> tuple[str, ...]:
     return (
         *(unlike if content["unlike"] else ()),
         wording.load_line(first["summary"], first["manifest"]),
-        f"{_blocks(content)} block{'s' if _blocks(content) != 1 else ''} per arm",
+        _blocks_line(content),
         *services,
         wording.causes_line(first["manifest"]),
     )
+
+
+def _blocks_line(content: Json) -> str:
+    blocks = _blocks(content)
+    said = f"{blocks} block{'s' if blocks != 1 else ''} per arm"
+    in_turn = any(len(block) > 1 for series in content.get("order", ()) for block in series["blocks"])
+    return f"{said}, interleaved in a random order" if in_turn else said
 
 
 def _verdict(content: Json) -> str:
@@ -102,10 +115,12 @@ def _drifted(content: Json) -> str:
 
 
 def _reasons(content: Json) -> list[str]:
+    """Each once per arm, with the number of its runs where they are several."""
     label_of = {run_id: arm["label"] for arm in content["arms"] for run_id in arm["run_ids"]}
-    return [
+    said = Counter(
         f"{label_of[reason['run_id']]}: {wording.reason(reason)}" for reason in content["verdict"]["reasons"]
-    ]
+    )
+    return [f"{text} ({n} runs)" if n > 1 else text for text, n in said.items()]
 
 
 def _good(verdict: Json) -> bool | None:
@@ -122,20 +137,37 @@ def _answer(content: Json) -> tuple[str, ...]:
         if groups:
             row = _row(content, figure)
             order = " < ".join(
-                " ≈ ".join(f"{label} {_value(row, label)}" for label in group) for group in groups
+                " ≈ ".join(f"{label} {_value(row, label)}" for label in group) + _times(row, groups, i)
+                for i, group in enumerate(groups)
             )
             said.append(f"{name}{' in ms' if row['unit'] == 'us' else ''}: {order}")
     if not said:
         return ()
     few = _blocks(content) < compare.BLOCKS_FOR_INTERVAL
-    how = "; order, not significance: too few blocks for an interval" if few else ""
-    return (f"ANSWER at this load (≈ not separated{how})", *said)
+    how = "order, not significance: too few blocks for an interval" if few else "[95 % intervals]"
+    return (f"ANSWER at this load (≈ not separated; {how})", *said)
+
+
+def _times(row: Json, groups: Sequence[Sequence[str]], i: int) -> str:
+    """How many times as much it is as the first of the group before."""
+    ratio = ratio_of(row, groups[i][0], groups[i - 1][0]) if i else None
+    return f" ({_ratio(ratio)})" if ratio is not None and ratio["interval"] is not None else ""
+
+
+def _ratio(ratio: Json) -> str:
+    said = f"× {figures.digits(ratio['value'])}"
+    both = ratio["interval"]
+    return said if both is None else f"{said} {figures.between(both, figures.digits)}"
 
 
 def _caveats(content: Json) -> tuple[str, ...]:
     blocks = _blocks(content)
     noise = f"{blocks} block{'s' if blocks != 1 else ''} per arm: no interval; a difference may be noise."
-    few = (noise,) if blocks < compare.BLOCKS_FOR_INTERVAL else ()
+    many = (
+        f"{blocks} blocks: an interval covers what such runs give on this machine, today, on this plan; each "
+        "is 95 % by itself, so that of 20 comparisons of alike arms one is called different."
+    )
+    few = (noise if blocks < compare.BLOCKS_FOR_INTERVAL else many,)
     unlike = (f"These runs had not the same to do: {'; '.join(content['unlike'])}.",)
     return (*(unlike if content["unlike"] else ()), *CAVEATS, *few)
 
@@ -149,17 +181,40 @@ def _row(content: Json, figure: str) -> Json:
         "unit": "number",
         "values": {},
         "ranges": {},
+        "intervals": {},
+        "ratios": [],
         "at_least": [],
         "not_separated": [],
     }
     return next((row for row in content["figures"] if row["figure"] == figure), empty)
 
 
-def _value(row: Json, label: str) -> str:
+def _plain(row: Json, label: str) -> str:
     value = row["values"].get(label)
     if value is None:
         return MISSING
     return ("≥" if label in row["at_least"] else "") + FORMATS[row["unit"]](value)
+
+
+def _value(row: Json, label: str, unit: str = "") -> str:
+    """With its interval, where it has one: 12.4 ms [11.9, 13.1]."""
+    both = (row.get("intervals") or {}).get(label)
+    said = f"{_plain(row, label)}{unit}"
+    return said if both is None else f"{said} {figures.between(both, FORMATS[row['unit']])}"
+
+
+def _intervals(content: Json) -> tuple[Table, ...]:
+    """The headline figures with their intervals, an arm a line; no table where there is none."""
+    rows = [_row(content, figure) for figure in HEADLINES]
+    labels = [arm["label"] for arm in content["arms"]]
+    if not any(both for row in rows for both in (row.get("intervals") or {}).values()):
+        return ()
+    cells = tuple(
+        (label, *(_value(row, label, " ms" if row["unit"] == "us" else "") for row in rows))
+        for label in labels
+    )
+    note = "Middle block [95 % interval over the blocks]; of ratios and every other figure: report.html."
+    return (Table("With intervals", ("", *HEADLINES.values()), cells, note),)
 
 
 PLAIN: Final = {
@@ -234,7 +289,7 @@ def _pair(content: Json, title: str, path: str) -> tuple[str, ...]:
 
 def _joined(content: Json, title: str, names: Sequence[str]) -> tuple[str, ...]:
     rows = [_row(content, name) for name in names]
-    return (title, *(" | ".join(_value(row, arm["label"]) for row in rows) for arm in content["arms"]))
+    return (title, *(" | ".join(_plain(row, arm["label"]) for row in rows) for arm in content["arms"]))
 
 
 def _note(content: Json) -> str:
@@ -298,28 +353,91 @@ def _word(label: str) -> str:
 
 
 def detail_tables(content: Json) -> tuple[Table, ...]:
-    """Every figure with its range over the blocks."""
+    """Every figure with its interval, or of few blocks with its range, and the ratios of the headlines."""
     labels = [arm["label"] for arm in content["arms"]]
     rows = tuple(
         (row["figure"], row["unit"], *(_ranged(row, label) for label in labels)) for row in content["figures"]
     )
-    return (Table("Every figure: middle block [lowest, highest]", ("", "unit", *labels), rows),)
+    few = _blocks(content) < compare.BLOCKS_FOR_INTERVAL
+    span = "lowest, highest" if few else "95 % interval over the blocks"
+    return (Table(f"Every figure: middle block [{span}]", ("", "unit", *labels), rows), *_ratios(content))
 
 
 def _ranged(row: Json, label: str) -> str:
-    value, span = row["values"].get(label), row["ranges"].get(label)
+    value = row["values"].get(label)
     if value is None:
         return MISSING
-    said = figures.digits(value, 4)
-    return said if span is None else f"{said} [{figures.digits(span[0], 4)}, {figures.digits(span[1], 4)}]"
+    span = row["intervals"].get(label) or row["ranges"].get(label)
+    said = _four(value)
+    return said if span is None else f"{said} {figures.between(span, _four)}"
+
+
+def _four(value: float) -> str:
+    return figures.digits(value, 4)
+
+
+def _ratios(content: Json) -> tuple[Table, ...]:
+    rows = tuple(
+        (
+            name,
+            " / ".join(ratio["arms"]),
+            _ratio(ratio),
+            f"{ratio['blocks']}{' pairs' if ratio['paired'] else ''}",
+        )
+        for figure, name in HEADLINES.items()
+        for ratio in _row(content, figure)["ratios"]
+    )
+    note = (
+        f"[95 % interval], from {compare.BLOCKS_FOR_INTERVAL} blocks up. Pairs: block by block, of runs that "
+        "stood side by side."
+    )
+    return (Table("Ratios", ("", "of", "", "blocks"), rows, note),) if rows else ()
 
 
 def provenance(content: Json) -> tuple[str, ...]:
     return (
         "comparison.json beside this page holds every figure by arm, and which pairs it does not separate.",
+        "comparison.csv: the same with every interval, and the ratio of every two arms.",
+        *_order(content),
         *(
             f"{arm['label']}: {', '.join(arm['run_ids'])}; charts show {arm['middle']}"
             for arm in content["arms"]
         ),
         f"The control is {CONTROL}: the same server and protocol, a dict behind it.",
     )
+
+
+def _order(content: Json) -> tuple[str, ...]:
+    """In which order the runs took their turns, where there was one to choose."""
+    return tuple(
+        f"Order of the runs: {'; '.join(', '.join(block) for block in series['blocks'])}"
+        for series in content.get("order", ())
+        if any(len(block) > 1 for block in series["blocks"])
+    )
+
+
+# --- comparison.csv ---------------------------------------------------------------------------------------
+
+COLUMNS: Final = ("figure", "unit", "arm", "over", "value", "low", "high", "blocks", "paired")
+
+
+def to_csv(content: Json) -> str:
+    """A row per figure and arm, and per ratio of two arms (`arm` over `over`).
+
+    `low` and `high` are the 95 % interval; empty below six blocks, `high` also for a lower bound."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in content["figures"]:
+        writer.writerows(_lines(row))
+    return text.getvalue()
+
+
+def _lines(row: Json) -> Iterator[tuple[Any, ...]]:
+    for label, value in row["values"].items():
+        low, high = row["intervals"][label] or (None, None)
+        yield row["figure"], row["unit"], label, "", value, low, high, row["blocks"][label], ""
+    for ratio in row["ratios"]:
+        low, high = ratio["interval"] or (None, None)
+        paired = int(ratio["paired"])
+        yield row["figure"], "ratio", *ratio["arms"], ratio["value"], low, high, ratio["blocks"], paired

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 MISSING: Final = "–"
@@ -75,6 +76,12 @@ def unavailable(reason: str | None) -> str:
 def times(ratio: float) -> str:
     """A ratio: 3.2 ×."""
     return f"{digits(ratio, 2)} ×"
+
+
+def between(both: Sequence[float | None], write: Callable[[float], str]) -> str:
+    """An interval: [11.9, 13.1]; without an upper end [11.9, –]."""
+    low, high = (MISSING if end is None else write(end) for end in both)
+    return f"[{low}, {high}]"
 
 
 def joined(parts: list[str]) -> str:

@@ -57,6 +57,7 @@ def how_fast(summary: Json) -> Table:
                 f"{name} (hub-bound)" if figure.get("hub_bound") else name,
                 samples(figure["from"], latency),
                 *(quantile(latency, level, floor) for level in ("p50", "p99", "p999", "max")),
+                quantile(figure.get("wait_us"), "p99"),
                 quantile(service, "p99", floor),
                 cross_check(figure["cross_check"], "latency_us"),
                 errors or "0",
@@ -64,10 +65,10 @@ def how_fast(summary: Json) -> Table:
         )
     return Table(
         "How fast (ms)",
-        ("", "n", "p50", "p99", "p99.9", "max", "service p99", "others' p99", "errors"),
+        ("", "n", "p50", "p99", "p99.9", "max", "wait p99", "service p99", "others' p99", "errors"),
         tuple(rows),
-        f"Response from the intended start. {RARELY} fewer than 10 samples beyond; {MISSING} too few; "
-        f"≥ some unanswered.{_whose(summary)}",
+        f"Response from the intended start: the wait until it was sent, and the service from there. {RARELY} "
+        f"fewer than 10 samples beyond; {MISSING} too few; ≥ some unanswered.{_whose(summary)}",
     )
 
 

@@ -302,3 +302,114 @@ def test_the_coarsest_resolution_counts() -> None:
 def test_what_is_written_can_be_read_again() -> None:
     content = compared(run("a"), run("b", "redis"))
     assert json.loads(to_json(content)) == content
+
+
+# --- blocks -------------------------------------------------------------------------------------------------
+
+
+def block(number: int, scheme: str, p99: int, *, series: str = "s", **more: Any) -> Run:
+    """A run of a series, with what its samples leave open."""
+    made = run(f"{series}{number}-{scheme}", scheme, p99, **more)
+    read = made.summary["operations"]["READ"]["latency_us"]
+    read["bounds"] = {"p99": [p99 - 200, p99 + 300]}
+    repeat = {"series": series, "block": number, "order": ["db", "redis"], "side": None}
+    return Run(made.run_id, made.summary, made.manifest | {"repeat": repeat})
+
+
+def series(name: str = "s", blocks: int = 6, *, faster: float = 0.8) -> list[Run]:
+    """Blocks that differ three-fold, in each of which redis takes `faster` of what db takes."""
+    took = [10_000 * (1 + 2 * i / max(1, blocks - 1)) for i in range(blocks)]
+    pairs = [
+        (block(i, "db", round(us), series=name), block(i, "redis", round(us * faster), series=name))
+        for i, us in enumerate(took)
+    ]
+    return [each for pair in pairs for each in pair]
+
+
+def row_of(content: dict[str, Any], figure: str = "READ.p99") -> dict[str, Any]:
+    return next(row for row in content["figures"] if row["figure"] == figure)
+
+
+def labelled(*runs: Run) -> dict[str, Any]:
+    grouped = arms(runs)
+    return compare(grouped, [str(arm.middle.summary["run"]["scheme"]) for arm in grouped])
+
+
+def test_six_blocks_have_intervals_and_five_have_none() -> None:
+    row = row_of(labelled(*series(blocks=6)))
+    low, high = row["intervals"]["db"]
+    assert 9_000 < low < row["values"]["db"] == 18_000 < high < 32_000
+    assert row["blocks"] == {"db": 6, "redis": 6}
+    fewer = row_of(labelled(*series(blocks=5)))
+    assert fewer["intervals"] == {"db": None, "redis": None}
+    assert fewer["ratios"][0]["interval"] is None
+
+
+def test_what_the_samples_of_a_block_leave_open_is_in_the_interval() -> None:
+    alike = [block(i, scheme, 10_000) for i in range(6) for scheme in ("db", "redis")]
+    low, high = row_of(labelled(*alike))["intervals"]["db"]
+    assert 9_600 < low < 10_000 < high < 10_600
+    exact = row_of(labelled(*alike), "cpu_s_per_1000_messages")
+    assert exact["intervals"]["db"] == [7.0, 7.0]
+
+
+def test_interleaved_arms_are_told_apart_by_the_ratio_of_their_blocks() -> None:
+    content = labelled(*series())
+    ratio = row_of(content)["ratios"][0]
+    assert (ratio["arms"], ratio["paired"], ratio["blocks"]) == (["db", "redis"], True, 6)
+    assert ratio["interval"][0] < 1.25 < ratio["interval"][1] < 1.35
+    assert ranking(content, "READ.p99") == [["redis"], ["db"]]
+
+
+def test_the_same_blocks_apart_in_time_are_not_told_apart() -> None:
+    interleaved = series()
+    apart = [one for one in interleaved if one.summary["run"]["scheme"] == "db"]
+    apart += [each for each in series("later") if each.summary["run"]["scheme"] == "redis"]
+    content = labelled(*apart)
+    ratio = row_of(content)["ratios"][0]
+    assert not ratio["paired"]
+    assert ratio["interval"][0] < 1 < ratio["interval"][1]
+    assert not separated(content)
+
+
+def test_a_block_that_one_arm_does_not_have_is_no_pair() -> None:
+    content = labelled(*series(blocks=7)[:-1])
+    ratio = row_of(content)["ratios"][0]
+    assert (ratio["paired"], ratio["blocks"]) == (True, 6)
+
+
+def test_repeated_runs_of_one_arm_are_one_arm_with_an_interval() -> None:
+    mine = [one for one in series() if one.summary["run"]["scheme"] == "db"]
+    assert len(arms(mine)) == 1
+    assert row_of(labelled(*mine))["intervals"]["db"] is not None
+
+
+def test_two_series_of_one_arm_are_two_sides() -> None:
+    before, after = (
+        [one for one in series(name) if one.summary["run"]["scheme"] == "db"] for name in ("old", "new")
+    )
+    assert [len(arm.runs) for arm in arms([*before, *after])] == [6, 6]
+
+
+def test_sides_of_the_same_are_arms_of_their_own() -> None:
+    apart = [
+        Run(f"{i}{side}", one.summary, one.manifest | {"repeat": one.manifest["repeat"] | {"side": side}})
+        for i, one in enumerate([block(0, "db", 10_000), block(1, "db", 10_000)])
+        for side in "AB"
+    ]
+    assert [[each.run_id for each in arm.runs] for arm in arms(apart)] == [["0A", "1A"], ["0B", "1B"]]
+
+
+def test_a_lower_bound_has_no_upper_end_and_no_ratio() -> None:
+    runs = series()
+    runs[0].summary["operations"]["READ"]["latency_us"]["at_least"] = ["p99"]
+    row = row_of(labelled(*runs))
+    assert row["at_least"] == ["db"]
+    assert row["intervals"]["db"][1] is None
+    assert row["ratios"] == []
+
+
+def test_the_order_of_the_runs_is_kept() -> None:
+    content = labelled(*series(blocks=2))
+    assert content["order"] == [{"series": "s", "blocks": [["db", "redis"], ["db", "redis"]]}]
+    assert labelled(run("a"), run("b", "redis"))["order"] == []

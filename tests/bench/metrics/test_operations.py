@@ -153,3 +153,13 @@ def test_a_server_that_tells_no_stages_has_none(tmp_path: Path) -> None:
     figures = summarise_all(History(folder))["PING"]
     assert figures["mean_ms"] is None
     assert figures["stages_us"]["server"]["n"] == 0
+
+
+def test_wait_and_service_are_told_apart_and_add_up(tmp_path: Path) -> None:
+    folder, _ = build(tmp_path, send_lag_us=Spread(40_000, 40_000))
+    history = History(folder)
+    figures = summarise_all(history)["STATE"]
+    assert figures["wait_us"]["p50"] == figures["wait_us"]["p99"] == pytest.approx(40_000, abs=1)
+    assert figures["service_us"]["p99"] < 3_000
+    took = timed(history, Op.STATE)
+    assert took.latency_us == pytest.approx(took.wait_us + took.service_us)

@@ -30,7 +30,7 @@ def test_quantiles_are_those_of_the_events_of_the_window(tmp_path: Path) -> None
         assert entry["quantiles"][name] - entry["lower"][name] == 1_000
     assert entry["events"] | {"low_n": []} == {
         "n": 21, "mean": 17, "p50": 17, "p90": 17, "p99": None, "p999": None, "max": 17, "low_n": [],
-        "at_least": [],
+        "at_least": [], "bounds": {"p50": [17, 17], "p90": [17, 17]},
     }  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import copy
+import csv
 import io
+from itertools import pairwise
 
 import pytest
 
 from bench.report import terminal
-from bench.report.comparison import SAME_LOAD, comparison_document, detail_tables, verdict_line
+from bench.report.comparison import SAME_LOAD, comparison_document, detail_tables, to_csv, verdict_line
 from bench.results import Json
 from tests.bench.report.conftest import Compared, Made
 
@@ -94,3 +96,51 @@ def test_every_figure_is_listed_with_its_range(compared: Compared) -> None:
     content["figures"][0]["values"]["control"] = 5.0
     content["figures"][0]["ranges"]["control"] = [4.0, 6.0]
     assert detail_tables(content)[0].rows[0][2] == "5.000 [4.000, 6.000]"
+
+
+def with_blocks(content: Json) -> Json:
+    """As if each arm had six blocks: READ p99 with intervals, and db's ratio to redis."""
+    for arm in content["arms"]:
+        arm["run_ids"] = [arm["run_ids"][0]] * 6
+    labels = [arm["label"] for arm in content["arms"]]
+    content["order"] = [{"series": "s", "blocks": [labels, labels[::-1]] * 3}]
+    read = next(one for one in content["figures"] if one["figure"] == "READ.p99")
+    read["values"] = dict(zip(labels, (2_000, 12_400, 24_800), strict=True))
+    read["blocks"] = dict.fromkeys(labels, 6)
+    read["intervals"] = dict(zip(labels, ([1_900, 2_100], [11_900, 13_100], [24_000, 25_500]), strict=True))
+    read["ratios"] = [
+        {"arms": [one, other], "value": 0.5, "interval": [0.48, 0.52], "paired": True, "blocks": 6}
+        for one, other in pairwise(labels)
+    ]
+    read["not_separated"] = []
+    return content
+
+
+def test_six_blocks_are_told_with_their_intervals(compared: Compared) -> None:
+    content = with_blocks(valid(compared))
+    document, text = comparison_document(content), text_of(content)
+    assert "12.4 ms [11.9, 13.1]" in text
+    assert "6 blocks per arm, interleaved in a random order" in text
+    assert "no interval" not in text
+    assert document.answer[0] == "ANSWER at this load (≈ not separated; [95 % intervals])"
+    assert "redis/flags 12.4 [11.9, 13.1] (× 2.00 [1.92, 2.08]) <" in document.answer[1]
+    assert max(map(len, text.splitlines()[:-1])) <= 120
+
+
+def test_every_interval_is_in_the_page_and_the_csv(compared: Compared) -> None:
+    content = with_blocks(valid(compared))
+    every, ratios = detail_tables(content)
+    assert every.title == "Every figure: middle block [95 % interval over the blocks]"
+    assert "12,400 [11,900, 13,100]" in next(row for row in every.rows if row[0] == "READ.p99")
+    assert ("READ p99", "control / redis/flags", "× 0.500 [0.480, 0.520]", "6 pairs") in ratios.rows
+    lines = list(csv.DictReader(io.StringIO(to_csv(content))))
+    one = next(line for line in lines if (line["figure"], line["arm"]) == ("READ.p99", "redis/flags"))
+    assert (one["value"], one["low"], one["high"], one["blocks"]) == ("12400", "11900", "13100", "6")
+    over = next(line for line in lines if line["figure"] == "READ.p99" and line["over"])
+    assert (over["arm"], over["low"], over["paired"]) == ("control", "0.48", "1")
+
+
+def test_few_blocks_have_no_interval_anywhere(compared: Compared) -> None:
+    assert "With intervals" not in text_of(compared.content)
+    assert {line["low"] for line in csv.DictReader(io.StringIO(to_csv(compared.content)))} == {""}
+    assert (compared.out / "comparison.csv").read_text() == to_csv(compared.content)
