@@ -12,6 +12,7 @@ from bench import machine, results
 from bench import plan as planning
 from bench.load.fleet import Live
 from bench.options import Arm, RunOptions, Target
+from bench.services.terms import Terms, classed
 from schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Facts:
     not_available: dict[str, str] = field(default_factory=dict)
     live: dict[str, Any] = field(default_factory=dict)
     """What the live checks counted; nothing where a load process was lost."""
+    terms: dict[str, Any] = field(default_factory=dict)
+    """Of our own stores: how durable an ACK is, how far away they are, how much they hold in memory."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pinned: str = "nobody is bound to a core"
 
@@ -86,6 +89,7 @@ def of(
             "cache": options.cache if "redis" in needs else None,
             "attention_factor": load.plan.options.attention_factor,
             "pinned": facts.pinned,
+            **facts.terms,
         },
         "load": {
             "send_per_s": rate,
@@ -108,6 +112,30 @@ def of(
         "not_available": facts.not_available,
         "commands": facts.commands,
         "machine": machine.describe(),
+    }
+
+
+def terms(
+    options: RunOptions, agreed: Terms, settings: Mapping[str, Mapping[str, str]], data_bytes: int | None
+) -> dict[str, Any]:
+    """The terms of a run, from what its running stores say of themselves (name -> settings)."""
+    durable, stores = classed(settings, agreed.rests_on)
+    pool = settings.get("mysql", {}).get("innodb_buffer_pool_size")
+    pool_bytes = int(pool) if pool is not None and pool.isdecimal() else None
+    return {
+        "durability": {
+            "asked": options.durability,
+            "class": durable,
+            "rests_on": sorted(agreed.rests_on),
+            "stores": stores,
+        },
+        "store_rtt_ms": options.store_rtt_ms,
+        "pool": {
+            "ratio_asked": options.pool_ratio,
+            "pool_bytes": pool_bytes,
+            "data_bytes": data_bytes,
+            "ratio": round(pool_bytes / data_bytes, 4) if pool_bytes and data_bytes else None,
+        },
     }
 
 

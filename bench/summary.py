@@ -20,6 +20,7 @@ from bench.checks.findings import causes
 from bench.expressions import parse
 from bench.metrics import (
     badge,
+    debt,
     flow,
     headline,
     lags,
@@ -85,6 +86,8 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "probe_users": probes,
         "resources": used,
         "stores": resources.store_work(used, done, resources.states_read(history)),
+        "debt": debt.summarise(history),
+        "pool": debt.pool(history.run, used),
         "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
         "record": record,
         "ended": manifest.get("ended") or {"how": "finished", "phase": "", "message": ""},

@@ -15,7 +15,20 @@ from click.core import ParameterSource
 
 from bench.cli import no_such
 from bench.cli.signals import end_as_by_ctrl_c
-from bench.options import ALL, FOREIGN, PRESETS, PROMISES, Arm, BadOptions, Places, RunOptions, Target
+from bench.options import (
+    ALL,
+    ARTICLE,
+    DURABILITIES,
+    FOREIGN,
+    PRESETS,
+    PROMISES,
+    STORE_RTTS_MS,
+    Arm,
+    BadOptions,
+    Places,
+    RunOptions,
+    Target,
+)
 from bench.results import ResultsError, RunFolder
 from schemes import SCHEMES, Option
 
@@ -185,6 +198,26 @@ class _Configured(click.Command):
     "--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True
 )
 @click.option(
+    "--durability",
+    type=click.Choice(DURABILITIES),
+    default=ARTICLE,
+    show_default=True,
+    help="What every store has done before an ACK: process, its process may die (kill -9); power, it has "
+    "asked the disk to flush; article, each as it is shipped.",
+)
+@click.option(
+    "--store-rtt",
+    type=click.Choice(list(STORE_RTTS_MS)),
+    default="0",
+    show_default=True,
+    help="Every round trip to MySQL, Redis and Kafka takes so much longer.",
+)
+@click.option(
+    "--pool-ratio",
+    type=float,
+    help="MySQL's buffer pool as a share of the seeded data, like 0.25, so that it must read from the disk.",
+)
+@click.option(
     "--pin",
     type=click.Choice(["auto", "none"]),
     default="auto",
@@ -275,6 +308,9 @@ def _options(given: dict[str, Any]) -> RunOptions:
         delivered_window_s=given["delivered_window"],
         cache=given["cache"],
         mysql_driver=given["mysql_driver"],
+        durability=given["durability"],
+        store_rtt_ms=STORE_RTTS_MS[given["store_rtt"]],
+        pool_ratio=given["pool_ratio"],
         pin=given["pin"],
         port=given["port"],
         auth=given["auth"],

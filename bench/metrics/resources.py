@@ -25,6 +25,7 @@ OWN: Final = frozenset({"cpu_s", "runqueue_s", "rss_bytes"})
 GAUGES: Final = frozenset(
     {
         "connections", "lag_events", "lag_ms", "lag_outbox_events", "lag_outbox_ms", "load_1m",
+        "Innodb_buffer_pool_bytes_dirty", "Innodb_buffer_pool_pages_dirty", "Innodb_checkpoint_age",
         "Threads_connected", "Threads_running", "used_memory", "connected_clients",
     }
 )  # fmt: skip

@@ -18,6 +18,7 @@ MYSQL = frozenset(
         "Com_begin", "Com_commit", "Com_delete", "Com_insert", "Com_insert_select", "Com_rollback",
         "Com_select", "Com_update", "Com_update_multi",
         "Innodb_buffer_pool_read_requests", "Innodb_buffer_pool_reads", "Innodb_data_fsyncs",
+        "Innodb_buffer_pool_bytes_dirty", "Innodb_buffer_pool_pages_dirty", "Innodb_checkpoint_age",
         "Innodb_os_log_written", "Innodb_row_lock_time", "Innodb_row_lock_waits",
         "Handler_delete", "Handler_update", "Handler_write", "Questions",
         "Threads_connected", "Threads_running",
