@@ -14,10 +14,11 @@ capacity.  No ranking is given unless every run's timing is VALID and the runs h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bench import alike
 from bench.expressions import errors
 from bench.results import TOOL, Json
 
@@ -80,22 +81,7 @@ def _identity(run: Json) -> str:
 
 def differences(runs: Sequence[Run]) -> list[str]:
     """Why these runs are unlike, a sentence each; empty if they may be compared."""
-    asked: Mapping[str, Callable[[Run], Any]] = {
-        "plan_sha256 (users, rate, duration, seed)": lambda run: _short(run.manifest.get("plan_sha256")),
-        "scenario": lambda run: run.summary["run"].get("scenario"),
-        "machine class": lambda run: (run.manifest.get("machine") or {}).get("class"),
-    }
-    found = []
-    for name, of in asked.items():
-        values = {run.run_id: of(run) for run in runs}
-        if len(set(values.values())) > 1:
-            told = ", ".join(f"{value} in {run_id}" for run_id, value in values.items())
-            found.append(f"{name} differs: {told}")
-    return found
-
-
-def _short(sha: Any) -> str:
-    return str(sha)[:12]
+    return alike.differences(runs)
 
 
 # --- figures ------------------------------------------------------------------------------------------------
@@ -278,6 +264,7 @@ def compare(compared: Sequence[Arm], labels: Sequence[str], *, allow_unlike: boo
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
         "unlike": unlike,
+        "environment": alike.told(runs),
         "verdict": _verdict(runs),
         "resolution_floor_us": _coarsest([_floor_of(run) for run in runs]),
         "arms": [_arm(arm, label) for arm, label in zip(compared, labels, strict=True)],
@@ -383,14 +370,21 @@ def _separated(row: Json, a: str, b: str, floor: float | None) -> bool:
     return bool(first[1] < second[0] or second[1] < first[0])
 
 
-def ranking(content: Json, figure: str) -> list[list[str]]:
+def ranking(content: Json, figure: str, among: Collection[str] | None = None) -> list[list[str]]:
     """Labels from the lowest value up; those that are not separated from the first of a group stand with it.
 
-    Empty unless every run's timing is VALID, the runs are alike and the figure is known."""
+    `among`: these arms alone.  Empty unless every run's timing is VALID, the runs are alike, the figure is
+    known, and an ACK of each arm outlives the same."""
     row = next((row for row in content["figures"] if row["figure"] == figure), None)
     if row is None or content["verdict"]["status"] != "VALID" or content["unlike"]:
         return []
-    known = sorted((value, label) for label, value in row["values"].items() if value is not None)
+    ranked = {label for labels in alike.classes(content).values() for label in labels}
+    ranked = ranked if among is None else ranked & set(among)
+    if sum(bool(ranked & set(labels)) for labels in alike.classes(content).values()) > 1:
+        return []
+    known = sorted(
+        (value, label) for label, value in row["values"].items() if value is not None and label in ranked
+    )
     groups: list[list[str]] = []
     for _, label in known:
         together = groups and any({groups[-1][0], label} == set(pair) for pair in row["not_separated"])

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, machine, manifest, record, results, sampler
+from bench import cores, disk, machine, manifest, record, results, sampler
 from bench import plan as planning
 from bench import population as people
 from bench.control import Control, ControlError, Door, NotOffered
@@ -193,6 +193,8 @@ class _Attempt:
             raise self._ended_by(why) from why
 
     def _set_up(self) -> None:
+        if self._needs:
+            self._facts.disk = disk.cost(scratch_dir())
         self._stack = self._start_services()
         self._facts.services = {name: service.to_dict() for name, service in self._stack.services.items()}
         if self._options.target is not None:

@@ -81,6 +81,11 @@ def usage(pids: list[int]) -> dict[str, float]:
     return total
 
 
+def waited_s(pid: int) -> float:
+    """Seconds that a process's first thread was ready to run and waited for a core."""
+    return _waited_ns(_PROC / str(pid)) / 1e9
+
+
 def _waited_ns(task: Path) -> int:
     """Nanoseconds runnable and not running: second field of schedstat (kernel docs, sched-stats)."""
     try:

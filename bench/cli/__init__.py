@@ -20,6 +20,7 @@ COMMANDS = (
     "logs",
     "clean",
     "services",
+    "doctor",
     "conformance",
     "selftest",
 )
@@ -63,6 +64,7 @@ def main() -> None:
     bench run --scheme redis --users 10000      one scheme
     bench run --scheme all --users 2000         all of them, compared
     bench run --url ws://host:port/ws           a server of your own, as it runs
+    bench doctor                                is this machine fit for a run
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench show latest                           the last summary again

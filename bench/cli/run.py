@@ -476,7 +476,7 @@ def _conclude(
             _show(summary, folder, quiet=quiet, as_json=as_json)
     else:
         out = create_comparison(options.out, now=datetime.now(UTC))
-        comparison = report.compare_runs(compared, out)
+        comparison = report.compare_runs(compared, out, allow_unlike=True)
         point(options.out, LATEST_COMPARISON, out)
         if as_json:
             click.echo(json.dumps(comparison, indent=1, default=str))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from bench.services import probe
@@ -13,6 +14,14 @@ from bench.services.terms import AS_SHIPPED, Terms, redis_settings
 
 def binary() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def version() -> str:
+    """As the binary says it: `Redis server v=7.0.15 …`."""
+    done = subprocess.run(
+        [binary() or "redis-server", "--version"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 class RedisServer:
