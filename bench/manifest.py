@@ -40,6 +40,8 @@ class Facts:
     """What the live checks counted; nothing where a load process was lost."""
     terms: dict[str, Any] = field(default_factory=dict)
     """Of our own stores: how durable an ACK is, how far away they are, how much they hold in memory."""
+    ceilings: dict[str, Any] | None = None
+    """What `bench calibrate` found for this machine and these versions."""
     disk: dict[str, Any] | None = None
     """What the disk under the services costs."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
@@ -113,6 +115,7 @@ def of(
         "server": facts.server,
         "not_available": facts.not_available,
         "commands": facts.commands,
+        "ceilings": facts.ceilings,
         "machine": machine.describe() | {"disk": facts.disk},
     }
 

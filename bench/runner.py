@@ -24,6 +24,7 @@ import schemes
 from bench import cores, disk, machine, manifest, record, results, sampler
 from bench import plan as planning
 from bench import population as people
+from bench.calibrate import stored
 from bench.control import Control, ControlError, Door, NotOffered
 from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
@@ -193,6 +194,7 @@ class _Attempt:
             raise self._ended_by(why) from why
 
     def _set_up(self) -> None:
+        self._facts.ceilings = stored.find()
         if self._needs:
             self._facts.disk = disk.cost(scratch_dir())
         self._stack = self._start_services()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.guards import GUARDS
-from bench.report import arms, figures, tables, wording
+from bench.report import arms, ceilings, figures, tables, wording
 from bench.report.document import Document, Table
 from bench.results import Json
 
@@ -30,6 +30,7 @@ def run_document(summary: Json, manifest: Json) -> Document:
             *wording.service_lines(run),
             *wording.terms_line(run),
             *wording.debt_line(summary),
+            *ceilings.near_line(summary),
             wording.causes_line(manifest),
             *wording.not_available_lines(summary),
         ),
