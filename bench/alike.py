@@ -164,6 +164,16 @@ def class_of(run: Json) -> str | None:
     return found
 
 
+def terms(run: Json) -> dict[str, Any]:
+    """What the stores of this `summary.run` were asked to be, where that is not what they are by default."""
+    asked = {
+        "durability": (run.get("durability") or {}).get("asked"),
+        "store rtt ms": run.get("store_rtt_ms") or None,
+        "pool ratio": (run.get("pool") or {}).get("ratio_asked"),
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def classes(content: Json) -> dict[str | None, list[str]]:
     """Class -> labels of the arms of a comparison."""
     found: dict[str | None, list[str]] = {}

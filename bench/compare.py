@@ -76,7 +76,7 @@ def _identity(run: Json) -> str:
     named = {
         name: run.get(name) for name in ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
     }
-    return json.dumps(named, sort_keys=True)
+    return json.dumps([named, alike.terms(run)], sort_keys=True)
 
 
 def differences(runs: Sequence[Run]) -> list[str]:

@@ -116,3 +116,12 @@ def test_arms_are_grouped_by_what_their_acks_outlive() -> None:
 
     content = {"arms": [arm("db", "power"), arm("queue", "process"), arm("redis", "power")]}
     assert alike.classes(content) == {"power": ["db", "redis"], "process": ["queue"]}
+
+
+def test_only_terms_that_were_asked_for_tell_arms_apart() -> None:
+    assert alike.terms(SUMMARY["run"]) == {"durability": "article"}
+    assert alike.terms({"store_rtt_ms": 2.0, "pool": {"ratio_asked": 0.5}}) == {
+        "store rtt ms": 2.0,
+        "pool ratio": 0.5,
+    }
+    assert alike.terms({"scheme": "db"}) == {}

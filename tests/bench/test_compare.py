@@ -108,6 +108,15 @@ def test_runs_of_one_scheme_are_blocks_and_runs_of_one_arm_alone_are_an_a_a_comp
     assert len(arms([run("a"), run("b")])) == 2
 
 
+def test_runs_under_other_terms_are_no_blocks_of_one_arm() -> None:
+    one, other = run("a"), run("b")
+    one.summary["run"]["durability"]["asked"], other.summary["run"]["durability"]["asked"] = (
+        "power",
+        "process",
+    )
+    assert len(arms([one, other, run("c", "redis")])) == 3
+
+
 def test_the_middle_block_has_the_middle_read_p99() -> None:
     blocks = Arm((run("slow", read_p99=90), run("fast", read_p99=10), run("mid", read_p99=50)))
     assert blocks.middle.run_id == "mid"
