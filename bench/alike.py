@@ -164,7 +164,7 @@ def class_of(run: Json) -> str | None:
     return found
 
 
-def terms(run: Json) -> dict[str, Any]:
+def terms(run: Mapping[str, Any]) -> dict[str, Any]:
     """What the stores of this `summary.run` were asked to be, where that is not what they are by default."""
     asked = {
         "durability": (run.get("durability") or {}).get("asked"),

@@ -54,7 +54,11 @@ class Counters:
                 rows = cursor.fetchall()
         except (pymysql.MySQLError, OSError):
             return []
-        return [("mysql", str(name), float(value)) for name, value in rows if name in MYSQL]
+        status = {str(name): str(value) for name, value in rows}
+        ends = [status.get(f"Innodb_redo_log_{end}_lsn") for end in ("current", "checkpoint")]
+        if None not in ends:  # MySQL's way to say what MariaDB says itself
+            status["Innodb_checkpoint_age"] = str(int(ends[0] or 0) - int(ends[1] or 0))
+        return [("mysql", name, float(value)) for name, value in status.items() if name in MYSQL]
 
     def _sample_redis(self) -> list[tuple[str, str, float]]:
         if self._redis is None:
