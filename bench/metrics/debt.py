@@ -49,14 +49,15 @@ def summarise(history: History) -> Json:
 
 
 def _backlog(t: Floats, value: Floats, window: Window, unit: str) -> Json:
-    """`before`, `at_end` and `after_drain` are the last samples by then; None before the first."""
+    """`before` and `at_end` are the last samples by then, None before the first; `after_drain` is the first
+    one since, for the drain ends between two."""
     start, end, drained = (at / 1e9 for at in (window.measure, window.measure_end, window.drain_end))
     inside = (t >= start) & (t <= end)
     return {
         "unit": unit,
         "before": _last(t, value, start),
         "at_end": _last(t, value, end),
-        "after_drain": _last(t, value, drained),
+        "after_drain": _next(t, value, drained),
         "max": round(float(value[inside].max())) if inside.any() else None,
         "per_s": _slope(t[inside], value[inside]),
     }
@@ -65,6 +66,11 @@ def _backlog(t: Floats, value: Floats, window: Window, unit: str) -> Json:
 def _last(t: Floats, value: Floats, at: float) -> int | None:
     earlier = value[t <= at]
     return round(float(earlier[-1])) if len(earlier) else None
+
+
+def _next(t: Floats, value: Floats, at: float) -> int | None:
+    later = value[t >= at]
+    return round(float(later[0])) if len(later) else _last(t, value, at)
 
 
 def _slope(t: Floats, value: Floats) -> float | None:

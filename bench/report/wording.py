@@ -36,6 +36,8 @@ LAGS: Final = {
 }
 """Lags that have a panel, in their order; name in `summary.lag` -> title."""
 NEVER_FLUSHED: Final = str(2**63 - 1)
+FLUSHES: Final = ("flush.messages", "log.flush.interval.messages")
+"""Of the topic, which counts, and of the broker."""
 SETTINGS: Final = {
     "mysql": (
         "innodb_flush_log_at_trx_commit",
@@ -45,7 +47,7 @@ SETTINGS: Final = {
         "innodb_buffer_pool_size",
     ),
     "redis": ("save", "appendonly", "appendfsync", "maxmemory-policy"),
-    "kafka": ("default.replication.factor", "min.insync.replicas", "log.flush.interval.messages", "heap"),
+    "kafka": ("default.replication.factor", "min.insync.replicas", *FLUSHES, "heap"),
 }
 """What decides about durability and speed, in the order in which it is said."""
 
@@ -134,7 +136,9 @@ def service_lines(run: Json) -> list[str]:
     lines = []
     for name, service in services.items():
         settings = service.get("settings") or {}
-        told = [_setting(key, settings[key]) for key in SETTINGS.get(name, ()) if key in settings]
+        hidden = FLUSHES[1:] if FLUSHES[0] in settings else ()
+        shown = [key for key in SETTINGS.get(name, ()) if key in settings and key not in hidden]
+        told = [_setting(key, settings[key]) for key in shown]
         via = [f"driver {driver[name]}"] if driver.get(name) else []
         engine = service.get("engine") or name
         which = f"{engine} {service.get('version')} ({service.get('how')})"
@@ -143,7 +147,7 @@ def service_lines(run: Json) -> list[str]:
 
 
 def _setting(name: str, value: str) -> str:
-    if name == "log.flush.interval.messages" and value == NEVER_FLUSHED:
+    if name in FLUSHES and value == NEVER_FLUSHED:
         return "no forced flush"
     return f"{name}={value}"
 

@@ -16,7 +16,7 @@ from bench.services.terms import AS_SHIPPED, Terms, mysql_settings
 
 ENGINE_PATHS = "/usr/sbin:/usr/local/sbin:/usr/libexec"  # Debian keeps mariadbd out of a user's PATH
 _BUFFER_POOL_MB = 1024
-POOL_MIN_BYTES = 5 << 20  # below it InnoDB does not start
+POOL_MIN_BYTES = 8 << 20  # below it InnoDB does not start
 _LEFT_BEHIND = ("*.sock", "*.sock.lock", "*.pid", "mysqlx.*", "binlog.*")
 
 

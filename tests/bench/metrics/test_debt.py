@@ -18,6 +18,11 @@ def test_a_backlog_is_told_before_at_the_end_and_after_the_drain() -> None:
     assert told["per_s"] == 100.0
 
 
+def test_the_drain_ends_between_two_samples() -> None:
+    told = debt._backlog(np.array([24.5, 25.5]), np.array([6.0, 0.0]), WINDOW, "events")
+    assert told["after_drain"] == 0
+
+
 def test_one_peak_is_no_growth() -> None:
     value = np.where(SECONDS == 15, 5_000.0, 7.0)
     told = debt._backlog(SECONDS, value, WINDOW, "events")

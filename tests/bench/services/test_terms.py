@@ -116,4 +116,4 @@ def test_the_pool_is_short_of_the_data_once_there_is_some(tmp_path: Path) -> Non
     assert pool() == f"--innodb-buffer-pool-size={25 << 20}"
     with (tables / "messages.ibd").open("wb") as file:
         file.truncate(1 << 20)
-    assert pool() == f"--innodb-buffer-pool-size={5 << 20}"  # what InnoDB starts with at least
+    assert pool() == f"--innodb-buffer-pool-size={8 << 20}"  # what InnoDB starts with at least
