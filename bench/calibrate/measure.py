@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bench import environment, machine
 from bench.calibrate.drive import GENERATOR, Driven, drive
+from bench.calibrate.pace import Pace
 from bench.calibrate.stored import key
 from bench.control import Control
 from bench.options import RunOptions
@@ -20,18 +21,18 @@ from bench.runner import Load
 from bench.services import ServicesError, local
 from bench.services.cache import scratch_dir
 from bench.services.daemon import Daemon, until
-from bench.services.exercise import exercise
+from bench.services.exercise import Exercised, exercise
 from bench.services.ports import free_ports
 from bench.services.server import SchemeProcesses
 from bench.services.stack import NAMES
 
 USERS: Final = 1_000
-ECHO_SENDS_PER_S: Final = 3_000.0
-MIXED_SENDS_PER_S: Final = 200.0
+ECHO_SENDS_PER_S: Final = 9_000.0
+MIXED_SENDS_PER_S: Final = 400.0
 WARM_S: Final = 3.0
-MEASURE_S: Final = 10.0
+MEASURE_S: Final = 8.0
 STORE_WARM_S: Final = {"mysql": 2.0, "redis": 1.0, "kafka": 12.0}
-STORE_S: Final = {"mysql": 8.0, "redis": 5.0, "kafka": 10.0}
+STORE_S: Final = {"mysql": 7.0, "redis": 4.0, "kafka": 8.0}
 UNITS: Final = {"mysql": "one-row commits", "redis": "commands", "kafka": "records"}
 ONE_CORE: Final = ("redis",)
 """Stores that use one core however many there are."""
@@ -46,36 +47,39 @@ def calibrate(say: Say) -> Json:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="readstate-calibrate-", dir=scratch_dir()) as folder:
         logs = Path(folder)
-        say("the generator against an echo")
-        echo = _echo(logs)
-        say("the generator with the control (memory) behind it")
-        mixed = _mixed(logs)
-    stores = {name: _store(name, say) for name in NAMES if not local.missing(frozenset({name}))}
+        with Pace(logs) as pace:
+            say("the generator against an echo")
+            echo = _echo(logs)
+            say("the generator with the control (memory) behind it")
+            mixed = _mixed(logs)
+            there = [name for name in NAMES if not local.missing(frozenset({name}))]
+            exercised = {name: _store(name, say) for name in there}
+        ceilings = {
+            "generator": _driven("requests and replies", echo, [GENERATOR], pace),
+            "generator_mixed": _driven("operations, with their pushes", mixed, [GENERATOR], pace),
+            "memory": _driven(
+                "operations, generator and server on a core each", mixed, [GENERATOR, "server"], pace
+            ),
+            **{name: _ceiling_of_store(name, done, pace) for name, done in exercised.items()},
+        }
     return {
         **key(),
         "measured_at": datetime.now(UTC).isoformat(" ", "seconds"),
         "seconds": round(time.monotonic() - began, 1),
         "load_1m": machine.describe()["load_1m"],
         "git": environment.git("rev-parse", "--short=12", "HEAD"),
-        "ceilings": {
-            "generator": _ceiling("requests and replies", echo.per_cpu_s(GENERATOR), echo),
-            "generator_mixed": _ceiling("operations, with their pushes", mixed.per_cpu_s(GENERATOR), mixed),
-            "memory": _ceiling(
-                "operations, generator and server on a core each",
-                min(mixed.per_cpu_s(GENERATOR), mixed.per_cpu_s("server")),
-                mixed,
-            ),
-            **stores,
-        },
+        "ceilings": ceilings,
     }
 
 
-def _ceiling(unit: str, per_s: float, driven: Driven) -> Json:
+def _driven(unit: str, driven: Driven, components: list[str], pace: Pace) -> Json:
+    slower = pace.slower(driven.start_s, driven.start_s + driven.seconds)
     return {
         "unit": unit,
-        "per_s": round(per_s, 1),
+        "per_s": round(min(map(driven.per_cpu_s, components)) * slower, 1),
         "measured_at_per_s": round(driven.operations / driven.seconds, 1),
         "pushes_per_operation": round(driven.pushes / max(1, driven.operations), 3),
+        "slower_than_best": round(slower, 3),
     }
 
 
@@ -120,15 +124,20 @@ def _mixed(logs: Path) -> Driven:
         return drive(server.url, load, secret=secret, logs=logs, pids=server.pids)
 
 
-def _store(name: str, say: Say) -> Json:
+def _store(name: str, say: Say) -> Exercised:
     """One store at a time: what it is alone, the others do not disturb."""
     say(f"{name} alone")
     with local.start(frozenset({name}), folder=None, say=lambda _: None) as stack:
-        done = exercise(stack.services[name], warm_s=STORE_WARM_S[name], seconds=STORE_S[name])
+        return exercise(stack.services[name], warm_s=STORE_WARM_S[name], seconds=STORE_S[name])
+
+
+def _ceiling_of_store(name: str, done: Exercised, pace: Pace) -> Json:
+    slower = pace.slower(done.start_s, done.start_s + done.seconds)
     cores = 1 if name in ONE_CORE else machine.cores()
     return {
         "unit": UNITS[name],
-        "per_s": round(done.operations / max(done.cpu_s, 1e-9) * cores, 1),
+        "per_s": round(done.operations / max(done.cpu_s, 1e-9) * cores * slower, 1),
         "measured_at_per_s": round(done.operations / done.seconds, 1),
         "cores": cores,
+        "slower_than_best": round(slower, 3),
     }

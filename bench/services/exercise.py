@@ -5,6 +5,8 @@ The clients here are slower than the stores: what counts is what the store's own
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from bench import cores
 from bench.sampler import usage
 from bench.services.probe import MysqlUrl
 from bench.services.stack import DATABASE, Service
@@ -23,28 +26,42 @@ from bench.services.stack import DATABASE, Service
 CLIENTS: Final = 8
 ROWS: Final = 1_000
 RECORD_BYTES: Final = 200
-IN_FLIGHT: Final = 50
+IN_FLIGHT: Final = 400
+PIPELINE: Final = 32
+"""Together, as many clients of a busy server come: so each wake-up costs it as much every time."""
+WARM_RECORDS: Final = 100_000
+"""A cold JVM takes several times the CPU."""
 TABLE: Final = f"{DATABASE}.calibrate"
 KEY: Final = "readstate-calibrate"
 
 
 @dataclass(frozen=True)
 class Exercised:
-    """Of the measured seconds; `cpu_s` is the store's own."""
+    """Of the measured seconds, which began at `start_s` of CLOCK_MONOTONIC; `cpu_s` is the store's own."""
 
+    start_s: float
     seconds: float
     operations: int
     cpu_s: float
 
 
+Client = Callable[[int], int]
+"""Operations that it has done so far -> how many it did now."""
+
+
 def exercise(service: Service, *, warm_s: float, seconds: float) -> Exercised:
-    """Raises what the store's client raises."""
-    if service.name == "kafka":
-        return asyncio.run(_kafka(service, warm_s, seconds))
-    return _threads({"mysql": _mysql, "redis": _redis}[service.name](service), service, warm_s, seconds)
+    """Store and client go before everything else where that is allowed.  Raises what the client raises."""
+    cores.prefer([*service.pids, os.getpid()])
+    try:
+        if service.name == "kafka":
+            return asyncio.run(_kafka(service, warm_s, seconds))
+        client = {"mysql": _mysql, "redis": _redis}[service.name](service)
+        return _threads(client, service, warm_s, seconds)
+    finally:
+        cores.release({"calibrate": [os.getpid()]}, os.cpu_count() or 1)
 
 
-def _mysql(service: Service) -> Callable[[int], Callable[[int], object]]:
+def _mysql(service: Service) -> Callable[[int], Client]:
     """Each operation is one row's UPDATE and its COMMIT."""
     url = MysqlUrl.parse(service.url)
     with url.connect() as connection, connection.cursor() as cursor:
@@ -53,42 +70,45 @@ def _mysql(service: Service) -> Callable[[int], Callable[[int], object]]:
         cursor.execute(f"CREATE TABLE {TABLE} (id INT PRIMARY KEY, n BIGINT NOT NULL) ENGINE=InnoDB")
         cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, 0)", [(i,) for i in range(ROWS)])
 
-    def client(number: int) -> Callable[[int], object]:
+    def client(number: int) -> Client:
         cursor = url.connect().cursor()
         own = ROWS // CLIENTS  # rows of one client: nobody waits for another's lock
-        return lambda i: cursor.execute(
-            f"UPDATE {TABLE} SET n = n + 1 WHERE id = %s", (number * own + i % own,)
-        )
 
-    return client
-
-
-def _redis(service: Service) -> Callable[[int], Callable[[int], object]]:
-    """A SET, then a GET, of a value as long as a cursor's."""
-
-    def client(number: int) -> Callable[[int], object]:
-        connection = redis.Redis.from_url(service.url)
-
-        def once(i: int) -> object:
-            key = f"{KEY}:{number}:{i // 2 % ROWS}"
-            return connection.get(key) if i % 2 else connection.set(key, b"1234,1234,12", ex=60)
+        def once(i: int) -> int:
+            cursor.execute(f"UPDATE {TABLE} SET n = n + 1 WHERE id = %s", (number * own + i % own,))
+            return 1
 
         return once
 
     return client
 
 
-def _threads(
-    client: Callable[[int], Callable[[int], object]], service: Service, warm_s: float, seconds: float
-) -> Exercised:
+def _redis(service: Service) -> Callable[[int], Client]:
+    """SETs and GETs of values as long as a cursor's."""
+
+    def client(number: int) -> Client:
+        pipeline = redis.Redis.from_url(service.url).pipeline(transaction=False)
+
+        def once(i: int) -> int:
+            for one in range(i, i + PIPELINE, 2):
+                key = f"{KEY}:{number}:{one % ROWS}"
+                pipeline.set(key, b"1234,1234,12", ex=60)
+                pipeline.get(key)
+            return len(pipeline.execute())
+
+        return once
+
+    return client
+
+
+def _threads(client: Callable[[int], Client], service: Service, warm_s: float, seconds: float) -> Exercised:
     over = threading.Event()
     done = [0] * CLIENTS
 
     def work(number: int) -> None:
         once = client(number)
         while not over.is_set():
-            once(done[number])
-            done[number] += 1
+            done[number] += once(done[number])
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         working = [pool.submit(work, number) for number in range(CLIENTS)]
@@ -113,8 +133,8 @@ async def _kafka(service: Service, warm_s: float, seconds: float) -> Exercised:
         await admin.create_topics([NewTopic(KEY, num_partitions=8, replication_factor=1)])
         await producer.start()
         try:
-            _, warm = await _produce(producer, warm_s, service)
-            first, last = await _produce(producer, seconds, service, warm)
+            await _produce(producer, service, warm_s, WARM_RECORDS)
+            first, last = await _produce(producer, service, seconds)
         finally:
             await producer.stop()
             await admin.delete_topics([KEY])
@@ -128,13 +148,13 @@ Moment = tuple[float, int, float]
 
 
 async def _produce(
-    producer: AIOKafkaProducer, seconds: float, service: Service, before: Moment | None = None
+    producer: AIOKafkaProducer, service: Service, seconds: float, records: float = math.inf
 ) -> tuple[Moment, Moment]:
-    value = b"x" * RECORD_BYTES
-    done = before[1] if before else 0
+    """Until so many are acknowledged, or the time is over."""
+    value, done = b"x" * RECORD_BYTES, 0
     first = _now(service, done)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while done < records and time.monotonic() < end:
         sent = [await producer.send(KEY, value, key=b"%d" % (done + i)) for i in range(IN_FLIGHT)]
         await asyncio.gather(*sent)
         done += IN_FLIGHT
@@ -146,4 +166,4 @@ def _now(service: Service, done: int) -> Moment:
 
 
 def _between(first: Moment, last: Moment) -> Exercised:
-    return Exercised(last[0] - first[0], last[1] - first[1], last[2] - first[2])
+    return Exercised(first[0], last[0] - first[0], last[1] - first[1], last[2] - first[2])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.calibrate.echo import ANSWERS
+from bench.calibrate.echo import ANSWERS, answer
 from schemes import protocol
 
 ASKED = {
@@ -41,3 +41,27 @@ def test_it_knows_every_request_of_the_protocol() -> None:
 def test_each_message_has_a_seq_of_its_own() -> None:
     first, second = (ANSWERS["SEND"](ASKED["SEND"]) for _ in range(2))
     assert first["seq"] < second["seq"]
+
+
+def masked(text: bytes, opcode: int = 1) -> bytes:
+    mask, size = b"\x01\x02\x03\x04", len(text)
+    head = bytes((128 | opcode, 128 | size)) if size <= 125 else bytes((128 | opcode, 254)) + size.to_bytes(2)
+    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(text))
+
+
+def test_frames_are_answered_whole_whatever_pieces_they_come_in() -> None:
+    ping = json.dumps({"type": "PING", "id": "7"}).encode()
+    long = json.dumps({"type": "SEND", "id": "8", "body": "x" * 300}).encode()
+    data = masked(ping) + masked(long)
+    replies, rest = answer(data[:-1])
+    assert replies is not None
+    assert json.loads(replies[2:]) == {"type": "PONG", "server_time": 0, "reply_to": "7"}
+    replies, rest = answer(rest + data[-1:])
+    assert replies is not None
+    assert json.loads(replies[replies.index(b"{") :])["reply_to"] == "8"
+    assert rest == b""
+
+
+def test_it_answers_a_ping_and_lets_who_closes_go() -> None:
+    assert answer(masked(b"hi", opcode=9)) == (b"\x8a\x02hi", b"")
+    assert answer(masked(b"", opcode=8)) == (None, b"")
