@@ -24,10 +24,8 @@ POLL_S: Final = 0.2
 
 @dataclass(frozen=True)
 class Driven:
-    """In the measured seconds, which began at `start_s` of CLOCK_MONOTONIC: operations that were answered,
-    pushes, CPU seconds by component."""
+    """In the measured seconds: operations that were answered, pushes, CPU seconds by component."""
 
-    start_s: float
     seconds: float
     operations: int
     pushes: int
@@ -63,7 +61,6 @@ def drive(
         fleet.stop()
         shutil.rmtree(memory, ignore_errors=True)
     return Driven(
-        first[0],
         last[0] - first[0],
         last[1] - first[1],
         last[2] - first[2],

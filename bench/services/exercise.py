@@ -37,9 +37,8 @@ KEY: Final = "readstate-calibrate"
 
 @dataclass(frozen=True)
 class Exercised:
-    """Of the measured seconds, which began at `start_s` of CLOCK_MONOTONIC; `cpu_s` is the store's own."""
+    """Of the measured seconds; `cpu_s` is the store's own."""
 
-    start_s: float
     seconds: float
     operations: int
     cpu_s: float
@@ -166,4 +165,4 @@ def _now(service: Service, done: int) -> Moment:
 
 
 def _between(first: Moment, last: Moment) -> Exercised:
-    return Exercised(first[0], last[0] - first[0], last[1] - first[1], last[2] - first[2])
+    return Exercised(last[0] - first[0], last[1] - first[1], last[2] - first[2])
