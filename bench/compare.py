@@ -16,18 +16,18 @@ capacity.  No ranking is given unless every run's timing is VALID and the runs h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bench import blocks
+from bench import alike, blocks
 from bench.expressions import errors
 from bench.guards import EXIT_INCONCLUSIVE
 from bench.guards.control import control_drift
 from bench.guards.guard import INCONCLUSIVE, Guard
-from bench.options import CONTROL
 from bench.metrics import intervals
 from bench.metrics.intervals import Block
+from bench.options import CONTROL
 from bench.results import TOOL, Json
 
 SCHEMA_VERSION: Final = 1
@@ -92,28 +92,12 @@ def _identity(run: Run) -> str:
         name: said.get(name) for name in ("scheme", "model", "options", "mysql_driver", "cache", "pinned")
     }
     side = (run.manifest.get("repeat") or {}).get("side")
-    return json.dumps(named | {"side": side}, sort_keys=True)
+    return json.dumps([named | {"side": side}, alike.terms(said)], sort_keys=True)
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
     """Why these runs are unlike, a sentence each; empty if they may be compared."""
-    asked: Mapping[str, Callable[[Run], Any]] = {
-        "plan_sha256 (users, rate, duration, seed)": lambda run: _short(run.manifest.get("plan_sha256")),
-        "scenario": lambda run: run.summary["run"].get("scenario"),
-        "arrivals": lambda run: (run.manifest.get("load") or {}).get("arrivals", "open"),
-        "machine class": lambda run: (run.manifest.get("machine") or {}).get("class"),
-    }
-    found = []
-    for name, of in asked.items():
-        values = {run.run_id: of(run) for run in runs}
-        if len(set(values.values())) > 1:
-            told = ", ".join(f"{value} in {run_id}" for run_id, value in values.items())
-            found.append(f"{name} differs: {told}")
-    return found
-
-
-def _short(sha: Any) -> str:
-    return str(sha)[:12]
+    return alike.differences(runs)
 
 
 # --- figures ------------------------------------------------------------------------------------------------
@@ -334,6 +318,7 @@ def compare(compared: Sequence[Arm], labels: Sequence[str], *, allow_unlike: boo
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
         "unlike": unlike,
+        "environment": alike.told(runs),
         "verdict": _with_drift(_verdict(runs), drift, runs),
         "control_drift": asdict(drift),
         "resolution_floor_us": _coarsest([_floor_of(run) for run in runs]),
@@ -479,17 +464,23 @@ def _separated(row: Json, a: str, b: str, floor: float | None) -> bool:
 HUB_BOUND: Final = ("READ.p99", "READ.p999")
 
 
-def ranking(content: Json, figure: str) -> list[list[str]]:
+def ranking(content: Json, figure: str, among: Collection[str] | None = None) -> list[list[str]]:
     """Labels from the lowest value up; those that are not separated from the first of a group stand with it.
 
-    Empty unless every run's timing is VALID, the runs are alike and the figure is known, and where the tail
-    of READ is an event loop's in any of them."""
+    `among`: these arms alone.  Empty unless every run's timing is VALID, the runs are alike, the figure is
+    known, and an ACK of each arm outlives the same; and where the tail of READ is an event loop's in any."""
     row = next((row for row in content["figures"] if row["figure"] == figure), None)
     if row is None or content["verdict"]["status"] != "VALID" or content["unlike"]:
         return []
     if figure in HUB_BOUND and any(r["guard"] == "hub_bound" for r in content["verdict"]["reasons"]):
         return []
-    known = sorted((value, label) for label, value in row["values"].items() if value is not None)
+    ranked = {label for labels in alike.classes(content).values() for label in labels}
+    ranked = ranked if among is None else ranked & set(among)
+    if sum(bool(ranked & set(labels)) for labels in alike.classes(content).values()) > 1:
+        return []
+    known = sorted(
+        (value, label) for label, value in row["values"].items() if value is not None and label in ranked
+    )
     groups: list[list[str]] = []
     for _, label in known:
         together = groups and any({groups[-1][0], label} == set(pair) for pair in row["not_separated"])

@@ -35,6 +35,12 @@ def arrange(components: Mapping[str, Sequence[int]], cores: int) -> str:
     return f"generator: core 0{', first in line' if first else ''} · under test: all {cores} cores"
 
 
+def prefer(pids: Sequence[int]) -> bool:
+    """Lets these go before all that is not real-time, for as long as something is calibrated; whether that
+    was allowed."""
+    return _schedule(pids, os.SCHED_RR, REAL_TIME_PRIORITY)
+
+
 def release(components: Mapping[str, Sequence[int]], cores: int) -> None:
     """Takes it all back: every core for everybody."""
     for pids in components.values():

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import platform
 import resource
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from bench import environment
 from bench.options import BadOptions
 
 FILES_BESIDE_SOCKETS = 300
@@ -24,19 +23,18 @@ def cores() -> int:
 
 def describe() -> dict[str, Any]:
     """For the manifest.  `class`: runs of the same class may be compared."""
-    facts = {
+    return environment.describe() | {
         "cpu": _cpu_model(),
         "cores": cores(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        "load_1m": os.getloadavg()[0],
         "files_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-        "git": _git_commit(),
+        "class": machine_class(),
     }
-    lasting = (facts["cpu"], facts["cores"], round(psutil.virtual_memory().total / 2**30))
-    return facts | {"class": hashlib.sha256(repr(lasting).encode()).hexdigest()[:12]}
+
+
+def machine_class() -> str:
+    """Machines of one class have the same CPU, as many cores and as much memory."""
+    lasting = (_cpu_model(), cores(), round(psutil.virtual_memory().total / 2**30))
+    return hashlib.sha256(repr(lasting).encode()).hexdigest()[:12]
 
 
 def make_room(users: int) -> None:
@@ -69,18 +67,3 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _first_line(path: Path) -> str | None:
-    with contextlib.suppress(OSError):
-        return path.read_text().strip()
-    return None
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout that this runs from; None where it is installed without one."""
-    here = Path(__file__).parent.parent
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        git = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    return None

@@ -12,6 +12,7 @@ from bench import machine, machine_state, results
 from bench import plan as planning
 from bench.load.fleet import Live
 from bench.options import Arm, RunOptions, Target
+from bench.services.terms import Terms, classed
 from schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Facts:
     """What the live checks counted; nothing where a load process was lost."""
     repeat: dict[str, Any] = field(default_factory=dict)
     """Its turn among the runs of its command (`bench/turns.py`)."""
+    terms: dict[str, Any] = field(default_factory=dict)
+    """Of our own stores: how durable an ACK is, how far away they are, how much they hold in memory."""
+    ceilings: dict[str, Any] | None = None
+    """What `bench calibrate` found for this machine and these versions."""
+    disk: dict[str, Any] | None = None
+    """What the disk under the services costs."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pinned: str = "nobody is bound to a core"
     watched: list[dict[str, Any]] = field(default_factory=list)
@@ -93,6 +100,7 @@ def of(
             "cache": options.cache if "redis" in needs else None,
             "attention_factor": load.plan.options.attention_factor,
             "pinned": facts.pinned,
+            **facts.terms,
         },
         "load": {
             "send_per_s": rate,
@@ -119,7 +127,32 @@ def of(
         "limits": {"ports": machine_state.ports()},
         "not_available": facts.not_available,
         "commands": facts.commands,
-        "machine": machine.describe(),
+        "ceilings": facts.ceilings,
+        "machine": machine.describe() | {"disk": facts.disk},
+    }
+
+
+def terms(
+    options: RunOptions, agreed: Terms, settings: Mapping[str, Mapping[str, str]], data_bytes: int | None
+) -> dict[str, Any]:
+    """The terms of a run, from what its running stores say of themselves (name -> settings)."""
+    durable, stores = classed(settings, agreed.rests_on)
+    pool = settings.get("mysql", {}).get("innodb_buffer_pool_size")
+    pool_bytes = int(pool) if pool is not None and pool.isdecimal() else None
+    return {
+        "durability": {
+            "asked": options.durability,
+            "class": durable,
+            "rests_on": sorted(agreed.rests_on),
+            "stores": stores,
+        },
+        "store_rtt_ms": options.store_rtt_ms,
+        "pool": {
+            "ratio_asked": options.pool_ratio,
+            "pool_bytes": pool_bytes,
+            "data_bytes": data_bytes,
+            "ratio": round(pool_bytes / data_bytes, 4) if pool_bytes and data_bytes else None,
+        },
     }
 
 

@@ -19,13 +19,18 @@ RATE_MAX = 100_000.0
 DURATION_MAX_S = 24 * 3600.0
 
 
+ARTICLE, PROCESS, POWER = "article", "process", "power"
+DURABILITIES = (PROCESS, POWER, ARTICLE)
+"""Classes that `--durability` sets the stores to (`bench/services/terms.py`)."""
+STORE_RTTS_MS = {"0": 0.0, "1ms": 1.0, "2ms": 2.0}
+POOL_RATIO_MAX = 100.0
 FOREIGN = "url"
 """What the results call a server that somebody else runs, unless `--label` names it."""
 PROMISES = ("convergence", "read_your_writes", "monotonic_reads", "linearizable")
 """What may be said of a foreign server; `durable` it says itself, in WELCOME."""
 OF_OUR_OWN = (
     "scheme", "cache", "mysql_driver", "services", "mysql_url", "redis_url", "kafka_bootstrap", "port",
-    "auth",
+    "auth", "durability", "store_rtt", "pool_ratio",
 )  # fmt: skip
 """Options of a server that the harness starts, by parameter name: they say nothing about one that runs."""
 OF_A_TARGET = ("token_secret", "control_secret", "server_pid", "promise", "write_population")
@@ -116,6 +121,9 @@ class RunOptions:
     arrivals: str = "open"
     cache: str = "cold"
     mysql_driver: str = "aiomysql"
+    durability: str = ARTICLE
+    store_rtt_ms: float = 0.0
+    pool_ratio: float | None = None
     pin: str = "auto"
     port: int | None = None
     auth: str = "hmac"
@@ -209,6 +217,14 @@ def _check_repeat(target: Target, options: RunOptions) -> None:
         )
 
 
+def _check_pool(ratio: float | None) -> None:
+    if ratio is not None and not 0 < ratio <= POOL_RATIO_MAX:
+        raise BadOptions(
+            "--pool-ratio is bytes of MySQL's buffer pool per byte of seeded data, above 0 and at most "
+            f"{POOL_RATIO_MAX:g}, got {ratio:g}."
+        )
+
+
 def check(options: RunOptions) -> None:
     """Raises BadOptions for what would make no run, or a number that looks right and isn't."""
     if not 1 <= options.users <= USERS_MAX:
@@ -227,6 +243,7 @@ def check(options: RunOptions) -> None:
             raise BadOptions(f"{name} is above 0 and at most {RATE_MAX:g}, got {value:g}.")
     if options.reads_per_mark is not None and not 0 <= options.reads_per_mark <= 1000:
         raise BadOptions(f"--reads-per-mark is 0 to 1000, got {options.reads_per_mark:g}.")
+    _check_pool(options.pool_ratio)
     if not 1 <= options.workers <= options.users:
         raise BadOptions(f"--workers is 1 to the number of users ({options.users}), got {options.workers}.")
     if not 1 <= options.duration_s <= DURATION_MAX_S or options.warmup_s > DURATION_MAX_S:

@@ -21,9 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, machine, machine_state, manifest, record, results, sampler, watching
+from bench import cores, disk, machine, machine_state, manifest, record, results, sampler, watching
 from bench import plan as planning
 from bench import population as people
+from bench.calibrate import stored
 from bench.control import Control, ControlError, Door, NotOffered
 from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
@@ -31,12 +32,13 @@ from bench.load.live_checks import PROMISES
 from bench.load.shares import ProbeUsers, choose_probe_users
 from bench.options import Arm, RunOptions, Target
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
-from bench.services import ServicesError, Stack, bring_up, identity, mariadb
+from bench.services import ServicesError, Stack, bring_up, identity, mariadb, probe
 from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
 from bench.services.queue_lag import QueueLag
 from bench.services.running import RunningServer
 from bench.services.server import SchemeProcesses
+from bench.services.terms import Terms, topic_settings
 from bench.services.totals import totals
 from bench.turns import Turn
 from schemes import SCHEMES
@@ -206,6 +208,9 @@ class _Attempt:
             raise self._ended_by(why) from why
 
     def _set_up(self) -> None:
+        self._facts.ceilings = stored.find()
+        if self._needs:
+            self._facts.disk = disk.cost(scratch_dir())
         self._stack = self._start_services()
         self._facts.services = {name: service.to_dict() for name, service in self._stack.services.items()}
         if self._options.target is not None:
@@ -214,6 +219,7 @@ class _Attempt:
         if not self._is_restored():
             self._seed_and_keep()
         self._server = self._start_scheme(for_measuring=True)
+        self._note_terms()
         self._facts.commands = self._server.commands
 
     def _connect(self) -> None:
@@ -323,10 +329,27 @@ class _Attempt:
             kafka_bootstrap=places.kafka_bootstrap,
             mysql_template=templates.get("mysql"),
             redis_template=templates.get("redis"),
+            terms=self._terms(),
             allow_wipe=places.allow_wipe,
             say=self._say,
         )
         return self._exit.enter_context(stack)
+
+    def _terms(self) -> Terms:
+        options = self._options
+        rests_on = SCHEMES[self._arm.scheme].rests_on if options.target is None else frozenset[str]()
+        return Terms(options.durability, rests_on, options.pool_ratio)
+
+    def _note_terms(self) -> None:
+        """What the stores are really set to, once everything that runs does."""
+        services = self._stack.services
+        settings = {name: dict(service.settings) for name, service in services.items()}
+        if "kafka" in services:
+            settings["kafka"] |= probe.kafka_topic(services["kafka"].url, self._arm.options["topic"])
+        for name, said in settings.items():
+            self._facts.services[name] = services[name].to_dict() | {"settings": said}
+        data = self._stack.mysql_data_bytes() if "mysql" in services else None
+        self._facts.terms = manifest.terms(self._options, self._terms(), settings, data)
 
     def _templates(self) -> dict[str, Path]:
         """Where the seeded data folder of this population belongs, and the dump of a filled cache."""
@@ -378,6 +401,7 @@ class _Attempt:
             self._arm.scheme,
             options,
             settings={"warm-up": WARM_UP_RECORDS} if for_measuring and self._arm.scheme == "queue" else {},
+            shared=self._shared_settings(for_measuring=for_measuring),
             secret=self._secret,
             logs=self._folder.logs,
             port=self._options.port,
@@ -393,6 +417,13 @@ class _Attempt:
         if for_measuring and not self._needs:
             self._seed(Control(processes.control_url, self._secret))
         return processes
+
+    def _shared_settings(self, *, for_measuring: bool) -> dict[str, str]:
+        terms = self._terms()
+        shared = topic_settings(terms.durability, terms.rests_on)
+        if for_measuring and self._needs and self._options.store_rtt_ms:
+            shared["store-rtt"] = f"{self._options.store_rtt_ms:g}"
+        return shared
 
     def _find_server(self, target: Target) -> RunningServer:
         """A server that runs already: seeded if its door allows it, and held to have this population."""

@@ -100,6 +100,11 @@ def descriptors(pids: list[int]) -> dict[str, float]:
     return told
 
 
+def waited_s(pid: int) -> float:
+    """Seconds that a process's first thread was ready to run and waited for a core."""
+    return _waited_ns(_PROC / str(pid)) / 1e9
+
+
 def _waited_ns(task: Path) -> int:
     """Nanoseconds runnable and not running: second field of schedstat (kernel docs, sched-stats)."""
     try:

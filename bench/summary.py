@@ -21,6 +21,8 @@ from bench.expressions import parse
 from bench.guards import processes
 from bench.metrics import (
     badge,
+    ceilings,
+    debt,
     disturbances,
     flow,
     headline,
@@ -69,6 +71,8 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
     used, done = resources.summarise_resources(history), operations.summarise_all(history)
     judged = all_checks.judge(history, whole.why_not(record))
     generator, probes = _generator(history, used), probe_users.summarise_probe_users(history)
+    near = ceilings.near(manifest.get("ceilings"), done, used, history.run, window.seconds)
+    generator["ceiling_per_s"] = near["near"]["generator_mixed"]["ceiling_per_s"] if near else None
     lag = lags.summarise(told, visible.collect(history), queue_lag.collect(history))
     summary: Json = {
         "schema_version": SCHEMA_VERSION,
@@ -96,6 +100,9 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "little": steady.little(history),
         "stores": resources.store_work(used, done, resources.states_read(history)),
         "ledger": ledger.summarise(history),
+        "ceilings": near,
+        "debt": debt.summarise(history),
+        "pool": debt.pool(history.run, used),
         "flow": flow.reads(history, [told["own_device"], told["receipt"]]),
         "record": record,
         "ended": manifest.get("ended") or {"how": "finished", "phase": "", "message": ""},
@@ -129,7 +136,6 @@ def _generator(history: History, used: Json) -> Json:
         "rss_bytes": rss,
         "bytes_per_user": _bytes_per_user(history, rss),
         "gc_pauses": said.get("gc_pauses"),
-        "ceiling_per_s": said.get("ceiling_per_s"),
     }
 
 

@@ -48,6 +48,9 @@ class Scheme:
     ledger: str
     options: Mapping[str, Option]
     promises: tuple[str, ...]
+    rests_on: frozenset[str] = frozenset()
+    """Stores that must keep what they were told for a durable acknowledgement to hold: those whose durability
+    counts.  A cache that is filled again is none of them."""
     consumer: str | None = None
     consumer_options: tuple[str, ...] = ()
     """Which of the server's options, and of the services' addresses, the consumer is given too."""
@@ -95,6 +98,7 @@ SCHEMES: dict[str, Scheme] = {
         "schemes.db.ledger:declare",
         {"model": MODEL},
         ("durable", "read_your_writes", "monotonic_reads", "convergence", *PUSHED, *SHOWN),
+        rests_on=frozenset({"mysql"}),
     ),
     "redis": Scheme(
         "Redis in front of MySQL, cache-aside: commit, then delete the key; a miss fills it",
@@ -121,6 +125,7 @@ SCHEMES: dict[str, Scheme] = {
         },
         # no causal_receipts: a group's message waits for its DEL, a READ of what MySQL already shows does not
         ("durable", "ordered_pushes", "no_push_lost", "total_unread", "complete_sync", "versions"),
+        rests_on=frozenset({"mysql"}),
     ),
     "queue": Scheme(
         "commit, publish to Kafka; a separate consumer updates Redis and publishes the pushes",
@@ -158,6 +163,8 @@ SCHEMES: dict[str, Scheme] = {
         # pushes: PUBLISH is heard by whoever listens just then, a message and its receipts are in different
         # partitions, and under queue_first the consumer gives change ids out of the order of the log
         ("durable", "convergence", "total_unread", "complete_sync"),
+        # the log too: what it loses never reaches Redis, and with queue_first never MySQL
+        rests_on=frozenset({"mysql", "kafka"}),
         consumer="schemes.queue.consumer:main",
         consumer_options=("mysql-url", "redis-url", "kafka-bootstrap", "model", "queue-order", "topic"),
         conflicts=(

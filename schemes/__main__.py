@@ -21,6 +21,7 @@ from schemes import SCHEMES, Scheme, failpoints, protocol
 from schemes.ports import Build, Refused
 from schemes.server.listener import Server
 from schemes.server.session import ServerConfig
+from schemes.stores import distance
 
 CANNOT_START = 3
 STORE_URLS = {"mysql": "mysql-url", "redis": "redis-url", "kafka": "kafka-bootstrap"}
@@ -52,6 +53,7 @@ def _load(target: str) -> Build:
 async def _serve(name: str, options: dict[str, str], config: ServerConfig, host: str, port: int) -> None:
     server = Server(config)
     try:
+        distance.set_rtt(float(options.get("store-rtt", "0")))
         server.scheme = _load(SCHEMES[name].build)(options, server.publisher)
     except ValueError as why:  # an option that cannot mean anything
         raise CannotStart(f"the {name} scheme cannot start: {why}") from None
@@ -103,7 +105,10 @@ def _command(name: str, scheme: Scheme) -> click.Command:
             help="signs tokens, opens the control door; better given as READSTATE_SECRET; made up if absent",
         ),
         click.Option(
-            ["--set"], multiple=True, metavar="NAME=VALUE", help="an option of the scheme's own parts"
+            ["--set"],
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="an option of the scheme's own parts; store-rtt=MS makes every round trip to a store longer",
         ),
     ]
     params += [

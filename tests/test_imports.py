@@ -104,7 +104,8 @@ def test_pure_modules_do_no_io() -> None:
     forbidden = {"asyncio", "socket", "subprocess", "threading", "time", "requests", "urllib", "gevent"}
     pure = (
         "schemes/protocol.py", "schemes/read_state.py", "schemes/server/session.py", "bench/plan.py",
-        "bench/population.py", "bench/record.py", "bench/options.py", "bench/compare.py", "bench/metrics/",
+        "bench/population.py", "bench/record.py", "bench/options.py", "bench/alike.py", "bench/compare.py",
+        "bench/doctor/judge.py", "bench/metrics/",
         "bench/checks/",
     )  # fmt: skip
     found = [

@@ -22,6 +22,8 @@ COMMANDS = (
     "clean",
     "services",
     "statements",
+    "doctor",
+    "calibrate",
     "conformance",
     "selftest",
 )
@@ -65,6 +67,8 @@ def main() -> None:
     bench run --scheme redis --users 10000      one scheme
     bench run --scheme all --users 2000         all of them, compared
     bench run --url ws://host:port/ws           a server of your own, as it runs
+    bench doctor                                is this machine fit for a run
+    bench calibrate                             what generator and stores can carry here
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench noise --scheme redis                  the smallest effect that this machine can see

@@ -18,7 +18,11 @@ from bench.results import LATEST_COMPARISON, ResultsError
 @click.argument("run", nargs=-1, required=True)
 @out_option
 @click.option(
-    "--allow-unlike", is_flag=True, help="Compare runs that had not the same plan, scenario or machine."
+    "--anyway",
+    "--allow-unlike",
+    "allow_unlike",
+    is_flag=True,
+    help="Compare runs that had not the same plan, terms, versions or machine; they are not ranked.",
 )
 @click.option("--quiet", is_flag=True, help="Say only the VERDICT line.")
 @click.option("--json", "as_json", is_flag=True, help="Print comparison.json instead of the table.")
@@ -44,7 +48,7 @@ def command(run: tuple[str, ...], root: Path, allow_unlike: bool, quiet: bool, a
             raise
         results.point(root, LATEST_COMPARISON, out)
     except UnlikeError as why:
-        raise BadRun(f"{why} Add --allow-unlike to lay them beside each other all the same.") from why
+        raise BadRun(f"{why} Add --anyway to lay them beside each other all the same.") from why
     except ResultsError as why:
         raise BadRun(str(why)) from why
     if as_json:

@@ -19,9 +19,12 @@ from bench.cli.signals import end_as_by_ctrl_c
 from bench.options import (
     ALL,
     ARRIVALS,
+    ARTICLE,
+    DURABILITIES,
     FOREIGN,
     PRESETS,
     PROMISES,
+    STORE_RTTS_MS,
     Arm,
     BadOptions,
     Places,
@@ -209,6 +212,26 @@ class _Configured(click.Command):
     "--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True
 )
 @click.option(
+    "--durability",
+    type=click.Choice(DURABILITIES),
+    default=ARTICLE,
+    show_default=True,
+    help="What every store has done before an ACK: process, its process may die (kill -9); power, it has "
+    "asked the disk to flush; article, each as it is shipped.",
+)
+@click.option(
+    "--store-rtt",
+    type=click.Choice(list(STORE_RTTS_MS)),
+    default="0",
+    show_default=True,
+    help="Every round trip to MySQL, Redis and Kafka takes so much longer.",
+)
+@click.option(
+    "--pool-ratio",
+    type=float,
+    help="MySQL's buffer pool as a share of the seeded data, like 0.25, so that it must read from the disk.",
+)
+@click.option(
     "--pin",
     type=click.Choice(["auto", "none"]),
     default="auto",
@@ -300,6 +323,9 @@ def _options(given: dict[str, Any]) -> RunOptions:
         arrivals=given["arrivals"],
         cache=given["cache"],
         mysql_driver=given["mysql_driver"],
+        durability=given["durability"],
+        store_rtt_ms=STORE_RTTS_MS[given["store_rtt"]],
+        pool_ratio=given["pool_ratio"],
         pin=given["pin"],
         port=given["port"],
         auth=given["auth"],
@@ -487,7 +513,7 @@ def _conclude(
             _show(summary, folder, quiet=quiet, as_json=as_json)
     else:
         out = create_comparison(options.out, now=datetime.now(UTC))
-        comparison = report.compare_runs(compared, out)
+        comparison = report.compare_runs(compared, out, allow_unlike=True)
         codes.add(int(comparison["verdict"]["exit_code"]))
         point(options.out, LATEST_COMPARISON, out)
         if as_json:

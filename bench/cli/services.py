@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from bench.options import ARTICLE, DURABILITIES
+
 EXIT_SERVICES = 3
 
 
@@ -29,12 +31,19 @@ def command() -> None:
     show_default=True,
     help="Processes of this machine, containers, or whichever is installed.",
 )
-def up(needs: str, how: str) -> None:
+@click.option(
+    "--durability",
+    type=click.Choice(DURABILITIES),
+    default=ARTICLE,
+    show_default=True,
+    help="As in `bench run`, which uses this stack for that class alone.",
+)
+def up(needs: str, how: str, durability: str) -> None:
     """Start services that stay until `bench services down`."""
     from bench.services import ServicesError, warm
 
     try:
-        stack = warm.up(_names(needs), how=how, say=_say)
+        stack = warm.up(_names(needs), how=how, say=_say, durability=durability)
     except ServicesError as error:
         _fail(error)
     for service in stack.services.values():

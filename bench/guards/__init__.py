@@ -233,6 +233,24 @@ def _generator_cpu(summary: Json) -> Guard:
     )
 
 
+def _ceiling(summary: Json) -> Guard:
+    """What the generator can carry is known from `bench calibrate`; near it, it measures itself."""
+    near = ((summary.get("ceilings") or {}).get("near") or {}).get("generator_mixed")
+    if near is None:
+        told = "what the generator can carry on this machine was not measured: bench calibrate"
+        return Guard("generator_ceiling", OK, None, CPU_WARN, told, "")
+    share = near["share"]
+    return Guard(
+        "generator_ceiling",
+        _by(share > CPU_VOID, share > CPU_WARN),
+        share,
+        CPU_VOID if share > CPU_VOID else CPU_WARN,
+        f"{near['used_per_s']:.0f} operations/s are {share:.0%} of the {near['ceiling_per_s']:.0f} that the "
+        "generator can carry here",
+        "Near its own limit the generator measures itself: lower --rate, or add --workers and cores.",
+    )
+
+
 def _probe_users(summary: Json) -> Guard:
     probes = summary["probe_users"]
     if not probes:
@@ -403,6 +421,7 @@ GUARDS: Final[tuple[Callable[[Json], Guard], ...]] = (
     _floor,
     _growing,
     _generator_cpu,
+    _ceiling,
     _probe_users,
     _cross_check,
     _internal_errors,

@@ -27,7 +27,8 @@ GAUGES: Final = frozenset(
         "connections", "lag_events", "lag_ms", "lag_outbox_events", "lag_outbox_ms", "load_1m",
         "Threads_connected", "Threads_running", "used_memory", "connected_clients", "files_open",
         "files_limit", "free_bytes_results", "free_bytes_memory", "free_bytes_data", "slowest_core_khz",
-        "tcp_inuse", "tcp_tw",
+        "tcp_inuse", "tcp_tw", "Innodb_buffer_pool_bytes_dirty", "Innodb_buffer_pool_pages_dirty",
+        "Innodb_checkpoint_age",
     }
 )  # fmt: skip
 """Values that go up and down: their highest is told, not their growth."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bench import alike
 from schemes import SCHEMES
 
 CONTROL: Final = "memory"
@@ -105,7 +106,7 @@ def _options(run: Mapping[str, Any]) -> dict[str, str]:
     chosen = {str(k): str(v) for k, v in (run.get("options") or {}).items() if k != "model"}
     if run.get("mysql_driver"):
         chosen["driver"] = str(run["mysql_driver"])
-    return chosen
+    return chosen | {name: str(value) for name, value in alike.terms(run).items()}
 
 
 def rank(run: Mapping[str, Any]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from bench import compare
+from bench import alike, compare
 from bench.blocks import ratio_of
 from bench.metrics.headline import PROBES
 from bench.report import figures, tables, wording
@@ -83,6 +83,7 @@ def _load(content: Json) -> tuple[str, ...]:
     services: dict[str, None] = {}
     for arm in content["arms"]:
         services |= dict.fromkeys(wording.service_lines(arm["summary"]["run"]))
+        services |= dict.fromkeys(wording.terms_line(arm["summary"]["run"]))
     return (
         *(unlike if content["unlike"] else ()),
         wording.load_line(first["summary"], first["manifest"]),
@@ -131,16 +132,12 @@ def _good(verdict: Json) -> bool | None:
 
 def _answer(content: Json) -> tuple[str, ...]:
     """Who is lowest in what, with figures; nothing unless the timing is VALID and the runs are alike."""
+    classes = alike.classes(content)
     said = []
-    for figure, name in RANKED.items():
-        groups = compare.ranking(content, figure)
-        if groups:
-            row = _row(content, figure)
-            order = " < ".join(
-                " ≈ ".join(f"{label} {_value(row, label)}" for label in group) + _times(row, groups, i)
-                for i, group in enumerate(groups)
-            )
-            said.append(f"{name}{' in ms' if row['unit'] == 'us' else ''}: {order}")
+    for class_, labels in classes.items():
+        if len(labels) > 1 or len(classes) == 1:
+            among = f" · {wording.class_words(class_)}" if len(classes) > 1 else ""
+            said += [f"{line}{among}" for line in _orders(content, labels)]
     if not said:
         return ()
     few = _blocks(content) < compare.BLOCKS_FOR_INTERVAL
@@ -160,6 +157,30 @@ def _ratio(ratio: Json) -> str:
     return said if both is None else f"{said} {figures.between(both, figures.digits)}"
 
 
+def _orders(content: Json, labels: Sequence[str]) -> list[str]:
+    said = []
+    for figure, name in RANKED.items():
+        groups = compare.ranking(content, figure, labels)
+        if groups:
+            row = _row(content, figure)
+            order = " < ".join(
+                " ≈ ".join(f"{label} {_value(row, label)}" for label in group) + _times(row, groups, i)
+                for i, group in enumerate(groups)
+            )
+            said.append(f"{name}{' in ms' if row['unit'] == 'us' else ''}: {order}")
+    return said
+
+
+def _unfair(content: Json) -> tuple[str, ...]:
+    """Arms that are not held to the same are never ranked with each other."""
+    classes = alike.classes(content)
+    if len(classes) == 1:
+        return ()
+    who = "; ".join(f"{figures.joined(labels)}: {wording.class_words(c)}" for c, labels in classes.items())
+    why = "Not ranked with each other, since an ACK outlives different things"
+    return (f"{why}. {who}. --durability process or power holds every store to the same.",)
+
+
 def _caveats(content: Json) -> tuple[str, ...]:
     blocks = _blocks(content)
     noise = f"{blocks} block{'s' if blocks != 1 else ''} per arm: no interval; a difference may be noise."
@@ -169,7 +190,8 @@ def _caveats(content: Json) -> tuple[str, ...]:
     )
     few = (noise if blocks < compare.BLOCKS_FOR_INTERVAL else many,)
     unlike = (f"These runs had not the same to do: {'; '.join(content['unlike'])}.",)
-    return (*(unlike if content["unlike"] else ()), *CAVEATS, *few)
+    beside = tuple(f"{line}." for line in content.get("environment") or ())
+    return (*(unlike if content["unlike"] else ()), *_unfair(content), *CAVEATS, *beside, *few)
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -264,12 +286,21 @@ def _table(content: Json) -> Table:
     acks = [wording.durability(arm["summary"]["run"]) for arm in content["arms"]]
     rows = (
         ("ack of a READ means", *acks),
+        *_outlives(content),
         *(_pair(content, title, path) for title, path in QUANTILES.items()),
         *(_joined(content, title, (figure,)) for title, figure in PLAIN.items()),
         *(_joined(content, title, names) for title, names in JOINED.items()),
         _joined(content, "cache hits", ("cache_hit_ratio",)),
     )
     return Table("All arms", ("", *labels), rows, _note(content))
+
+
+def _outlives(content: Json) -> list[tuple[str, ...]]:
+    """The durability class of each arm, where it is known of any."""
+    classes = [alike.class_of(arm["summary"]["run"]) for arm in content["arms"]]
+    if not any(classes):
+        return []
+    return [("durability class of it", *(class_ or MISSING for class_ in classes))]
 
 
 def _pair(content: Json, title: str, path: str) -> tuple[str, ...]:

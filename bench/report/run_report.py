@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.guards import GUARDS, INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN
-from bench.report import arms, figures, tables, wording
+from bench.report import arms, ceilings, figures, tables, wording
 from bench.report.document import Document, Table
 from bench.results import Json
 
@@ -28,6 +28,9 @@ def run_document(summary: Json, manifest: Json) -> Document:
             *wording.server_line(run),
             wording.ack_line(run),
             *wording.service_lines(run),
+            *wording.terms_line(run),
+            *wording.debt_line(summary),
+            *ceilings.near_line(summary),
             wording.causes_line(manifest),
             *wording.not_available_lines(summary),
         ),
@@ -150,13 +153,14 @@ def detail_tables(summary: Json) -> tuple[Table, ...]:
 def provenance(manifest: Json) -> tuple[str, ...]:
     """Where the figures come from."""
     machine = manifest.get("machine") or {}
-    told = [
-        f"{name} {machine.get(name)}" for name in ("cores", "kernel", "governor", "git") if machine.get(name)
-    ]
+    names = ("cores", "kernel", "governor", "virtual", "clock_source", "python", "git")
+    told = [f"{name.replace('_', ' ')} {machine.get(name)}" for name in names if machine.get(name)]
+    told += ["with changes that are not committed"] if machine.get("git_dirty") else []
     tool = f"{manifest.get('tool')} {manifest.get('tool_version')}"
     return (
         f"{tool}, {manifest.get('started_at')}: {manifest.get('command')}",
         f"{machine.get('cpu', 'CPU unknown')}, {', '.join(told) or 'machine not recorded'}",
+        *wording.disk_line(machine),
         f"Plan sha256 {manifest.get('plan_sha256')}",
         "Every figure comes from the Parquet files beside this page; bench report RUN makes it again.",
     )

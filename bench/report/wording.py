@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from bench import alike
 from bench.report import figures
 from bench.results import Json
 
@@ -15,6 +16,13 @@ ACK_MEANS: Final = {
     "cached": "in Redis",
     "queued": "in the broker",
     "volatile": "nothing kept",
+}
+NOT_FLUSHED: Final = {"durable": "written, not flushed", "queued": "in the broker, not flushed"}
+"""The same where a store of the run's has not asked its disk to flush by then."""
+CLASSES: Final = {
+    "none": "class none, nothing is kept",
+    "process": "class process, the store's process may be killed",
+    "power": "class power, the disk was asked to flush (whether it did is not known)",
 }
 LAGS: Final = {
     "receipt": "L3 receipt: READ written → UPDATE at the sender",
@@ -28,6 +36,8 @@ LAGS: Final = {
 }
 """Lags that have a panel, in their order; name in `summary.lag` -> title."""
 NEVER_FLUSHED: Final = str(2**63 - 1)
+FLUSHES: Final = ("flush.messages", "log.flush.interval.messages")
+"""Of the topic, which counts, and of the broker."""
 SETTINGS: Final = {
     "mysql": (
         "innodb_flush_log_at_trx_commit",
@@ -37,7 +47,7 @@ SETTINGS: Final = {
         "innodb_buffer_pool_size",
     ),
     "redis": ("save", "appendonly", "appendfsync", "maxmemory-policy"),
-    "kafka": ("default.replication.factor", "min.insync.replicas", "log.flush.interval.messages", "heap"),
+    "kafka": ("default.replication.factor", "min.insync.replicas", *FLUSHES, "heap"),
 }
 """What decides about durability and speed, in the order in which it is said."""
 
@@ -79,14 +89,44 @@ def measured_s(manifest: Json) -> float:
 
 def ack_line(run: Json) -> str:
     ack = run.get("ack") or {}
-    said = [f"{operation.upper()} {ACK_MEANS.get(what, what)}" for operation, what in ack.items()]
+    said = [f"{operation.upper()} {_means(run, what)}" for operation, what in ack.items()]
     return f"An ACK means: {', '.join(said)}" if said else "An ACK means: not declared"
 
 
 def durability(run: Json) -> str:
     """The ACK of a READ in a few words, for subtitles and column heads."""
-    what = (run.get("ack") or {}).get("read")
-    return ACK_MEANS.get(what or "", what or "not declared")
+    return _means(run, (run.get("ack") or {}).get("read") or "not declared")
+
+
+def _means(run: Json, ack: str) -> str:
+    if ack in NOT_FLUSHED and alike.class_of(run) == "process" and not _is_flushed(run, ack):
+        return NOT_FLUSHED[ack]
+    return ACK_MEANS.get(ack, ack)
+
+
+def _is_flushed(run: Json, ack: str) -> bool:
+    """Whether the store that this word speaks of has flushed, though another has not."""
+    stores = run["durability"]["stores"]
+    return bool(stores.get("kafka" if ack == "queued" else "mysql") == "power")
+
+
+def class_words(class_: str | None) -> str:
+    return CLASSES.get(class_ or "", "durability class not known")
+
+
+def terms_line(run: Json) -> list[str]:
+    """Durability, distance and the buffer pool: what the stores were held to."""
+    if not run.get("durability"):
+        return []
+    durable, pool = run["durability"], run.get("pool") or {}
+    each = ", ".join(f"{name} {class_ or 'unknown'}" for name, class_ in durable["stores"].items())
+    rests = " and ".join(durable["rests_on"]) or "no store"
+    parts = [
+        f"--durability {durable['asked']}: {class_words(durable['class'])} (an ACK rests on {rests}; {each})",
+        f"{run['store_rtt_ms']:g} ms made up to each store and back" if run.get("store_rtt_ms") else "",
+        f"buffer pool {pool['ratio']:g} x the data" if pool.get("ratio") else "",
+    ]
+    return [f"Terms: {' · '.join(part for part in parts if part)}"]
 
 
 def service_lines(run: Json) -> list[str]:
@@ -96,7 +136,9 @@ def service_lines(run: Json) -> list[str]:
     lines = []
     for name, service in services.items():
         settings = service.get("settings") or {}
-        told = [_setting(key, settings[key]) for key in SETTINGS.get(name, ()) if key in settings]
+        hidden = FLUSHES[1:] if FLUSHES[0] in settings else ()
+        shown = [key for key in SETTINGS.get(name, ()) if key in settings and key not in hidden]
+        told = [_setting(key, settings[key]) for key in shown]
         via = [f"driver {driver[name]}"] if driver.get(name) else []
         engine = service.get("engine") or name
         which = f"{engine} {service.get('version')} ({service.get('how')})"
@@ -105,9 +147,53 @@ def service_lines(run: Json) -> list[str]:
 
 
 def _setting(name: str, value: str) -> str:
-    if name == "log.flush.interval.messages" and value == NEVER_FLUSHED:
+    if name in FLUSHES and value == NEVER_FLUSHED:
         return "no forced flush"
     return f"{name}={value}"
+
+
+BACKLOGS: Final = {
+    "queue_events": ("events in the queue", figures.count),
+    "outbox_rows": ("rows in the outbox", figures.count),
+    "dirty_bytes": ("dirty pages MiB", figures.mebibytes),
+    "redo_age_bytes": ("redo not checkpointed MiB", figures.mebibytes),
+}
+"""Name in `summary.debt.backlogs` -> what it is called, how it is written."""
+
+
+def debt_line(summary: Json) -> list[str]:
+    """What was postponed: at the start of the window → at its end."""
+    debt = summary.get("debt") or {}
+    parts = []
+    for name, backlog in (debt.get("backlogs") or {}).items():
+        what, written = BACKLOGS[name]
+        before, end = (figures.MISSING if v is None else written(v) for v in _ends(backlog))
+        parts.append(f"{what} {before} → {end}")
+    parts += [f"{name} {n}" for name, n in (debt.get("pending_at_end") or {}).items() if n]
+    pool = summary.get("pool") or {}
+    if pool.get("miss_share") is not None:
+        parts.append(
+            f"pool misses {figures.count(pool['misses'])} ({figures.percent(pool['miss_share'], 2)})"
+        )
+    return [f"Postponed (start → end of the window): {', '.join(parts)}"] if parts else []
+
+
+def _ends(backlog: Json) -> tuple[float | None, float | None]:
+    return backlog["before"], backlog["at_end"]
+
+
+def disk_line(machine: Json) -> list[str]:
+    """What the disk under the services costs, where it was measured."""
+    disk = machine.get("disk")
+    if not disk:
+        return []
+    sync, read = disk["fdatasync_us"], disk["direct_read_us"]
+    parts = [
+        f"fdatasync p50 {figures.duration(sync['p50'])}, p99 {figures.duration(sync['p99'])}" if sync else "",
+        f"16 KiB direct read p50 {figures.duration(read['p50'])}" if read else "",
+        "honoured by the host: unknown",
+    ]
+    return [f"Disk of {disk['folder']} ({disk['filesystem']}): {', '.join(part for part in parts if part)}"]
 
 
 def not_available_lines(summary: Json) -> list[str]:

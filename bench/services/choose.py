@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.services import compose, external, local, warm
 from bench.services.stack import NAMES, ServicesError, Stack
+from bench.services.terms import AS_SHIPPED, Terms
 
 HOWS = ("auto", "local", "compose", "external")
 ENVIRONMENT = {"mysql": "BENCH_MYSQL_URL", "redis": "BENCH_REDIS_URL", "kafka": "BENCH_KAFKA_BOOTSTRAP"}
@@ -24,6 +25,7 @@ def bring_up(
     kafka_bootstrap: str | None = None,
     mysql_template: Path | None = None,
     redis_template: Path | None = None,
+    terms: Terms = AS_SHIPPED,
     allow_wipe: bool = False,
     keep: bool = False,
     say: Callable[[str], None],
@@ -37,7 +39,7 @@ def bring_up(
     if unknown := needs - set(NAMES):
         raise ServicesError(f"Unknown services {sorted(unknown)}; there are {', '.join(NAMES)}.")
     urls = given_urls({"mysql": mysql_url, "redis": redis_url, "kafka": kafka_bootstrap}, os.environ)
-    chosen, why = choose(needs, how, urls)
+    chosen, why = choose(needs, how, urls, terms)
     say(f"services: {chosen} ({why})")
     stack: Stack
     if chosen == "external":
@@ -45,13 +47,14 @@ def bring_up(
     elif chosen == "warm":
         stack = warm.attach()
     elif chosen == "compose":
-        stack = compose.start(needs, folder=folder, keep=keep, say=say)
+        stack = compose.start(needs, folder=folder, terms=terms, keep=keep, say=say)
     else:
         stack = local.start(
             needs,
             folder=folder,
             mysql_template=mysql_template,
             redis_template=redis_template,
+            terms=terms,
             keep=keep,
             say=say,
         )
@@ -66,21 +69,37 @@ def given_urls(arguments: Mapping[str, str | None], environment: Mapping[str, st
     return {name: url for name, url in found.items() if url}
 
 
-def choose(needs: frozenset[str], how: str, urls: Mapping[str, str]) -> tuple[str, str]:
+def choose(
+    needs: frozenset[str], how: str, urls: Mapping[str, str], terms: Terms = AS_SHIPPED
+) -> tuple[str, str]:
     """(external | warm | local | compose, why)."""
+    chosen, why = _choose(needs, how, urls, terms)
+    if terms.pool_ratio is not None and needs and chosen != "local":
+        raise ServicesError(
+            f"--pool-ratio needs a MySQL of the run's own, and this one would be {chosen} ({why}). Say "
+            "--services local, or leave it out."
+        )
+    return chosen, why
+
+
+def _choose(needs: frozenset[str], how: str, urls: Mapping[str, str], terms: Terms) -> tuple[str, str]:
     if how not in HOWS:
         raise ServicesError(f"--services was {how!r}; it is one of {', '.join(HOWS)}.")
     if not needs:
         return "local", "nothing is needed"
     if how == "external" or (how == "auto" and needs & set(urls)):
         return "external", _external(needs, urls)
+    why = "private processes of this run"
     if how == "auto" and warm.has(needs):
-        return "warm", "a stack is up, see `bench services status`"
+        up = warm.durability()
+        if up == terms.durability and terms.pool_ratio is None:
+            return "warm", "a stack is up, see `bench services status`"
+        why += f"; the stack that is up has --durability {up} and a buffer pool of full size"
     absent = local.missing(needs)
     if how == "local" or (how == "auto" and not absent):
         if absent:
             raise ServicesError(_not_installed(absent))
-        return "local", "private processes of this run"
+        return "local", why
     if how == "compose" or compose.available():
         return "compose", "asked for" if how == "compose" else f"no local {' and '.join(absent)}"
     raise ServicesError(_not_installed(absent))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.services.cache import scratch_dir
 from bench.services.external import ExternalStack, describe
 from bench.services.stack import DATABASE, NAMES, Service, ServicesError
+from bench.services.terms import AS_SHIPPED, Terms, mysql_settings, redis_settings
 
 FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 PROJECT = "readstate-bench"
@@ -48,7 +50,12 @@ def available() -> bool:
 
 
 def start(
-    needs: frozenset[str], *, folder: Path | None, keep: bool, say: Callable[[str], None]
+    needs: frozenset[str],
+    *,
+    folder: Path | None,
+    terms: Terms = AS_SHIPPED,
+    keep: bool,
+    say: Callable[[str], None],
 ) -> ComposeStack:
     if not available():
         raise ServicesError(
@@ -58,7 +65,7 @@ def start(
     names = [name for name in NAMES if name in needs]
     say(f"docker compose up {' '.join(names)} (the first time pulls the images: minutes)")
     try:
-        done = _compose("up", "--detach", "--wait", *names, timeout_s=_UP_S)
+        done = _compose("up", "--detach", "--wait", *names, timeout_s=_UP_S, env=settings_of(terms))
         if done.returncode:
             raise ServicesError(
                 f"`docker compose up` ended with status {done.returncode}. It said:\n{done.stderr[-2000:]}"
@@ -69,6 +76,18 @@ def start(
         raise
     made = folder or Path(tempfile.mkdtemp(prefix="readstate-", dir=scratch_dir()))
     return ComposeStack(services, made, keep=keep)
+
+
+def settings_of(terms: Terms) -> dict[str, str]:
+    """What docker-compose.yml takes from its environment."""
+    mysql, redis = mysql_settings(terms.durability), redis_settings(terms.durability, terms.rests_on)
+    log = "--skip-log-bin" if mysql.get("log-bin") == "OFF" else "--log-bin=binlog"
+    return {
+        "BENCH_MYSQL_FLUSH": mysql["innodb-flush-log-at-trx-commit"],
+        "BENCH_MYSQL_LOG": log,
+        "BENCH_REDIS_APPENDONLY": redis["appendonly"],
+        "BENCH_REDIS_APPENDFSYNC": redis.get("appendfsync", "everysec"),
+    }
 
 
 def down() -> None:
@@ -86,13 +105,19 @@ def _pids(name: str) -> tuple[int, ...]:
     return (pid,) if pid and Path(f"/proc/{pid}").exists() else ()
 
 
-def _compose(*words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    return _docker("compose", "--project-name", PROJECT, "--file", str(FILE), *words, timeout_s=timeout_s)
+def _compose(
+    *words: str, timeout_s: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    named = ("compose", "--project-name", PROJECT, "--file", str(FILE))
+    return _docker(*named, *words, timeout_s=timeout_s, env=env)
 
 
-def _docker(*words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+def _docker(
+    *words: str, timeout_s: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     argv = ["docker", *words]
+    given = {**os.environ, **(env or {})}
     try:
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout_s)
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout_s, env=given)
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(argv, 124, "", str(error))

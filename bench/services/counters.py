@@ -18,6 +18,7 @@ MYSQL = frozenset(
         "Com_begin", "Com_commit", "Com_delete", "Com_insert", "Com_insert_select", "Com_rollback",
         "Com_select", "Com_update", "Com_update_multi",
         "Innodb_buffer_pool_read_requests", "Innodb_buffer_pool_reads", "Innodb_data_fsyncs",
+        "Innodb_buffer_pool_bytes_dirty", "Innodb_buffer_pool_pages_dirty", "Innodb_checkpoint_age",
         "Innodb_os_log_written", "Innodb_row_lock_time", "Innodb_row_lock_waits",
         "Handler_delete", "Handler_update", "Handler_write", "Questions",
         "Threads_connected", "Threads_running",
@@ -53,7 +54,11 @@ class Counters:
                 rows = cursor.fetchall()
         except (pymysql.MySQLError, OSError):
             return []
-        return [("mysql", str(name), float(value)) for name, value in rows if name in MYSQL]
+        status = {str(name): str(value) for name, value in rows}
+        ends = [status.get(f"Innodb_redo_log_{end}_lsn") for end in ("current", "checkpoint")]
+        if None not in ends:  # MySQL's way to say what MariaDB says itself
+            status["Innodb_checkpoint_age"] = str(int(ends[0] or 0) - int(ends[1] or 0))
+        return [("mysql", name, float(value)) for name, value in status.items() if name in MYSQL]
 
     def _sample_redis(self) -> list[tuple[str, str, float]]:
         if self._redis is None:

@@ -24,6 +24,7 @@ from bench.services.daemon import Daemon, until
 from bench.services.ports import free_ports, is_free
 from bench.services.probe import Facts, NotReady, Refused
 from bench.services.stack import NAMES, Service, ServicesError, Stack
+from bench.services.terms import AS_SHIPPED, Terms
 
 Recipe = mariadb.MariaDb | redis_server.RedisServer | broker.KafkaBroker
 
@@ -108,6 +109,11 @@ class LocalStack(Stack):
             self.restart("mysql")
         prune_templates()
 
+    def mysql_data_bytes(self) -> int:
+        recipe = self._running["mysql"].recipe
+        assert isinstance(recipe, mariadb.MariaDb)
+        return recipe.data_bytes()
+
     def snapshot_redis(self, to: Path) -> None:
         recipe = self._running["redis"].recipe
         if not isinstance(recipe, redis_server.RedisServer):
@@ -122,6 +128,7 @@ def start(
     folder: Path | None,
     mysql_template: Path | None = None,
     redis_template: Path | None = None,
+    terms: Terms = AS_SHIPPED,
     detached: bool = False,
     keep: bool = False,
     say: Callable[[str], None],
@@ -137,7 +144,8 @@ def start(
         say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
     starter = Starter(detached=detached)
     try:
-        recipes = [_recipe(name, folder, mysql_template, redis_template) for name in NAMES if name in needs]
+        templates = {"mysql": mysql_template, "redis": redis_template}
+        recipes = [_recipe(name, folder, templates.get(name), terms) for name in NAMES if name in needs]
         return LocalStack(starter.start(recipes), folder, owner, keep=keep)
     except BaseException:  # Ctrl-C too: whatever ends the start ends what it began, and goes on
         starter.abandon()
@@ -216,13 +224,13 @@ def _until_ready(recipe: Recipe, daemon: Daemon, ports: list[int], cancelled: th
     raise ServicesError(f"{recipe.name} was not waited for, since another service failed.")
 
 
-def _recipe(name: str, parent: Path, mysql_template: Path | None, redis_template: Path | None) -> Recipe:
+def _recipe(name: str, parent: Path, template: Path | None, terms: Terms) -> Recipe:
     folder = parent / name
     folder.mkdir()
     if name == "mysql":
-        return mariadb.MariaDb(folder, mysql_template)
+        return mariadb.MariaDb(folder, template, terms)
     if name == "redis":
-        return redis_server.RedisServer(folder, redis_template)
+        return redis_server.RedisServer(folder, template, terms)
     return broker.KafkaBroker(folder)
 
 

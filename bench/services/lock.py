@@ -31,17 +31,33 @@ def run_lock(command: str, *, path: Path | None = None) -> Iterator[None]:
             _sign(path, {})
 
 
+def holder(path: Path) -> str:
+    """Who has the machine now; empty where nobody does."""
+    if not path.is_file():
+        return ""
+    with path.open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _who(path)
+    return ""
+
+
 def _sign(path: Path, holder: dict[str, object]) -> None:
     path.write_text(json.dumps(holder) + "\n")
 
 
 def _held(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text())
-        who = f"`{holder['command']}` (pid {holder['pid']}, since {holder['since']})"
-    except (ValueError, KeyError, OSError):
-        who = "another run, which has just begun or is just ending"
     return (
-        f"Another run has this machine: {who}. Two at once would measure each other, so this one was not "
+        f"Another run has this machine: {_who(path)}. "
+        f"Two at once would measure each other, so this one was not "
         f"started. Wait for it, or stop it, and type the command again."
     )
+
+
+def _who(path: Path) -> str:
+    try:
+        signed = json.loads(path.read_text())
+        return f"`{signed['command']}` (pid {signed['pid']}, since {signed['since']})"
+    except (ValueError, KeyError, OSError):
+        return "another run, which has just begun or is just ending"

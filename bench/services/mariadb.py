@@ -12,10 +12,12 @@ from typing import Final
 from bench.services import probe
 from bench.services.cache import cache_dir, copy_tree, publish
 from bench.services.stack import DATABASE, ServicesError
+from bench.services.terms import AS_SHIPPED, Terms, mysql_settings
 
 ENGINE_PATHS = "/usr/sbin:/usr/local/sbin:/usr/libexec"  # Debian keeps mariadbd out of a user's PATH
 _BUFFER_POOL_MB = 1024
-_LEFT_BEHIND = ("*.sock", "*.sock.lock", "*.pid", "mysqlx.*")
+POOL_MIN_BYTES = 8 << 20  # below it InnoDB does not start
+_LEFT_BEHIND = ("*.sock", "*.sock.lock", "*.pid", "mysqlx.*", "binlog.*")
 
 
 def which(name: str) -> str | None:
@@ -46,9 +48,10 @@ class MariaDb:
     ports = 1
     grace_s = 30.0
 
-    def __init__(self, folder: Path, template: Path | None) -> None:
+    def __init__(self, folder: Path, template: Path | None, terms: Terms = AS_SHIPPED) -> None:
         self.folder = folder
         self.data = folder / "data"
+        self._terms = terms
         self.restored = template is not None and template.is_dir()
         self._source = template if self.restored else None
         self._binary = binary() or "mariadbd"
@@ -65,8 +68,22 @@ class MariaDb:
             "GRANT ALL PRIVILEGES ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n"
         )
 
+    def data_bytes(self) -> int:
+        """Of the seeded tables' files; 0 before there are any."""
+        return sum(path.stat().st_size for path in (self.data / DATABASE).glob("*.ibd"))
+
+    def _pool(self) -> list[str]:
+        """A pool that is to be short of the data is so from the first start with data on; the pages that it
+        lacks then come from the disk, not from the kernel's cache."""
+        ratio, data = self._terms.pool_ratio, self.data_bytes()
+        if ratio is None or not data:
+            pool = buffer_pool_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20)
+            return [f"--innodb-buffer-pool-size={pool}M"]
+        short = max(POOL_MIN_BYTES, round(ratio * data / 2**20) << 20)
+        chunk = [] if self._mariadb else ["--innodb-buffer-pool-chunk-size=1M"]
+        return [f"--innodb-buffer-pool-size={short}", "--innodb-flush-method=O_DIRECT", *chunk]
+
     def argv(self, ports: list[int]) -> list[str]:
-        pool = buffer_pool_mb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20)
         return [
             self._binary,
             "--no-defaults",
@@ -79,10 +96,10 @@ class MariaDb:
             "--bind-address=127.0.0.1",
             f"--port={ports[0]}",
             "--skip-name-resolve",
-            "--innodb-flush-log-at-trx-commit=1",
+            *_durable(self._terms.durability),
             "--transaction-isolation=READ-COMMITTED",
             "--default-time-zone=+00:00",
-            f"--innodb-buffer-pool-size={pool}M",
+            *self._pool(),
             "--innodb-buffer-pool-load-at-startup=OFF",
             "--innodb-buffer-pool-dump-at-shutdown=OFF",
             "--max-connections=400",
@@ -91,7 +108,7 @@ class MariaDb:
             "--performance-schema=OFF",
             "--character-set-server=utf8mb4",
             *(_THREADS if self._mariadb else ["--mysqlx=OFF"]),
-        ]  # MariaDB's binary log is off by default, MySQL's is on: each keeps its own, and it is recorded
+        ]
 
     def url(self, ports: list[int]) -> str:
         return f"mysql+aiomysql://root@127.0.0.1:{ports[0]}/{DATABASE}"
@@ -109,6 +126,15 @@ class MariaDb:
                     path.unlink()
 
         publish(to, write)
+
+
+def _durable(durability: str) -> list[str]:
+    settings = mysql_settings(durability)
+    log = settings.pop("log-bin", None)
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    if log == "OFF":
+        return [*words, "--skip-log-bin"]
+    return words if log is None else [*words, f"--log-bin={log}", "--server-id=1", "--binlog-format=ROW"]
 
 
 def _user() -> list[str]:

@@ -54,6 +54,7 @@ KAFKA_SETTINGS = (
     "auto.create.topics.enable",
     "log.flush.interval.messages",
 )
+KAFKA_TOPIC_SETTINGS = ("flush.messages", "flush.ms")
 _DENIED = {1044, 1045, 1049, 1130, 1698, 2059, 2061}  # MySQL: access, password, database, host, plug-in
 
 
@@ -199,6 +200,25 @@ def kafka(bootstrap: str) -> Facts:
         return asyncio.run(asyncio.wait_for(_kafka(bootstrap), 30))
     except (KafkaError, OSError, TimeoutError) as error:
         raise NotReady(str(error) or type(error).__name__) from error
+
+
+def kafka_topic(bootstrap: str, topic: str) -> dict[str, str]:
+    """What decides how a topic is kept, {} where the broker does not say."""
+    try:
+        return asyncio.run(asyncio.wait_for(_kafka_topic(bootstrap, topic), 10))
+    except (KafkaError, OSError, TimeoutError):
+        return {}
+
+
+async def _kafka_topic(bootstrap: str, topic: str) -> dict[str, str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5_000)
+    await admin.start()
+    try:
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        await admin.close()
+    entries = [entry for answer in answers for resource in answer.resources for entry in resource[4]]
+    return {entry[0]: str(entry[1]) for entry in entries if entry[0] in KAFKA_TOPIC_SETTINGS}
 
 
 async def _kafka(bootstrap: str) -> Facts:

@@ -1,17 +1,27 @@
-"""A private Redis (or Valkey) on a loopback port, without persistence: here it is a cache."""
+"""A private Redis (or Valkey) on a loopback port, without persistence where it is a cache."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from bench.services import probe
 from bench.services.cache import publish
+from bench.services.terms import AS_SHIPPED, Terms, redis_settings
 
 
 def binary() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def version() -> str:
+    """As the binary says it: `Redis server v=7.0.15 …`."""
+    done = subprocess.run(
+        [binary() or "redis-server", "--version"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 class RedisServer:
@@ -19,9 +29,11 @@ class RedisServer:
     ports = 1
     grace_s = 5.0
 
-    def __init__(self, folder: Path, template: Path | None) -> None:
+    def __init__(self, folder: Path, template: Path | None, terms: Terms = AS_SHIPPED) -> None:
         self.folder = folder
-        self.restored = template is not None and template.is_file()
+        self._durable = redis_settings(terms.durability, terms.rests_on)
+        kept = self._durable["appendonly"] == "yes"  # then no dump is looked at
+        self.restored = template is not None and template.is_file() and not kept
         self._source = template if self.restored else None
 
     def prepare(self) -> None:
@@ -35,7 +47,7 @@ class RedisServer:
             "port": str(ports[0]),
             "dir": str(self.folder),
             "save": "",
-            "appendonly": "no",
+            **self._durable,
             "daemonize": "no",
             "logfile": "",
         }

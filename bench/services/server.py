@@ -34,11 +34,13 @@ class SchemeProcesses:
         options: Mapping[str, str],
         *,
         settings: Mapping[str, str],
+        shared: Mapping[str, str] | None = None,
         secret: str,
         logs: Path,
         port: int | None = None,
         auth: str = "hmac",
     ) -> None:
+        """`settings` are the server's own; `shared` ones are given to each process."""
         self.scheme = scheme
         self.port = port or free_ports(1)[0]
         self.status_url: str | None = None
@@ -50,24 +52,25 @@ class SchemeProcesses:
                 f"Port {port} was asked for with --port and is taken. Stop what listens there "
                 f"(`ss -ltnp 'sport = :{port}'` names it), or leave --port out and a free one is chosen."
             )
-        self._commands(options, settings, auth)
+        self._commands(options, settings, shared or {}, auth)
         environment = {"READSTATE_SECRET": secret, "PYTHONUNBUFFERED": "1"}
         for name, argv in self.commands.items():
             self._daemons[name] = Daemon(argv, log=logs / f"{name}.log", env=environment)
 
-    def _commands(self, options: Mapping[str, str], settings: Mapping[str, str], auth: str) -> None:
+    def _commands(
+        self, options: Mapping[str, str], settings: Mapping[str, str], shared: Mapping[str, str], auth: str
+    ) -> None:
         known = SCHEMES[self.scheme]
         named = [f"--{name}={value}" for name, value in options.items()]
         if known.consumer is not None:
             module = known.consumer.partition(":")[0]
-            shared = [
-                f"--{name}={value}" for name, value in options.items() if name in known.consumer_options
-            ]
             health = free_ports(1)[0]
             self.status_url = f"http://127.0.0.1:{health}/status"
-            self.commands["consumer"] = [sys.executable, "-m", module, *shared, f"--health-port={health}"]
+            taken = [f"--{name}={value}" for name, value in options.items() if name in known.consumer_options]
+            taken += [f"--{name}={value}" for name, value in shared.items()]
+            self.commands["consumer"] = [sys.executable, "-m", module, *taken, f"--health-port={health}"]
         server = [sys.executable, "-m", MODULE, self.scheme, f"--port={self.port}", f"--auth={auth}"]
-        set_ = [f"--set={name}={value}" for name, value in settings.items()]
+        set_ = [f"--set={name}={value}" for name, value in {**settings, **shared}.items()]
         self.commands["server"] = [*server, "--control", *named, *set_]
 
     @property

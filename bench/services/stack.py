@@ -92,6 +92,10 @@ class Stack:
         """Starts a service that has ended again, on the same port and data, and waits until it answers."""
         raise self._not_ours(name, "restart it")
 
+    def mysql_data_bytes(self) -> int | None:
+        """Of the tables of a run; None where their files are not ours to look at."""
+        return None
+
     def snapshot_mysql(self, to: Path) -> None:
         """Writes the data folder of MySQL to `to`: clean shutdown, copy, restart."""
         raise self._not_ours("mysql", f"copy its data folder to {to}")

@@ -14,10 +14,12 @@ from typing import Any
 
 import psutil
 
+from bench.options import ARTICLE
 from bench.services import compose, local
 from bench.services.cache import cache_dir
 from bench.services.external import ExternalStack
 from bench.services.stack import Service, ServicesError, Stack
+from bench.services.terms import Terms
 
 _GRACE_S = 10.0
 
@@ -30,6 +32,7 @@ class Remembered:
     folder: Path
     services: Mapping[str, Service]
     started: Mapping[int, float]  # pid -> start time, as psutil tells it
+    durability: str = ARTICLE
 
     def processes(self) -> list[psutil.Process]:
         """Those that still live."""
@@ -80,6 +83,7 @@ def read() -> Remembered | None:
         folder=Path(state["folder"]),
         services={name: Service.from_dict(row) for name, row in state["services"].items()},
         started={int(pid): start for pid, start in state["started"].items()},
+        durability=state.get("durability", ARTICLE),
     )
 
 
@@ -89,6 +93,12 @@ def has(needs: frozenset[str]) -> bool:
     return remembered is not None and needs <= set(remembered.services) and not remembered.dead()
 
 
+def durability() -> str | None:
+    """Of the stack that is up."""
+    remembered = read()
+    return remembered.durability if remembered is not None else None
+
+
 def attach() -> WarmStack:
     remembered = read()
     if remembered is None:
@@ -96,21 +106,29 @@ def attach() -> WarmStack:
     return WarmStack(remembered)
 
 
-def up(needs: frozenset[str], *, how: str, say: Callable[[str], None]) -> Stack:
-    """Starts a stack that outlives this process."""
+def up(
+    needs: frozenset[str],
+    *,
+    how: str,
+    say: Callable[[str], None],
+    durability: str = ARTICLE,
+) -> Stack:
+    """Starts a stack that outlives this process.  What rests on which of its stores is not known yet."""
+    terms = Terms(durability)
     if read() is not None:
         raise ServicesError(
             "A stack is up already, or was and has died. `bench services down` clears it away."
         )
     stack: Stack
     if how == "compose":
-        stack = compose.start(needs, folder=None, keep=True, say=say)
+        stack = compose.start(needs, folder=None, terms=terms, keep=True, say=say)
     else:
-        stack = local.start(needs, folder=None, detached=True, say=say)
+        stack = local.start(needs, folder=None, terms=terms, detached=True, say=say)
     pids = [pid for service in stack.services.values() for pid in service.pids]
     state = {
         "how": stack.how,
         "folder": str(stack.folder),
+        "durability": durability,
         "services": {name: service.to_dict() for name, service in stack.services.items()},
         "started": {pid: psutil.Process(pid).create_time() for pid in pids},
     }

@@ -20,7 +20,8 @@ KINDS: dict[tuple[str, str], type[Queue]] = {
 
 
 def build(options: dict[str, str], publisher: Publisher) -> ReadState:
-    """Besides the descriptor's options: `topic`, `partitions` (of a topic that is not there yet), `warm-up`
+    """Besides the descriptor's options: `topic`, `partitions` and `flush-messages` (of a topic that is not
+    there yet; 1: the broker flushes each record before it acknowledges it), `warm-up`
     (records to a throw-away topic before serving), `redis-prefix` and `redis-exclusive` as in `redis`.
 
     `topic` and `redis-prefix` must be the consumer's.  Raises ValueError for options that exclude each
@@ -39,6 +40,7 @@ def build(options: dict[str, str], publisher: Publisher) -> ReadState:
         bootstrap,
         options.get("topic", DEFAULTS["topic"]),
         partitions=int(options.get("partitions", PARTITIONS)),
+        flush_messages=int(options.get("flush-messages", "0")),
         tick_ms=int(options.get("queue-tick", "0")),
         client_id=f"server-{node}",
     )

@@ -31,6 +31,7 @@ from schemes.queue.applier import Applier
 from schemes.queue.health import Status
 from schemes.queue.options import DEFAULTS, status_key
 from schemes.stalls import Stalls
+from schemes.stores import distance
 from schemes.stores.kafka import PARTITIONS, DeadLetters, EventReader, KafkaUnavailable, create_topic
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
@@ -106,7 +107,9 @@ class Consumer:
             failpoints.switch_on(failpoints.CONSUMER)
             await leaving.enter_async_context(failpoints.serve(options.failpoints))
         leaving.push_async_callback(self._dead_letters.close)
-        await create_topic(options.kafka_bootstrap, options.topic, options.partitions)
+        await create_topic(
+            options.kafka_bootstrap, options.topic, options.partitions, flush_messages=options.flush_messages
+        )
         await self._reader.start()
         leaving.push_async_callback(self._reader.close)
 
@@ -195,6 +198,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--redis-prefix", default="", help="before every key and channel in Redis")
     parser.add_argument("--receipt-members", type=int, default=Limits().receipt_members)
     parser.add_argument("--mysql-pool", type=int, default=4)
+    parser.add_argument("--flush-messages", type=int, default=0, help="where the topic is not there yet")
+    parser.add_argument("--store-rtt", type=float, default=0.0, help="ms to a store and back, made up")
     parser.add_argument("--fetch-min-bytes", type=int, default=1)
     parser.add_argument("--fetch-max-wait-ms", type=int, default=500)
     parser.add_argument("--health-port", type=int, help="answer /healthz, /readyz, /metrics, /status there")
@@ -223,6 +228,7 @@ def _spelled_out(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the consumer until it is told to stop; the exit code."""
     options = parse(argv)
+    distance.set_rtt(options.store_rtt)
     logging.basicConfig(
         level=os.environ.get("READSTATE_LOG", "WARNING"), format="%(asctime)s %(levelname)s %(message)s"
     )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote, urlsplit
 
+from schemes.stores import distance
+
 CONNECT_TIMEOUT_S: Final = 1.0
 LOCK_WAIT_TIMEOUT_S: Final = 1
 GROUP_CONCAT_BYTES: Final = 8192
@@ -129,19 +131,27 @@ class Session:
 
     async def rows(self, sql: str, args: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
         """All rows of a SELECT, as tuples."""
+        if distance.rtt_ns:
+            await distance.way()
         try:
             await self._cursor.execute(sql, args)
             found: Sequence[tuple[Any, ...]] = await self._cursor.fetchall()
         except self._failures as why:
             _raise(why)
+        if distance.rtt_ns:
+            await distance.way()
         return found
 
     async def write(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Runs any other statement; the number of rows that it changed."""
+        if distance.rtt_ns:
+            await distance.way()
         try:
             await self._cursor.execute(sql, args)
         except self._failures as why:
             _raise(why)
+        if distance.rtt_ns:
+            await distance.way()
         return int(self._cursor.rowcount)
 
     @property

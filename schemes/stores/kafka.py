@@ -39,6 +39,7 @@ from aiokafka.errors import (
 from schemes import failpoints
 from schemes.failpoints import Asker
 from schemes.ports import Refused
+from schemes.stores import distance
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +86,14 @@ def partition_of(key: bytes, partitions: int) -> int:
 # --- topics -----------------------------------------------------------------------------------------------
 
 
-async def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    """Makes the topic (one replica) unless it is there.  Raises KafkaUnavailable."""
+async def create_topic(bootstrap: str, topic: str, partitions: int, *, flush_messages: int = 0) -> None:
+    """Makes the topic (one replica) unless it is there.  `flush_messages` 1: the broker has flushed a record
+    to its disk before it acknowledges it; 0: when the broker likes.  Raises KafkaUnavailable."""
+    settings = {"flush.messages": str(flush_messages)} if flush_messages else {}
+    wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, topic_configs=settings)
     async with _Admin(bootstrap) as admin:
         try:
-            await admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])
+            await admin.create_topics([wanted])
         except TopicAlreadyExistsError:
             return
 
@@ -188,6 +192,7 @@ class EventLog:
         topic: str,
         *,
         partitions: int = PARTITIONS,
+        flush_messages: int = 0,
         tick_ms: int = 0,
         waiting_max: int = WAITING_MAX,
         ack_deadline_s: float = ACK_DEADLINE_S,
@@ -197,6 +202,7 @@ class EventLog:
         self.topic = topic
         self._bootstrap = bootstrap
         self._partitions = partitions
+        self._flush_messages = flush_messages
         self._tick_s = tick_ms / 1000
         self._waiting_max = waiting_max
         self._ack_deadline_s = ack_deadline_s
@@ -212,7 +218,7 @@ class EventLog:
 
     async def start(self) -> None:
         """Connects, makes the topic if need be and starts the pump.  Raises KafkaUnavailable."""
-        await create_topic(self._bootstrap, self.topic, self._partitions)
+        await create_topic(self._bootstrap, self.topic, self._partitions, flush_messages=self._flush_messages)
         await self._connect()
         self._partitions = len(await self._producer.partitions_for(self.topic))
         self._pump = asyncio.create_task(self._run(), name="kafka-pump")
@@ -287,10 +293,17 @@ class EventLog:
     def _enqueue(self, events: Sequence[tuple[bytes, bytes, int]]) -> Handover:
         handover = Handover(len(events), asyncio.get_running_loop().time() + self._ack_deadline_s)
         asker = failpoints.asker() if failpoints.on else None
-        self._queue += [_Item(key, value, partition, handover, asker) for key, value, partition in events]
+        items = [_Item(key, value, partition, handover, asker) for key, value, partition in events]
         self._outstanding += len(events)
-        self._wake.set()
+        if distance.rtt_ns:
+            distance.later(partial(self._hand_over, items))
+        else:
+            self._hand_over(items)
         return handover
+
+    def _hand_over(self, items: list[_Item]) -> None:
+        self._queue += items
+        self._wake.set()
 
     async def _run(self) -> None:
         while True:
@@ -357,7 +370,10 @@ class EventLog:
         else:
             end = future.result().offset + 1
             self._ends[item.partition] = max(end, self._ends.get(item.partition, 0))
-            self._settled(item, None)
+            if distance.rtt_ns:
+                distance.later(partial(self._settled, item, None))
+            else:
+                self._settled(item, None)
 
     def _settled(self, item: _Item, error: BaseException | None) -> None:
         self._outstanding -= 1
@@ -453,6 +469,8 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Errors that aiokafka does not know how to go on from are raised: the process should end."""
         while not self.stopping:
             got = await self._consumer.getmany(timeout_ms=200, max_records=self._batch_max)
+            if distance.rtt_ns and got:
+                await distance.way()
             if self._reassigned.is_set():
                 self._reassigned.clear()
                 await self._learn_positions(got)
@@ -512,9 +530,13 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if not offsets:
             return
         try:
+            if distance.rtt_ns:
+                await distance.way()
             await self._consumer.commit(
                 {TopicPartition(self.topic, partition): end for partition, end in offsets.items()}
             )
+            if distance.rtt_ns:
+                await distance.way()
         except (
             CommitFailedError,
             IllegalStateError,

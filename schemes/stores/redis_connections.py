@@ -13,6 +13,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from schemes.stores import distance
 from schemes.stores.deadline import Deadline
 
 
@@ -55,5 +56,10 @@ async def _ask(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
     if not connection.is_connected:
         await connection.connect()
     packed = b"".join([pack_command(tuple(command)) for command in commands])
+    if distance.rtt_ns:
+        await distance.way()
     await connection.send_packed_command(packed, check_health=False)
-    return [await connection.read_response() for _ in commands]
+    replies = [await connection.read_response() for _ in commands]
+    if distance.rtt_ns:
+        await distance.way()
+    return replies

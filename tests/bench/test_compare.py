@@ -32,12 +32,19 @@ def run(
     machine: str = "box",
     cpu: float | None = 5.0,
     model: str = "flags",
+    durability: str | None = None,
 ) -> Run:
     read = {**EMPTY_Q, "n": 5_000, "p50": 1_000, "p99": read_p99}
     operation = {"count": 5_000, "ok": 5_000, "fail": 5, "info": 0, "latency_us": read}
     summary = {
         "run_id": run_id,
-        "run": {"scheme": scheme, "model": model, "scenario": "steady_chat", "options": {}},
+        "run": {
+            "scheme": scheme,
+            "model": model,
+            "scenario": "steady_chat",
+            "options": {},
+            "durability": {"class": durability},
+        },
         "load": {"messages_per_s": 50.0},
         "operations": {"READ": operation, "SEND": copy.deepcopy(operation)},
         "lag": {
@@ -99,6 +106,15 @@ def test_runs_of_one_scheme_are_blocks_and_runs_of_one_arm_alone_are_an_a_a_comp
     mixed = arms([run("a"), run("b", "redis"), run("c")])
     assert [[each.run_id for each in arm.runs] for arm in mixed] == [["a", "c"], ["b"]]
     assert len(arms([run("a"), run("b")])) == 2
+
+
+def test_runs_under_other_terms_are_no_blocks_of_one_arm() -> None:
+    one, other = run("a"), run("b")
+    one.summary["run"]["durability"]["asked"], other.summary["run"]["durability"]["asked"] = (
+        "power",
+        "process",
+    )
+    assert len(arms([one, other, run("c", "redis")])) == 3
 
 
 def test_the_middle_block_has_the_middle_read_p99() -> None:
@@ -199,6 +215,18 @@ def test_blocks_that_overlap_are_not_separated() -> None:
 def test_the_ranking_puts_those_together_that_are_not_separated() -> None:
     runs = (run("a", read_p99=9_000), run("b", "redis", read_p99=3_000), run("c", "queue", read_p99=3_050))
     assert ranking(compared(*runs), "READ.p99") == [["b", "c"], ["a"]]
+
+
+def test_arms_of_unlike_durability_are_never_ranked_with_each_other() -> None:
+    runs = (
+        run("a", read_p99=9_000, durability="power"),
+        run("b", "redis", read_p99=3_000, durability="power"),
+        run("c", "queue", read_p99=1_000, durability="process"),
+    )
+    content = compared(*runs)
+    assert ranking(content, "READ.p99") == []
+    assert ranking(content, "READ.p99", ["a", "b"]) == [["b"], ["a"]]
+    assert ranking(content, "READ.p99", ["b", "c"]) == []
 
 
 @pytest.mark.parametrize("status", ["INVALID", "INCONCLUSIVE"])

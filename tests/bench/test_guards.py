@@ -86,6 +86,10 @@ def other(*, apart: bool | None) -> Json:
     return {"from": "load", "p99_gap_us": -2_000, "p99_apart": apart, "maybe_chance": False}
 
 
+def ceiling(share: float) -> Json:
+    return {"near": {"generator_mixed": {"share": share, "used_per_s": 700.0, "ceiling_per_s": 1000.0}}}
+
+
 def counted(live: int, offline: int, agrees: bool | None) -> list[Json]:
     return [
         {
@@ -120,6 +124,8 @@ FIRES = [
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [900, 1_500, 2_000], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.2, 0.9], "invalid"),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.7, 0.2], "warn"),
+    ("generator_ceiling", "ceilings", ceiling(0.901), "invalid"),
+    ("generator_ceiling", "ceilings", ceiling(0.701), "warn"),
     ("probe_users", "probe_users", probes(cpu_cores=0.21), "warn"),
     ("probe_users", "probe_users", probes(stamps={"none": 3, "clean": 0, "coalesced": 0}), "warn"),
     ("probe_users_agree", "operations/READ/cross_check", other(apart=True), "warn"),
@@ -152,6 +158,8 @@ SILENT = [
     ("send_lag_steady", "generator/send_lag_p99_by_third_us", [None, 9_000, 90_000]),
     ("generator_cpu", "generator/cpu_cores_by_worker", [0.69]),
     ("generator_cpu", "generator/cpu_cores_by_worker", []),
+    ("generator_ceiling", "ceilings", ceiling(0.7)),
+    ("generator_ceiling", "ceilings", None),
     ("probe_users", "probe_users", probes(cpu_cores=0.20)),
     ("probe_users", "probe_users", probes(cpu_cores=None, load_share=None)),
     ("probe_users", "probe_users", probes(operations=0, stamps={"none": 0, "clean": 0, "coalesced": 0})),

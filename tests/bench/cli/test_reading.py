@@ -202,9 +202,9 @@ def test_comparing_unlike_runs_needs_a_word_and_leaves_nothing(
     before = set(root.iterdir())
     result = bench("compare", "0000a1", "0000b2", "--out", str(root))
     assert result.exit_code == 2
-    assert "--allow-unlike" in result.stderr
+    assert "--anyway" in result.stderr
     assert set(root.iterdir()) == before
-    allowed = bench("compare", "0000a1", "0000b2", "--allow-unlike", "--out", str(root))
+    allowed = bench("compare", "0000a1", "0000b2", "--anyway", "--out", str(root))
     assert "UNLIKE RUNS" in allowed.stdout
     assert allowed.stdout.rstrip().endswith(" unlike=yes")
 

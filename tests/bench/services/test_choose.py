@@ -27,6 +27,7 @@ class Machine:
         self._patch.setattr("bench.services.local.missing", absent)
         self._patch.setattr("bench.services.compose.available", lambda: docker)
         self._patch.setattr("bench.services.warm.has", lambda needs: warm)
+        self._patch.setattr("bench.services.warm.durability", lambda: "article" if warm else None)
 
 
 def test_urls_come_first(machine: Machine) -> None:

@@ -58,7 +58,7 @@ class Producer:
 
 @pytest.fixture
 def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
-    async def there_already(*_: object) -> None: ...
+    async def there_already(*_: object, **__: object) -> None: ...
 
     monkeypatch.setattr(kafka, "create_topic", there_already)
     return Producer()
