@@ -47,7 +47,7 @@ class LoadProcess:
         self.population = population
         self.plan = plan
         self.worker = worker
-        share = share_of(population, worker, config.workers, config.probe_devices)
+        self._share = share = share_of(population, worker, config.workers, config.probe_devices)
         self._people = share.people.tolist()
         engine = StampedEngine if worker == config.workers else Engine
         self.engine: Engine = engine(
@@ -110,6 +110,14 @@ class LoadProcess:
         self.engine.pacer.at(measure_ns, lambda due: enter(Phase.MEASURE, due))
         self.engine.pacer.at(self.timeline.end_ns, lambda due: enter(Phase.DRAIN, due))
         gevent.spawn(self._end, on_finished)
+
+    def follow(self, plan: Plan, nonce: str) -> None:
+        """Another plan of the same people for the same connections, once the last one has ended; `begin`
+        starts it.  `nonce` tells its messages from all others."""
+        self.plan = plan
+        self.timeline = Timeline(self.crowd, plan, nonce, self._share, self.timeline)
+        self.crowd.on_message = self.timeline.arrived
+        self.crowd.over = False
 
     def _end(self, on_finished: Callable[[], None]) -> None:
         while now_ns() < self.timeline.end_ns + 10_000_000:
