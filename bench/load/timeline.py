@@ -44,7 +44,9 @@ class Timeline:
         self._end_ns = 0
         self.t0_ns = 0
         pairs = share.pairs.tolist() if plan.options.probes else []
-        self._pairs = {pair: ProbePair(crowd, pair) for pair in pairs} if before is None else before._pairs
+        self._pairs: dict[int, ProbePair] = (
+            {pair: ProbePair(crowd, pair) for pair in pairs} if before is None else before._pairs
+        )
         self._owns_device = _flags(share.devices, crowd.population.devices)
         self._owns_pair = _flags(share.pairs, crowd.population.options.probe_pairs)
 

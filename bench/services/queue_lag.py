@@ -13,6 +13,7 @@ from bench.results import QUEUE_AGES
 
 TIMEOUT_S: Final = 1.0
 COMPONENT: Final = "kafka"
+GAUGES: Final = ("lag_events", "lag_ms", "lag_outbox_events", "lag_outbox_ms")
 
 
 class QueueLag:
@@ -35,7 +36,7 @@ class QueueLag:
             self.close()
             return []
         self._note(told.get("lag_ages") or ())
-        gauges = {name: told.get(name) for name in ("lag_events", "lag_ms")}
+        gauges = {name: told.get(name) for name in GAUGES}
         return [(COMPONENT, name, float(value)) for name, value in gauges.items() if value is not None]
 
     def _note(self, ages: Any) -> None:
