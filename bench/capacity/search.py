@@ -8,7 +8,8 @@
 A question is a load, an answer whether the objective held there; near the limit that is a matter of luck.
 Three stages:
 
-staircase  doubles the load until it fails (or halves it until it holds);
+staircase  multiplies the load by `factor` until it fails (or divides it until it holds); with `down` the
+           last one that held is asked once more after that: does an overload leave anything behind?
 bisection  narrows that to a factor of `coarse`;
 blocks     at least six, each of them a search of its own around what is known: from below and from above in
            turn, by strides of `resolution`, at loads that no other block used, until the highest load that
@@ -35,7 +36,7 @@ FOUND, NONE, EVERY, TOO_SMALL, NOISY, UNFINISHED = (
     "found", "no_load", "every_load", "too_small", "noisy", "unfinished"
 )  # fmt: skip
 """How a search ends; GENERATOR too."""
-STAIRCASE, BISECTION, BLOCK, CHECK = "staircase", "bisection", "block", "check"
+STAIRCASE, DOWN, BISECTION, BLOCK, CHECK = "staircase", "down", "bisection", "block", "check"
 BLOCKS_FOR_INTERVAL: Final = 6
 CONFIDENCE: Final = 0.95
 GENERATOR_BLOCKS: Final = 2
@@ -51,6 +52,8 @@ class Limits:
     start: float = 20.0
     low: float = 1.0
     high: float = 100_000.0
+    factor: float = 2.0
+    down: bool = False
     coarse: float = 1.25
     resolution: float = 1.04
     blocks: int = BLOCKS_FOR_INTERVAL
@@ -231,6 +234,8 @@ class Search:
         limits = self.limits
         try:
             holds, fails = yield from self._staircase()
+            if limits.down:
+                yield from self._measure(Ask(holds, DOWN))
             while fails / holds > limits.coarse:
                 middle = math.sqrt(holds * fails)
                 seen = yield from self._measure(Ask(middle, BISECTION))
@@ -272,7 +277,7 @@ class Search:
         seen = yield from self._measure(Ask(load, STAIRCASE))
         up = seen.said == HOLDS
         while True:
-            last, load = load, self._next(load, 2.0 if up else 0.5, seen)
+            last, load = load, self._next(load, limits.factor if up else 1 / limits.factor, seen)
             seen = yield from self._measure(Ask(load, STAIRCASE))
             if (seen.said == HOLDS) != up:
                 return (last, load) if up else (load, last)

@@ -14,14 +14,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bench import options as running
+from bench.capacity import content, words
 from bench.capacity import objective as objectives
 from bench.capacity.climb import STEPS, Measured, Wanted, climb
 from bench.capacity.objective import Objective
 from bench.capacity.search import HOLDS, UNKNOWN, Ask, Found, Limits, Search, Seen
+from bench.capacity.words import FAILED
 from bench.checks import all_checks
 from bench.metrics import whole
 from bench.metrics.history import History
 from bench.options import CONTROL, Arm, RunOptions
+from bench.plan import intensity_of_rate
 from bench.results import Json, ResultsError, RunFolder
 from bench.runner import Load, Progress, Say, Show
 
@@ -34,8 +37,6 @@ RESERVE_S: Final = 30.0
 """Of the budget: for the final read, the checks of the whole record and the report."""
 STEP_OVERHEAD_S: Final = 4.0
 """Of a step, beside its plan: until the first one has shown how much it is."""
-FAILED: Final = "failed"
-"""How an arm ends whose visit did: see its message."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,37 @@ class Study:
     @property
     def spent_s(self) -> float:
         return time.monotonic() - self._began
+
+    def content(self) -> Json:
+        """`comparison.json` of what is known by now."""
+        arms = []
+        for climber in self.climbers:
+            found, run = climber.found(), climber.run or {"scheme": climber.arm.scheme}
+            steps = [step.to_dict() for step in climber.steps]
+            arms.append(content.arm(climber.arm.name, run, climber.runs, found, steps, climber.broken))
+        for climber, named, arm in zip(self.climbers, content.labelled(arms), arms, strict=True):
+            arm["arm"] = named.label
+            arm["sentence"] = words.sentence(
+                climber.found(), named.label, self.objective.text, words.UNITS["rate"]
+            )
+        steps = [step.to_dict() for step in self.control.steps]
+        population = self.load.population
+        about = {
+            "people": population.people,
+            "intensity_of_one": intensity_of_rate(1.0, population.connected),
+        }
+        return content.of(
+            arms,
+            content.control(self.control.runs, steps, self.limits.start),
+            objective=self.objective.text,
+            unit=words.UNITS["rate"],
+            base=self.limits.start,
+            options=self._options,
+            started_at=self.started_at,
+            duration_s=self.spent_s,
+            interrupted=self.interrupted,
+            about=about,
+        )
 
     def conduct(self) -> None:
         """All visits, or as many as are possible.  Raises NotStored."""
@@ -331,4 +363,3 @@ def digest(summary: Json) -> Json:
         ],
         "guards": [g for g in summary["guards"] if g["verdict"] in ("invalid", "inconclusive")],
     }
-

@@ -12,6 +12,7 @@ from schemes import __version__
 
 COMMANDS = (
     "run",
+    "capacity",
     "compare",
     "report",
     "list",
@@ -63,6 +64,7 @@ def main() -> None:
     bench run --scheme redis --users 10000      one scheme
     bench run --scheme all --users 2000         all of them, compared
     bench run --url ws://host:port/ws           a server of your own, as it runs
+    bench capacity --scheme redis               how much it carries inside an objective
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench show latest                           the last summary again

@@ -13,6 +13,7 @@ from bench.capacity.search import (
     BLOCK,
     BLOCKS_FOR_INTERVAL,
     CHECK,
+    DOWN,
     EVERY,
     FAILS,
     FOUND,
@@ -144,6 +145,13 @@ def test_the_staircase_goes_the_way_it_must() -> None:
     _, down = carry_out(sharp(141.0), Limits(start=1000))
     assert [s.ask.load for s in down.steps[:4]] == [1000, 500, 250, 125]
     assert all(len(s.steps) <= 26 for s in (up, down))
+
+
+def test_a_ladder_of_equal_loads_for_all_arms_repeats_a_step_on_the_way_down() -> None:
+    ladders = [carry_out(sharp(of), Limits(start=25, factor=1.6, down=True))[1].steps for of in (70.0, 90.0)]
+    for steps in ladders:
+        assert [s.ask.load for s in steps[:4]] == pytest.approx([25, 40, 64, 102.4])
+        assert (steps[4].ask.stage, steps[4].ask.load) == (DOWN, pytest.approx(64))
 
 
 def test_an_objective_that_no_load_can_meet() -> None:
