@@ -245,7 +245,7 @@ class Search:
                 yield from self._block(number, math.sqrt(holds * fails))
                 number += 1
             self._how = FOUND
-            for share in limits.checks:
+            for share in limits.checks if self.blocks else ():
                 yield from self._measure(Ask(share * self._capacity(), CHECK))
         except _Over as over:
             if self._how != FOUND:
@@ -253,8 +253,10 @@ class Search:
 
     def _wants_another_block(self) -> bool:
         limits, known = self.limits, interval_of(self.blocks)
-        if len(self.blocks) < limits.blocks or known is None:
+        if len(self.blocks) < limits.blocks:
             return True
+        if known is None:
+            return False
         too_wide = _half_width(known[:2], self._capacity()) > limits.wanted
         return too_wide and len(self.blocks) < limits.most_blocks
 

@@ -116,8 +116,8 @@ def command(**given: Any) -> None:
     six blocks; all steps of a visit use the same connections, services and data.
 
     Exit codes: 0 found, 2 usage, 3 the machine is too small or nothing could be started, 4 the generator
-    binds first, 5 not finished, too noisy, or every load meets the objective, 10 no load meets it, 12 a promise
-    was broken, 130 interrupted.
+    binds first, 5 not finished, too noisy, or every load meets the objective, 10 no load meets it, 12 a
+    promise was broken, 130 interrupted.
     """
     try:
         study, line = _study(given)

@@ -20,8 +20,8 @@ NEAR: Final = 1.35
 """Steps of loads within this factor of it stand for it."""
 NOTE: Final = (
     "Across: the range of receipt lag p99 over the steps nearest to 70 % of the arm's capacity. Up: the "
-    "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other beats in both, the control "
-    "left out."
+    "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other beats in both (without "
+    "the control)."
 )
 DURABLE: Final = "on disk"
 """What an ACK means where the marker is filled."""

@@ -104,14 +104,12 @@ def main(cases: Sequence[tuple[float, float]] = CASES) -> int:
             all_good &= good(true, found)
     print("# Capacity of servers whose capacity is known by construction\n")
     print(f"{datetime.now(UTC):%Y-%m-%d}, {machine.describe()['class']}, `make proof-capacity`.\n")
-    print(
-        "| service ms | SEND p99 < ms | true msg/s | found | covered | half-width | binding | once more | steps |"
-    )
+    columns = "service ms, SEND p99 < ms, true msg/s, found, covered, half-width, binding, once more, steps"
+    print(f"| {' | '.join(columns.split(', '))} |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(rows))
-    print(
-        f"\n{'All' if all_good else 'NOT all'} searches cover the truth, are within 10 %, hold at 90 % and fail at 115 %."
-    )
+    which = "All" if all_good else "NOT all"
+    print(f"\n{which} searches cover the truth, are within 10 %, hold at 90 % and fail at 115 %.")
     return 0 if all_good else 1
 
 

@@ -216,6 +216,13 @@ def test_what_is_known_in_the_middle() -> None:
     assert search.found().how == FOUND, "six blocks are an answer, checked or not"
 
 
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_fewer_than_six_blocks_are_a_bracket_and_no_figure(blocks: int) -> None:
+    found, search = carry_out(sharp(141.0), Limits(blocks=blocks))
+    assert (found.how, found.capacity, len(found.blocks)) == (UNFINISHED, None, blocks)
+    assert (search.steps[-1].ask.stage == CHECK) == (blocks > 0)
+
+
 def test_order_statistics() -> None:
     assert order_statistics(5) is None
     assert order_statistics(6) == (1, pytest.approx(1 - 2 / 64))
