@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
-	proof-mutations proof-selftest proof-clean proof-stale-fills proof-check-speed
+	proof-mutations proof-selftest proof-clean proof-stale-fills proof-check-speed proof-capacity
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -26,6 +26,7 @@ help:
 	@echo "make proof-clean       300 honest runs, half of them disturbed: none may be accused; goes on where it stopped"
 	@echo "make proof-stale-fills   redis with and without the lease, MySQL slower and slower; docs/evidence/stale-fills.md"
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
+	@echo "make proof-capacity      searches for capacities that are known by construction; docs/evidence/capacity.md"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
 
@@ -65,6 +66,11 @@ proof-selftest: setup
 proof-clean: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/bench selftest --clean 300 > docs/evidence/clean.txt; code=$$?; cat docs/evidence/clean.txt; exit $$code
+
+proof-capacity: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/python -m tests.proofs.capacity > docs/evidence/capacity.md.new; code=$$?; \
+	cat docs/evidence/capacity.md.new; mv docs/evidence/capacity.md.new docs/evidence/capacity.md; exit $$code
 
 proof-stale-fills: setup
 	@mkdir -p docs/evidence
