@@ -135,6 +135,8 @@ def where(summary: Json, condition: Condition) -> str:
     if condition.name == "violations":
         broken = [c["name"] for c in summary["consistency"]["checks"] if c["promised"] and c["violations"]]
         return ", ".join(broken) or "by whom is not known"
+    if parts[-1] == "errors":
+        return _errors(summary["operations"], parts[0])
     if parts[0] == "lag" and _queue_lags(summary, condition.threshold):
         return "at the consumer"
     busiest = _busiest(summary["resources"])
@@ -145,6 +147,17 @@ def where(summary: Json, condition: Condition) -> str:
     if not stages:
         return "where is not known"
     return STAGES[max(STAGES, key=lambda stage: float(stages.get(stage) or 0.0))]
+
+
+def _errors(operations: Json, wanted: str) -> str:
+    """The most frequent of them, and whose they are."""
+    counts = {
+        (count, f"{op} {error}")
+        for op, figures in operations.items()
+        for error, count in figures["errors"].items()
+        if wanted in ("errors", op)
+    }
+    return f"mostly {max(counts)[1]}" if counts else "of what kind is not known"
 
 
 def _queue_lags(summary: Json, threshold_us: float) -> bool:

@@ -97,6 +97,12 @@ def test_operations_that_nobody_answers_fail(summary: Json) -> None:
     assert (seen.said, seen.binding) == (FAILS, "operations refused or never answered")
 
 
+def test_errors_are_named_by_the_most_frequent(summary: Json) -> None:
+    send = summary["operations"]["SEND"]
+    send["info"], send["errors"] = send["count"], {"DEADLINE": send["count"] - 1, "CLOSED": 1}
+    assert judged(summary).binding == "errors, mostly SEND DEADLINE"
+
+
 def test_a_broken_promise_is_named(summary: Json) -> None:
     check = next(c for c in summary["consistency"]["checks"] if c["promised"])
     check["violations"] = 3
