@@ -43,7 +43,8 @@ def capacity_document(content: Json) -> Document:
 
 
 def subtitle(content: Json) -> str:
-    blocks = min(len(arm["found"]["blocks"]) for arm in content["arms"])
+    known = [len(arm["found"]["blocks"]) for arm in content["arms"] if studies.is_found(arm)]
+    blocks = min(known, default=0)
     return (
         f"{content['scenario']} · {figures.count(content['users'])} devices · seed {content['seed']} · "
         f"{blocks} blocks per arm · objective: {content['objective']}"
@@ -89,7 +90,8 @@ def _answer(content: Json) -> tuple[str, ...]:
     arms = [
         arm for arm in content["arms"] if arm["run"].get("scheme") != CONTROL or len(content["arms"]) == 1
     ]
-    return (f"ANSWER for {content['objective']}", *(arm["sentence"] for arm in arms), *_ranking(arms))
+    said = (arm["sentence"].replace(f" inside {content['objective']}", "") for arm in arms)
+    return (f"ANSWER for {content['objective']}", *said, *_ranking(arms))
 
 
 def _ranking(arms: Sequence[Json]) -> tuple[str, ...]:

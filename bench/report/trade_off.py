@@ -106,7 +106,7 @@ def draw(found: Sequence[Cross], words: canvas.Words, unit: str) -> canvas.Sheet
     best = undominated(found)
     if len(best) > 1:
         axes.step(
-            [c.lag for c in best], [c.capacity for c in best], where="post", color=canvas.SOFT, linewidth=0.9,
+            [c.lag for c in best], [c.capacity for c in best], where="post", color=canvas.RULE, linewidth=0.9,
             linestyle=(0, (4, 3)),
         )  # fmt: skip
     figure.label_ends(
