@@ -8,8 +8,8 @@
 A question is a load, an answer whether the objective held there; near the limit that is a matter of luck.
 Three stages:
 
-staircase  multiplies the load by `factor` until it fails (or divides it until it holds); with `down` the
-           last one that held is asked once more after that: does an overload leave anything behind?
+staircase  multiplies the load by `factor` until it fails twice (or divides it until it holds); with `down`
+           the last one that held is asked once more after that: does an overload leave anything behind?
 bisection  narrows that to a factor of `coarse`;
 blocks     at least six, each of them a search of its own around what is known: from below and from above in
            turn, by strides of `resolution`, at loads that no other block used, until the highest load that
@@ -276,13 +276,20 @@ class Search:
         """(a load that holds, one that does not)."""
         limits = self.limits
         load = min(max(limits.start, limits.low), limits.high)
-        seen = yield from self._measure(Ask(load, STAIRCASE))
+        seen = yield from self._twice(load)
         up = seen.said == HOLDS
         while True:
             last, load = load, self._next(load, limits.factor if up else 1 / limits.factor, seen)
-            seen = yield from self._measure(Ask(load, STAIRCASE))
+            seen = yield from self._twice(load)
             if (seen.said == HOLDS) != up:
                 return (last, load) if up else (load, last)
+
+    def _twice(self, load: float) -> Generator[Ask, Seen, Seen]:
+        """A rung that fails is asked once more: what disturbs a step makes it fail, and seldom hold."""
+        seen = yield from self._measure(Ask(load, STAIRCASE))
+        if seen.said == FAILS:
+            seen = yield from self._measure(Ask(load, STAIRCASE))
+        return seen
 
     def _next(self, load: float, factor: float, seen: Seen) -> float:
         """The next load in this direction, not beyond the limits; the end where it is there already."""

@@ -43,8 +43,8 @@ STEP_OVERHEAD_S: Final = 4.0
 class Pace:
     """Times in seconds; `rounds`: visits to each arm; `budget_s` None: as long as it takes."""
 
-    warmup_s: float = 2.5
-    measure_s: float = 10.0
+    warmup_s: float = 2.0
+    measure_s: float = 8.0
     rounds: int = 1
     budget_s: float | None = None
 

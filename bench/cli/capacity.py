@@ -68,9 +68,9 @@ LOW: Final = 5.0
 @click.option(
     "--high", type=float, default=5000.0, show_default=True, help="SEND/s above which nothing is tried."
 )
-@click.option("--step", type=Seconds(), default="10s", show_default=True, help="Measured time of a step.")
+@click.option("--step", type=Seconds(), default="8s", show_default=True, help="Measured time of a step.")
 @click.option(
-    "--warmup", type=Seconds(), default="2.5s", show_default=True, help="Load before it, not counted."
+    "--warmup", type=Seconds(), default="2s", show_default=True, help="Load before it, not counted."
 )
 @click.option(
     "--blocks", type=click.IntRange(1, 30), default=6, show_default=True, help="Below 6: no interval."

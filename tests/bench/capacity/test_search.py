@@ -141,17 +141,29 @@ def test_blocks_come_from_both_sides_at_loads_of_their_own() -> None:
 
 def test_the_staircase_goes_the_way_it_must() -> None:
     _, up = carry_out(sharp(141.0), Limits(start=10))
-    assert [s.ask.load for s in up.steps[:5]] == [10, 20, 40, 80, 160]
+    assert [s.ask.load for s in up.steps[:6]] == [10, 20, 40, 80, 160, 160]
     _, down = carry_out(sharp(141.0), Limits(start=1000))
-    assert [s.ask.load for s in down.steps[:4]] == [1000, 500, 250, 125]
-    assert all(len(s.steps) <= 26 for s in (up, down))
+    assert [s.ask.load for s in down.steps[:7]] == [1000, 1000, 500, 500, 250, 250, 125]
+    assert all(len(s.steps) <= 29 for s in (up, down))
+
+
+def test_a_rung_that_fails_once_is_climbed_all_the_same() -> None:
+    server, count = sharp(141.0), 0
+
+    def measure(ask: Ask) -> Seen:
+        nonlocal count
+        count += 1
+        return Seen(FAILS, "a backup runs") if count == 2 else server(ask)
+
+    _, search = carry_out(measure, Limits(start=10))
+    assert [s.ask.load for s in search.steps[:4]] == [10, 20, 20, 40]
 
 
 def test_a_ladder_of_equal_loads_for_all_arms_repeats_a_step_on_the_way_down() -> None:
     ladders = [carry_out(sharp(of), Limits(start=25, factor=1.6, down=True))[1].steps for of in (70.0, 90.0)]
     for steps in ladders:
-        assert [s.ask.load for s in steps[:4]] == pytest.approx([25, 40, 64, 102.4])
-        assert (steps[4].ask.stage, steps[4].ask.load) == (DOWN, pytest.approx(64))
+        assert [s.ask.load for s in steps[:5]] == pytest.approx([25, 40, 64, 102.4, 102.4])
+        assert (steps[5].ask.stage, steps[5].ask.load) == (DOWN, pytest.approx(64))
 
 
 def test_an_objective_that_no_load_can_meet() -> None:
