@@ -164,7 +164,7 @@ class Study:
         """`comparison.json` of what is known by now."""
         arms = []
         for climber in self.climbers:
-            found, run = climber.found(), climber.run or {"scheme": climber.arm.scheme}
+            found, run = climber.found(), climber.run or _unvisited(climber.arm)
             steps = [step.to_dict() for step in climber.steps]
             arms.append(content.arm(climber.arm.name, run, climber.runs, found, steps, climber.broken))
         for climber, named, arm in zip(self.climbers, content.labelled(arms), arms, strict=True):
@@ -326,6 +326,11 @@ class _Steps:
             show(replace(progress, text=what + progress.text))
 
         return with_question
+
+
+def _unvisited(arm: Arm) -> Json:
+    """What can be said of an arm whose turn never came."""
+    return {"scheme": arm.scheme, "model": arm.options.get("model"), "options": dict(arm.options)}
 
 
 def _line(ask: Ask, seen: Seen) -> str:

@@ -80,6 +80,8 @@ def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
         )
     if found.how == FAILED:
         return f"The search of {arm} could not be carried out: {found.why}."
+    if found.held is None and found.failed is None:
+        return f"The search of {arm} did not get as far as an answer."
     between = f" and failed at {failed}" if failed else ""
     return (
         f"The search of {arm} is not finished ({len(found.blocks)} of 6 blocks): it held {objective} at "

@@ -217,7 +217,9 @@ def _split(step: Json) -> str:
 
 
 def _trips(step: Json) -> str:
-    stores = step.get("stores") or {}
+    stores = step.get("stores")
+    if stores is None:
+        return MISSING
     names = ("mysql_statements", "mysql_commits", "redis_commands")
     values = [stores.get(f"{name}_per_operation") for name in names]
     return " · ".join("0" if value is None else figures.digits(value) for value in values)

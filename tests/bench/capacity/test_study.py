@@ -87,6 +87,7 @@ def test_all_arms_are_visited_in_rotated_order() -> None:
             5,
             "not finished (0 of 6 blocks): it held READ.p99<50ms at 50.0",
         ),
+        (Found(UNFINISHED), 5, "did not get as far as an answer"),
         (Found(words.FAILED, why="the server died"), 4, "could not be carried out: the server died."),
     ],
     ids=lambda value: getattr(value, "how", None),
