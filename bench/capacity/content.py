@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import median
 from typing import Final
 
 import schemes
 from bench.capacity import words
+from bench.capacity.objective import FOREIGN
 from bench.capacity.search import FOUND, GENERATOR, Found
 from bench.options import CONTROL, RunOptions
 from bench.report import arms as looks
@@ -80,6 +82,7 @@ def verdict(arms: Sequence[Json], control: Json, *, interrupted: bool) -> Json:
             f"the control drifted by {drift:+.1%} between its first and its last step, more than "
             f"{DRIFT:.0%}: the machine was not the same for all"
         )
+    reasons += _noise(arms)
     invalid = [one["sentence"] for one in searched if one["found"]["how"] in (GENERATOR, words.FAILED)]
     unfinished = [one["sentence"] for one in searched if words.EXIT_CODES[one["found"]["how"]] in (3, 5)]
     broken = [
@@ -98,6 +101,15 @@ def verdict(arms: Sequence[Json], control: Json, *, interrupted: bool) -> Json:
         "exit_code": next((code for code in PRECEDENCE if code in codes), 0),
         "reasons": [*invalid, *unfinished, *reasons, *broken],
     }
+
+
+def _noise(arms: Sequence[Json]) -> list[str]:
+    """What else ran on this machine, if it did for more than half of the time."""
+    others = [step["figures"]["foreign_cores"] for one in arms for step in one["steps"]]
+    if not others or median(others) < FOREIGN:
+        return []
+    used = f"something else used {median(others):.2f} cores of this machine"
+    return [f"{used}, in the median of all steps: figures are of what was left"]
 
 
 def of(

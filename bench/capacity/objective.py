@@ -31,6 +31,10 @@ NOT_OF_A_STEP: Final = frozenset(
 """Guards that judge a whole run, or ask more of one run's figures than of one of many steps."""
 BUSY: Final = 0.85
 """Of a core: a process of one thread that uses so much is what the others wait for."""
+FOREIGN: Final = 0.25
+"""Cores: the harness's own runner and samplers use less."""
+GENERATOR_BUSY: Final = 0.60
+"""Of a core: a generator at its limit uses more."""
 SERVICES: Final = {"store": "in MySQL", "cache": "in Redis", "queue": "at the broker"}
 COMPONENTS: Final = {
     "consumer": "at the consumer",
@@ -73,8 +77,8 @@ def judge(objective: Objective, summary: Json) -> Seen:
     """What one step says.  `summary`: its figures, with `guards` and `backlog`."""
     guards = {guard["guard"]: guard for guard in summary["guards"] if guard["guard"] not in NOT_OF_A_STEP}
     bad = {name: g for name, g in guards.items() if g["verdict"] in ("invalid", "inconclusive")}
-    for name in OF_THE_GENERATOR & bad.keys():
-        return Seen(GENERATOR, "the load generator", why=bad[name]["message"])
+    for name in sorted(OF_THE_GENERATOR & bad.keys()):
+        return _not_sent(summary, bad[name]["message"])
     values = [_ask(condition, summary) for condition in objective.conditions]
     if failed := [one for one in values if one.holds is False]:
         worst = max(failed, key=lambda one: one.share)
@@ -88,6 +92,21 @@ def judge(objective: Objective, summary: Json) -> Seen:
     unsure += [one.why for one in values if one.holds is None]
     share = max((one.share for one in values), default=None)
     return Seen(UNKNOWN, why=unsure[0]) if unsure else Seen(HOLDS, share=share)
+
+
+def _not_sent(summary: Json, message: str) -> Seen:
+    """The load was not what was asked for: the generator's limit, unless it was kept from its core."""
+    others, busiest = foreign_cores(summary), max(summary["generator"]["cpu_cores_by_worker"], default=0.0)
+    if others >= FOREIGN and busiest < GENERATOR_BUSY:
+        return Seen(UNKNOWN, why=f"{message}, while something else used {others:.2f} cores of this machine")
+    return Seen(GENERATOR, "the load generator", why=message)
+
+
+def foreign_cores(summary: Json) -> float:
+    """CPU, in cores, that none of the run's own processes used; 0 where that was not sampled."""
+    used = {name: float(each["cpu_cores_mean"] or 0.0) for name, each in summary["resources"].items()}
+    machine = used.pop("machine", 0.0)
+    return max(0.0, machine - sum(used.values()))
 
 
 @dataclass(frozen=True)

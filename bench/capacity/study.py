@@ -361,6 +361,7 @@ def digest(summary: Json) -> Json:
         "stores": summary["stores"],
         "resolution_floor_us": summary["generator"]["resolution_floor_us"],
         "backlog": [one for one in summary["backlog"] if one["grows"]],
+        "foreign_cores": round(objectives.foreign_cores(summary), 3),
         "badge": summary["badge"],
         "consistency": [
             {field: check[field] for field in ("name", "promised", "eligible", "violations")}

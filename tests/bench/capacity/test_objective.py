@@ -90,6 +90,19 @@ def test_a_load_that_was_not_sent_says_nothing_of_the_system(summary: Json) -> N
     assert "9.00 ms" in seen.why
 
 
+def test_a_generator_that_was_kept_from_its_core_is_not_at_its_limit(summary: Json) -> None:
+    summary["generator"] |= {"resolution_floor_us": 9_000, "cpu_cores_by_worker": [0.2]}
+    ours = sum(each["cpu_cores_mean"] for name, each in summary["resources"].items() if name != "machine")
+    summary["resources"]["machine"] = {"cpu_cores_mean": ours + 0.1, "counters": {}}
+    assert judged(summary).said == GENERATOR
+    summary["resources"]["machine"]["cpu_cores_mean"] = ours + 0.9
+    seen = judged(summary)
+    assert seen.said == UNKNOWN
+    assert "something else used 0.90 cores" in seen.why
+    summary["generator"]["cpu_cores_by_worker"] = [0.2, 0.95]
+    assert judged(summary).said == GENERATOR
+
+
 def test_operations_that_nobody_answers_fail(summary: Json) -> None:
     wanted = objective.parse("READ.p99<50s")
     summary["operations"]["SEND"]["info"] = summary["operations"]["SEND"]["count"]

@@ -140,6 +140,15 @@ def test_what_a_study_comes_to(found: Found, more: Json, status: str, code: int)
     assert bool(said["reasons"]) == (found.how != NONE)
 
 
+@pytest.mark.parametrize(("others", "noisy"), [(0.1, False), (0.9, True)])
+def test_what_else_ran_on_the_machine_is_a_reason(others: float, noisy: bool) -> None:
+    steps = [{"figures": {"foreign_cores": cores}} for cores in (0.0, others, others, others, 2.0)]
+    arm = content.arm("redis", {"scheme": "redis"}, ["r"], GOOD, steps, []) | {"sentence": "."}
+    said = content.verdict([arm], {"drift": 0.0}, interrupted=False)
+    assert said["status"] == ("INCONCLUSIVE" if noisy else "VALID")
+    assert any("something else" in reason for reason in said["reasons"]) == noisy
+
+
 def test_a_figure_that_does_not_hold_when_it_is_measured_once_more() -> None:
     fine = Found(FOUND, 100.0, (95, 105), checks=(step(90, HOLDS), step(115, FAILS)))
     assert not words.disagreements(fine)

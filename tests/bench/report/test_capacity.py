@@ -47,6 +47,7 @@ def step(load: float, capacity: float, stage: str = "staircase", lag: float = 30
             "rss_bytes": {"server": 100 * 2**20, "mysql": 300 * 2**20},
             "stores": {"mysql_statements_per_operation": 2.5, "mysql_commits_per_operation": 0.5},
             "resolution_floor_us": 400,
+            "foreign_cores": 0.05,
             "badge": {"available": True, "error_s_per_user_hour": {"total": 0.4}},
             "consistency": [{"name": "linearizable", "promised": False, "eligible": 3000, "violations": 0}],
         },
