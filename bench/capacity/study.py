@@ -126,6 +126,8 @@ def visits(climbers: Sequence[Climber], control: Climber, rounds: int, blocks: i
 class Study:
     """Conducts it.  `show` and `say` as of a run; `name` is told of each arm whose turn it is."""
 
+    unit = words.UNITS["rate"]
+
     def __init__(
         self,
         options: RunOptions,
@@ -138,13 +140,7 @@ class Study:
         name: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.objective, self.limits, self.pace = objective, limits, pace
-        self._options = replace(
-            options,
-            rate_per_s=limits.start,
-            intensity=None,
-            warmup_s=pace.warmup_s,
-            duration_s=self._measure_s(limits.start),
-        )
+        self._options = self._at(options, limits.start)
         self._say, self._show, self._name = say, show, name
         self._began = time.monotonic()
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -155,6 +151,21 @@ class Study:
         )
         self.interrupted = False
         self.load = Load.of(self._options)
+
+    def _at(self, options: RunOptions, load: float) -> RunOptions:
+        """The options of a step at this load."""
+        return replace(
+            options,
+            rate_per_s=load,
+            intensity=None,
+            warmup_s=self.pace.warmup_s,
+            duration_s=self.measure_s(load),
+        )
+
+    @property
+    def intensity_of_one(self) -> float | None:
+        """How many times natural one unit of load is; None where every load is natural, or as much more."""
+        return intensity_of_rate(1.0, self.load.population.connected)
 
     @property
     def spent_s(self) -> float:
@@ -169,20 +180,14 @@ class Study:
             arms.append(content.arm(climber.arm.name, run, climber.runs, found, steps, climber.broken))
         for climber, named, arm in zip(self.climbers, content.labelled(arms), arms, strict=True):
             arm["arm"] = named.label
-            arm["sentence"] = words.sentence(
-                climber.found(), named.label, self.objective.text, words.UNITS["rate"]
-            )
+            arm["sentence"] = words.sentence(climber.found(), named.label, self.objective.text, self.unit)
         steps = [step.to_dict() for step in self.control.steps]
-        population = self.load.population
-        about = {
-            "people": population.people,
-            "intensity_of_one": intensity_of_rate(1.0, population.connected),
-        }
+        about = {"people": self.load.population.people, "intensity_of_one": self.intensity_of_one}
         return content.of(
             arms,
             content.control(self.control.runs, steps, self.limits.start),
             objective=self.objective.text,
-            unit=words.UNITS["rate"],
+            unit=self.unit,
             base=self.limits.start,
             options=self._options,
             started_at=self.started_at,
@@ -199,9 +204,6 @@ class Study:
                 continue
             self._name(visit.climber.arm.name)
             self._visit(visit, last=visit is planned[-1])
-
-    def _measure_s(self, load: float) -> float:
-        return min(LONGEST_S, max(self.pace.measure_s, SAMPLES / load))
 
     def _visit(self, visit: Visit, *, last: bool) -> None:
         climber, options = visit.climber, self._options
@@ -253,7 +255,12 @@ class Study:
         return budget is not None and self.spent_s + step_s + reserve_s > budget
 
     def measure_s(self, load: float) -> float:
-        return self._measure_s(load)
+        """How long a step at this load is measured: longer where there would be too few samples."""
+        return min(LONGEST_S, max(self.pace.measure_s, SAMPLES / self.rate(load)))
+
+    def rate(self, load: float) -> float:
+        """SEND/s of a load."""
+        return load
 
 
 class _Steps:
@@ -312,7 +319,7 @@ class _Steps:
         )
         spent = time.monotonic() - self._began
         self._overhead_s = max(self._overhead_s, spent - measured.wanted.warmup_s - measured.wanted.measure_s)
-        study._say(_line(ask, seen))
+        study._say(said_of(ask, seen))
         if self._of_search:
             self._search.tell(seen)
 
@@ -333,7 +340,7 @@ def _unvisited(arm: Arm) -> Json:
     return {"scheme": arm.scheme, "model": arm.options.get("model"), "options": dict(arm.options)}
 
 
-def _line(ask: Ask, seen: Seen) -> str:
+def said_of(ask: Ask, seen: Seen) -> str:
     share = "" if seen.share is None else f" ({seen.share:.2f} of the limit)"
     because = seen.binding or seen.why
     said = "nothing can be said" if seen.said == UNKNOWN else seen.said

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from bench.capacity.study import Study
     from bench.results import Json
 
-START: Final = {"one": 20.0, ALL: 25.0}
-"""SEND/s of the first step."""
+START: Final = {"one": 20.0, ALL: 25.0, "users": 500.0}
+"""SEND/s, or users, of the first step."""
+MOST_USERS: Final = 18_000
+"""Sockets that one load process can have."""
 FACTOR_OF_ALL: Final = 1.6
 """Between the rungs of the ladder that all arms climb."""
 ROUNDS_OF_ALL: Final = 2
@@ -53,6 +55,18 @@ LOW: Final = 5.0
     show_default=True,
     metavar="CONDITIONS",
     help="What must hold together, with commas between; and no backlog may grow.",
+)
+@click.option(
+    "--find",
+    type=click.Choice(["rate", "users"]),
+    default="rate",
+    show_default=True,
+    help="SEND/s of --users devices; or devices at --intensity, each step a run of its own.",
+)
+@click.option(
+    "--intensity",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    help="(--find users) Times their natural traffic.  [default: 1]",
 )
 @click.option("--scenario", default="steady_chat", show_default=True, type=Name("scenario", scenarios))
 @click.option("--users", type=int, default=1000, show_default=True, help="Connected devices.")
@@ -128,7 +142,10 @@ def command(**given: Any) -> None:
 
 def _study(given: dict[str, Any]) -> tuple[Study, Any]:
     """What is asked for, as far as possible before anything is started.  Raises BadOptions."""
+    from dataclasses import replace
+
     from bench.capacity import objective
+    from bench.capacity.by_users import ByUsers
     from bench.capacity.search import Limits
     from bench.capacity.study import Pace, Study
     from bench.cli.progress import Line
@@ -139,8 +156,12 @@ def _study(given: dict[str, Any]) -> tuple[Study, Any]:
         wanted = objective.parse(given["slo"])
     except ExpressionError as why:
         raise BadOptions(f"--slo: {why}") from None
-    of_all = given["scheme"] == ALL
-    start = given["start"] or START[ALL if of_all else "one"]
+    of_all, users = given["scheme"] == ALL, given["find"] == "users"
+    if users and of_all:
+        raise BadOptions("--find users is for one scheme: arms are compared at equal loads of equal users.")
+    if given["intensity"] and not users:
+        raise BadOptions("--intensity belongs to --find users; otherwise it is what is searched.")
+    start = given["start"] or START["users" if users else ALL if of_all else "one"]
     if not 0 < given["low"] <= start <= given["high"]:
         raise BadOptions(
             f"expected 0 < --low <= --start <= --high, got {given['low']:g}, {start:g} and {given['high']:g}."
@@ -150,8 +171,6 @@ def _study(given: dict[str, Any]) -> tuple[Study, Any]:
     limits = Limits(start=start, low=given["low"], high=given["high"], blocks=given["blocks"])
     pace = Pace(given["warmup"], given["step"], budget_s=given["budget"] or (None if of_all else BUDGET_S))
     if of_all:
-        from dataclasses import replace
-
         limits = replace(limits, factor=FACTOR_OF_ALL, down=True)
         pace = replace(pace, rounds=ROUNDS_OF_ALL)
     line = Line(quiet=given["quiet"])
@@ -159,7 +178,27 @@ def _study(given: dict[str, Any]) -> tuple[Study, Any]:
     def name(arm: str) -> None:
         line.prefix = f"{arm}  "
 
+    if users:
+        most = min(int(limits.high), MOST_USERS * options.workers)
+        limits = replace(limits, low=max(limits.low, 10.0), high=_room(most, least=start), checks=())
+        return ByUsers(options, wanted, limits, pace, say=line.say, show=line.show, name=name), line
     return Study(options, wanted, limits, pace, say=line.say, show=line.show, name=name), line
+
+
+def _room(users: int, *, least: float) -> int:
+    """As many of these users as this machine has files and ports for; ends with exit code 3 below `least`."""
+    from bench import machine
+
+    while True:
+        try:
+            machine.make_room(users)
+        except BadOptions as why:
+            if users * 0.9 < least:
+                click.echo(f"error: This machine is too small to search: {why}", err=True)
+                sys.exit(EXIT_CANNOT_START)
+            users = max(int(users * 0.9), int(least))
+        else:
+            return users
 
 
 def _options(given: dict[str, Any], start: float) -> RunOptions:
@@ -170,7 +209,8 @@ def _options(given: dict[str, Any], start: float) -> RunOptions:
         scenario=given["scenario"],
         users=given["users"],
         people=given["people"],
-        rate_per_s=start,
+        rate_per_s=None if given["find"] == "users" else start,
+        intensity=given["intensity"],
         duration_s=given["step"],
         warmup_s=given["warmup"],
         seed=given["seed"],
@@ -194,13 +234,13 @@ def _options(given: dict[str, Any], start: float) -> RunOptions:
 
 def _conduct(study: Study, line: Any, given: dict[str, Any]) -> int:
     """Carries it out and shows it; returns the exit code."""
-    from bench import machine
     from bench.results import ResultsError
     from bench.runner import NotStored
     from bench.services import ServicesError
     from bench.services.lock import run_lock
 
-    machine.make_room(given["users"])
+    if given["find"] == "rate":
+        _room(given["users"], least=given["users"])
     end_as_by_ctrl_c()
     try:
         with run_lock(" ".join(["bench", *without_secrets(sys.argv[1:])])):

@@ -54,19 +54,25 @@ def subtitle(content: Json) -> str:
 def _load(content: Json) -> tuple[str, ...]:
     loads = [step["load"] for arm in content["arms"] for step in arm["steps"]]
     low, high = min(loads, default=0.0), max(loads, default=0.0)
-    natural = content["intensity_of_one"]
     direct, group = content["history"]
     services: dict[str, None] = {}
     for arm in content["arms"]:
         services |= dict.fromkeys(wording.service_lines(arm["run"]))
+    devices = f"{figures.count(content['users'])} devices = {figures.count(content['people'])} people · "
     people = (
-        f"{content['scenario']} · {figures.count(content['users'])} devices = "
-        f"{figures.count(content['people'])} people · {figures.digits(low)} to {figures.digits(high)} "
-        f"{content['unit']} (×{figures.digits(low * natural)} to ×{figures.digits(high * natural)} "
-        f"natural) · seed {content['seed']} · history {direct}/{group}"
+        f"{content['scenario']} · {devices if content['intensity_of_one'] else ''}"
+        f"{figures.digits(low)} to {figures.digits(high)} {content['unit']}"
+        f"{_natural(low, high, content['intensity_of_one'])} · seed {content['seed']} · "
+        f"history {direct}/{group}"
     )
     searched = " · ".join(_blocks(arm) for arm in content["arms"])
     return (people, f"objective: {content['objective']}, and no backlog grows · {searched}", *services)
+
+
+def _natural(low: float, high: float, of_one: float | None) -> str:
+    if of_one is None:
+        return ""
+    return f" (×{figures.digits(low * of_one)} to ×{figures.digits(high * of_one)} natural)"
 
 
 def _blocks(arm: Json) -> str:

@@ -127,7 +127,7 @@ def draw(found: Sequence[Curve], content: Json, words: canvas.Words) -> canvas.S
     grid = figure.subplots(rows, min(2, len(panels)), sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    limits, natural = limits_ms(content), float(content["intensity_of_one"])
+    limits, natural = limits_ms(content), content["intensity_of_one"]
     loads = [point.load for one in found for point in one.points]
     times = [t for one in found for p in one.points for t in (p.p50, p.p99) if t]
     for axes, panel in zip(grid.flat, panels, strict=False):
@@ -139,20 +139,28 @@ def draw(found: Sequence[Curve], content: Json, words: canvas.Words) -> canvas.S
         figure.label_ends(axes, [label for one in mine for label in _draw(axes, one)])
         for place, one in enumerate(mine):
             _foot(axes, one, place)
-        _axes(axes, PANELS[panel][2], limits.get(panel), natural)
+        _axes(axes, PANELS[panel][2], limits.get(panel))
+        _loads(axes, content["unit"], natural)
     for axes in grid[:, 0]:
         axes.set_ylabel("ms")
     return figure
 
 
-def _axes(axes: Axes, title: str, limit: float | None, natural: float) -> None:
-    canvas.log_ms(axes.yaxis)
-    both = FuncFormatter(lambda load, _: f"{load:,g}\n×{figures.digits(load * natural, 2)}")
+def _loads(axes: Axes, unit: str, natural: float | None) -> None:
+    """The axis across, with times natural below each load where that differs."""
+
+    def both(load: float, _: object) -> str:
+        return f"{load:,g}" if natural is None else f"{load:,g}\n×{figures.digits(load * natural, 2)}"
+
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=20))
-    axes.xaxis.set_major_formatter(both)
+    axes.xaxis.set_major_formatter(FuncFormatter(both))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelbottom=True, labelleft=True)
-    axes.set_xlabel("offered msg/s, and times natural")
+    axes.set_xlabel(f"offered {unit}" + ("" if natural is None else ", and times natural"))
+
+
+def _axes(axes: Axes, title: str, limit: float | None) -> None:
+    canvas.log_ms(axes.yaxis)
     if limit is not None:
         axes.axhline(limit, color=canvas.INK, linewidth=1.0, linestyle=(0, (5, 3)))
     axes.set_title(f"{title}: p50 dotted, p99 solid" + (", objective dashed" if limit is not None else ""))
