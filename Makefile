@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
-	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise
+	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise proof-capacity
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -29,6 +29,7 @@ help:
 	@echo "make proof-guards   each guard with causes just below and above its threshold, and 60 clean runs; docs/evidence/guards.md"
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
 	@echo "make proof-noise       what bench noise $(NOISE) says is visible, planted; docs/evidence/noise.md"
+	@echo "make proof-capacity      searches for capacities that are known by construction; docs/evidence/capacity.md"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
 
@@ -68,6 +69,11 @@ proof-selftest: setup
 proof-clean: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/bench selftest --clean 300 > docs/evidence/clean.txt; code=$$?; cat docs/evidence/clean.txt; exit $$code
+
+proof-capacity: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/python -m tests.proofs.capacity > docs/evidence/capacity.md.new; code=$$?; \
+	cat docs/evidence/capacity.md.new; mv docs/evidence/capacity.md.new docs/evidence/capacity.md; exit $$code
 
 proof-stale-fills: setup
 	@mkdir -p docs/evidence

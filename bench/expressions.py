@@ -97,6 +97,36 @@ class Condition:
             ) from None
 
 
+def parse_all(text: str) -> list[Condition]:
+    """Conditions with commas between them.  The message of the ExpressionError has the text on a line of its
+    own, and below it a mark under the character where it stops making sense."""
+    found, start = [], 0
+    for part in text.split(","):
+        try:
+            found.append(parse(part))
+        except ExpressionError as why:
+            at = start + _makes_sense_until(part)
+            raise ExpressionError(f"{why}\n  {text}\n  {' ' * at}^") from None
+        start += len(part) + 1
+    return found
+
+
+_PIECES: Final = (r"\s*[\w.]+", r"\s*(?:<=|>=|!=|<|>|=)", r"\s*[0-9]*\.?[0-9]+", r"\s*[a-zA-Z%µ]*\s*")
+
+
+def _makes_sense_until(text: str) -> int:
+    """Where in a condition that cannot be read the first piece begins that is wrong."""
+    at = 0
+    for number, piece in enumerate(_PIECES):
+        match = re.compile(piece).match(text, at)
+        wrong = match is None or (number == 0 and match[0].strip() not in FIGURES)
+        if wrong or (number == len(_PIECES) - 1 and match is not None and match.end() == len(text)):
+            break
+        assert match is not None
+        at = match.end()
+    return at + len(text[at:]) - len(text[at:].lstrip())
+
+
 def parse(text: str) -> Condition:
     """Raises ExpressionError."""
     match = _CONDITION.fullmatch(text)

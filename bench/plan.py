@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final
@@ -103,6 +103,8 @@ class PlanOptions:
     group_share: float = 0.1
     reads_per_mark: float | None = None
     probes: bool = True
+    draw: int = 0
+    """Another number is another plan of the same kind: a step that is repeated is not the same step."""
 
     @property
     def duration_s(self) -> float:
@@ -144,6 +146,8 @@ class Plan:
     openings: Rows
     probes: Rows
     unread_at_start: Unread
+    later: Rows = field(default_factory=lambda: np.zeros(0, READS))
+    """Reads that are due after the end, for a plan that follows (`make`).  Not saved."""
 
     @property
     def first_read(self) -> int:
@@ -208,7 +212,8 @@ class Plan:
         with np.load(path) as saved:
             values = [None if np.isnan(value) else float(value) for value in saved["options"]]
             named: dict[str, Any] = dict(zip(PlanOptions.__dataclass_fields__, values, strict=True))
-            options = PlanOptions(**{**named, "probes": bool(named["probes"])})
+            whole = {"probes": bool(named["probes"]), "draw": int(named["draw"])}
+            options = PlanOptions(**named | whole)
             tables = {name: saved[name] for name in ("sends", "reads", "openings", "probes")}
             unread = Unread(**{name: saved[f"unread_{name}"] for name in Unread.__dataclass_fields__})
         return cls(options=options, unread_at_start=unread, **tables)
@@ -231,14 +236,17 @@ def intensity_of_rate(rate_per_s: float, people: int) -> float:
     return rate_per_s / (people * SENDS_PER_PERSON_AND_S)
 
 
-def make(population: Population, options: PlanOptions) -> Plan:
-    """The plan of these options; the seed is the population's.  Raises ValueError for a rate or time of 0."""
+def make(population: Population, options: PlanOptions, before: Plan | None = None) -> Plan:
+    """The plan of these options; the seed is the population's.  Raises ValueError for a rate or time of 0.
+
+    With `before`, that plan was carried out by the same people, who stood still since: nothing is seeded, and
+    what they had not yet read then is read in this one."""
     if min(options.rate_per_s, options.measure_s) <= 0 or options.warmup_s < 0:
         raise ValueError(
             f"rate and duration must be above 0, got {options.rate_per_s} SEND/s for {options.measure_s} s "
             f"after {options.warmup_s} s of warm-up"
         )
-    rng = np.random.default_rng([population.options.seed, 2])
+    rng = np.random.default_rng([population.options.seed, 2, *([options.draw] if options.draw else [])])
     talk = _talk(population, options, rng)
     receipts = _Receipts(population, options, talk, rng)
     end = round(options.duration_s * SECOND)
@@ -246,11 +254,26 @@ def make(population: Population, options: PlanOptions) -> Plan:
     sends = np.zeros(len(talk.at) - first, SENDS)
     sends["at"], sends["conversation"] = talk.at[first:], talk.conversation[first:]
     sends["device"], sends["body"] = talk.device[first:], talk.body[first:]
-    reads = receipts.reads(first, end)
+    due = receipts.reads(first)
+    if before is not None:
+        due = _after(before, due)
+    reads, later = due[due["at"] < end], due[due["at"] >= end]
     marks_per_s = float(reads["effective"].sum()) / options.duration_s
     openings = _openings(population, options, marks_per_s, rng)
-    plan = Plan(options, sends, reads, openings, np.zeros(0, PROBES), receipts.unread(first))
+    plan = Plan(options, sends, reads, openings, np.zeros(0, PROBES), receipts.unread(first), later)
     return replace(plan, probes=_probes(population, plan, rng)) if options.probes else plan
+
+
+def _after(before: Plan, due: Rows) -> Rows:
+    """The reads of this plan's own messages, and those that the plan before did not come to."""
+    left = before.later.copy()
+    left["at"] -= round(before.options.duration_s * SECOND)
+    left["send"] = -1
+    return _by_send(np.concatenate([left, due[due["send"] >= 0]]))
+
+
+def _by_send(reads: Rows) -> Rows:
+    return reads[np.lexsort((reads["at"], reads["device"], reads["send"]))]
 
 
 # --- who says something, when, to whom --------------------------------------------------------------------
@@ -450,16 +473,15 @@ class _Receipts:
         flags[0, order], flags[1, order] = after_message, behind
         return flags[0, rows : 2 * rows], flags[1, :rows]
 
-    def reads(self, first_send: int, end_ns: int) -> Rows:
-        """The reads due in [0, end): of sends from `first_send` on, and of what is seeded."""
+    def reads(self, first_send: int) -> Rows:
+        """The reads due from 0 on: of sends from `first_send` on, and of what is seeded."""
         seeded = self.send < first_send
-        due = (self.at >= 0) & (self.at < end_ns)
-        rows = np.flatnonzero(due)
+        rows = np.flatnonzero(self.at >= 0)
         reads = np.zeros(len(rows), READS)
         reads["send"] = np.where(seeded[rows], -1, self.send[rows] - first_send)
         for name in ("at", "delay", "person", "device", "conversation", "effective"):
             reads[name] = getattr(self, name)[rows]
-        return reads[np.lexsort((reads["at"], reads["device"], reads["send"]))]
+        return _by_send(reads)
 
     def unread(self, first_send: int) -> Unread:
         """What to seed: the members behind at 0, and each spoken-in conversation's last sender."""

@@ -140,9 +140,15 @@ def run(
     folder = RunFolder.create(
         options.out, scheme=arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
     )
-    attempt = _Attempt(arm, load, options, folder, say, show)
+    attempt = Attempt(arm, load, options, folder, say, show)
     attempt.through = through
     attempt.turn = turn
+    conduct(attempt, folder)
+    return folder
+
+
+def conduct(attempt: Attempt, folder: RunFolder) -> None:
+    """Carries out the attempt, whatever happens to it, and stores what it recorded.  Raises NotStored."""
     folder.write_manifest(attempt.manifest({"how": "running", "phase": "setup", "message": ""}))
     ended = {"how": "finished", "phase": "final", "message": ""}
     try:
@@ -162,10 +168,9 @@ def run(
                 folder.write_manifest(attempt.manifest(ended))
             except (OSError, results.ResultsError) as why:
                 raise NotStored(f"The run is lost, its rows could not be stored: {why}") from why
-    return folder
 
 
-class _Attempt:
+class Attempt:
     """One run in progress."""
 
     def __init__(
@@ -201,8 +206,8 @@ class _Attempt:
         try:
             self._set_up()
             self._connect()
-            self._warm_up_and_measure()
-            self._drain()
+            self._carry_load()
+            cores.release(self._ours(), machine.cores())
             self._read_finally()
         except (ServicesError, WorkerLost, ControlError, OSError) as why:
             raise self._ended_by(why) from why
@@ -234,21 +239,30 @@ class _Attempt:
         fleet.connect()
         self._wait(lambda live: live.connected >= live.wanted, total_s=None)
 
-    def _warm_up_and_measure(self) -> None:
-        options, fleet = self._options, self._fleet
-        assert fleet is not None
-        self._freeze_gc(fleet)
-        if options.pin == "auto":
+    def _carry_load(self) -> None:
+        self._settle()
+        self._warm_up_and_measure()
+        self._drain()
+
+    def _settle(self) -> None:
+        """What must be so before anything counts."""
+        assert self._fleet is not None
+        self._freeze_gc(self._fleet)
+        if self._options.pin == "auto":
             self._facts.pinned = self._arrange_cores()
+
+    def _warm_up_and_measure(self) -> None:
+        options, fleet = self._load.plan.options, self._fleet
+        assert fleet is not None
         start = time.monotonic_ns() + HEAD_START_NS
         measure = start + round(options.warmup_s * 1e9)
-        end = measure + round(options.duration_s * 1e9)
+        end = measure + round(options.measure_s * 1e9)
         self._facts.window = {"start": start, "measure": measure, "measure_end": end}
         fleet.begin(start)
         self._enter("warmup")
         self._wait(lambda _: time.monotonic_ns() >= measure, total_s=options.warmup_s)
         self._enter("measure")
-        self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.duration_s)
+        self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.measure_s)
         self._ask_how_it_went()
 
     def _ask_how_it_went(self) -> None:
@@ -293,7 +307,6 @@ class _Attempt:
         self._check_alive()
         self._take_totals("after")
         fleet.poll(POLL_S)
-        cores.release(self._ours(), machine.cores())
 
     def _read_finally(self) -> None:
         self._enter("final")
@@ -664,22 +677,27 @@ class _Attempt:
             self._facts.repeat = self.turn.to_dict()
         return manifest.of(self._folder.run_id, self._arm, self._load, self._options, self._facts, ended)
 
+    def _operations(self, shard: str, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:  # noqa: ARG002
+        """One worker's operations as they are stored."""
+        return settled(rows)
+
     def _write(self, files: list[Path], samples: list[sampler.Sample]) -> None:
         for path in files:
             table, _, worker = path.stem.rpartition("-")
             rows = read_rows(path)
             self._facts.rows[path.stem] = len(rows)
-            self._folder.write_rows(table, int(worker), _settled(rows) if table == "operations" else rows)
+            rows = self._operations(path.stem, rows) if table == "operations" else rows
+            self._folder.write_rows(table, int(worker), rows)
         if samples:
             self._folder.write_timeseries(samples)
         self._folder.write_once("stalls", self._watching.rows())
         if self._queue_lag is not None:
             self._folder.write_once("queue_ages", self._queue_lag.ages())
-        for name, rows in _made_of(self._load.population, self._load.plan).items():
+        for name, rows in made_of(self._load.population, self._load.plan).items():
             self._folder.write_once(name, rows)
 
 
-def _settled(operations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def settled(operations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """What was still unanswered when its process ended is unknown, not pending."""
     rows = np.array(operations)
     pending = rows["outcome"] == record.Outcome.PENDING
@@ -726,7 +744,7 @@ def _final_cursors(held: list[DumpRow], population: people.Population) -> np.nda
     return np.array(rows, FINAL_STORE)
 
 
-def _made_of(population: people.Population, plan: planning.Plan) -> dict[str, np.ndarray[Any, Any]]:
+def made_of(population: people.Population, plan: planning.Plan) -> dict[str, np.ndarray[Any, Any]]:
     """The tables that say what the run was made of."""
     conversations, members = [], []
     for index, seeded in enumerate(population.seed_conversations(plan.unread_at_start)):

@@ -39,6 +39,9 @@ class Sampler:
     def start(self) -> None:
         self._thread.start()
 
+    def so_far(self) -> list[Sample]:
+        return self._samples[:]
+
     def stop(self) -> list[Sample]:
         """Takes a last sample and returns them all."""
         if self._thread.is_alive():

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from bench import guards
 from bench.checks import all_checks
+from bench.checks.check import Check, Judgement
 from bench.checks.findings import causes
 from bench.expressions import parse
 from bench.guards import processes
@@ -53,6 +54,12 @@ def summarize(folder: RunFolder) -> Json:
     return _compute(folder)[0]
 
 
+def of_a_step(folder: RunFolder, checks: Sequence[Check]) -> Json:
+    """The same of one of many loads that one fleet carried (`bench/capacity/climb.py`), with the `checks`
+    that were counted while it ran: the others, and badges, follow from all that was before it."""
+    return _compute(folder, Judgement([*checks], []))[0]
+
+
 def write(folder: RunFolder) -> Json:
     """Computes the figures of a run and writes them into its folder; returns the summary."""
     summary, findings = _compute(folder)
@@ -62,14 +69,14 @@ def write(folder: RunFolder) -> Json:
     return summary
 
 
-def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
+def _compute(folder: RunFolder, counted: Judgement | None = None) -> tuple[Json, list[Json]]:
     history = History(folder)
     manifest, window = history.manifest, history.window
     conditions = [parse(text) for text in manifest.get("fail_if") or ()]
     record = whole.look(history)
     told = lags.collect(history)
     used, done = resources.summarise_resources(history), operations.summarise_all(history)
-    judged = all_checks.judge(history, whole.why_not(record))
+    judged = counted or all_checks.judge(history, whole.why_not(record))
     generator, probes = _generator(history, used), probe_users.summarise_probe_users(history)
     near = ceilings.near(manifest.get("ceilings"), done, used, history.run, window.seconds)
     generator["ceiling_per_s"] = near["near"]["generator_mixed"]["ceiling_per_s"] if near else None
@@ -84,7 +91,7 @@ def _compute(folder: RunFolder) -> tuple[Json, list[Json]]:
         "operations": _with_floors(done, generator, probes),
         "lag": _with_floors(lag, generator, probes),
         "t_visibility": t_visibility.summarise(t_visibility.looks(history)),
-        "badge": badge.summarise(badge.badge(history)),
+        "badge": badge.summarise(badge.badge(history)) if counted is None else None,
         "consistency": {
             "checks": [check.to_dict() for check in judged.checks],
             "causes": len(causes(judged.findings)),

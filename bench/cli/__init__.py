@@ -12,6 +12,7 @@ from schemes import __version__
 
 COMMANDS = (
     "run",
+    "capacity",
     "compare",
     "noise",
     "report",
@@ -69,6 +70,7 @@ def main() -> None:
     bench run --url ws://host:port/ws           a server of your own, as it runs
     bench doctor                                is this machine fit for a run
     bench calibrate                             what generator and stores can carry here
+    bench capacity --scheme redis               how much it carries inside an objective
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench noise --scheme redis                  the smallest effect that this machine can see

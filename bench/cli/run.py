@@ -83,7 +83,7 @@ def scenarios() -> tuple[str, ...]:
     return tuple(sorted(path.stem for folder in folders or () for path in Path(folder).glob("[a-z]*.py")))
 
 
-def _history(text: str) -> tuple[int, int]:
+def history_of(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if found is None or not 1 <= int(found[1]) <= 10_000 or not 1 <= int(found[2]) <= 10_000:
         raise click.BadParameter(
@@ -93,7 +93,7 @@ def _history(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _scheme_options() -> dict[str, tuple[Option, list[str]]]:
+def scheme_options() -> dict[str, tuple[Option, list[str]]]:
     """Every option of any scheme, and which schemes have it."""
     found: dict[str, tuple[Option, list[str]]] = {}
     for scheme, about in SCHEMES.items():
@@ -102,8 +102,8 @@ def _scheme_options() -> dict[str, tuple[Option, list[str]]]:
     return found
 
 
-def _with_scheme_options(command: click.Command) -> click.Command:
-    for name, (option, schemes) in _scheme_options().items():
+def with_scheme_options(command: click.Command) -> click.Command:
+    for name, (option, schemes) in scheme_options().items():
         promises = "".join(f"  [{value}: {text}]" for value, text in option.promises.items())
         kind = click.Choice(option.values) if option.values else click.STRING
         text = f"({', '.join(schemes)}) {option.help}{promises}  [default: {option.default}]"
@@ -125,7 +125,7 @@ class _Configured(click.Command):
         return super().make_context(info_name, args, parent, **extra)
 
 
-@_with_scheme_options
+@with_scheme_options
 @click.command(cls=_Configured, name="run")
 @click.option(
     "--scheme",
@@ -301,7 +301,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
             parse(expression)
         except ExpressionError as why:
             raise BadOptions(f"--fail-if: {why}") from None
-    chosen = {name: given[name.replace("-", "_")] for name in _scheme_options()}
+    chosen = {name: given[name.replace("-", "_")] for name in scheme_options()}
     options = RunOptions(
         scheme=given["scheme"] if target is None else given["label"] or FOREIGN,
         scheme_options={} if target else {name: value for name, value in chosen.items() if value is not None},
@@ -317,7 +317,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         seed=given["seed"],
         workers=given["workers"],
         repeat=given["repeat"],
-        history=_history(given["history"]),
+        history=history_of(given["history"]),
         reads_per_mark=given["reads_per_mark"],
         delivered_window_s=given["delivered_window"],
         arrivals=given["arrivals"],

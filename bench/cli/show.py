@@ -37,7 +37,11 @@ def command(run: str, root: Path, quiet: bool, as_json: bool) -> None:
         click.echo(json.dumps(content, indent=1))
         return
     try:
-        if manifest is None:
+        if content.get("kind") == "capacity":
+            from bench.report.capacity import capacity_document
+
+            terminal.render(capacity_document(content), quiet=quiet)
+        elif manifest is None:
             terminal.show_comparison(content, quiet=quiet)
         else:
             terminal.show(content, manifest, quiet=quiet)

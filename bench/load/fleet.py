@@ -7,6 +7,8 @@ No locust in here.
     while (live := fleet.poll()).connected < live.wanted: ...
     fleet.freeze_gc(); fleet.begin(t0_ns)
     while not fleet.poll().finished: ...
+    fleet.follow(plan_file, nonce); fleet.begin(t0_ns)  # another plan on the same connections, or more
+    while not fleet.poll().finished: ...
     fleet.final_read(); paths = fleet.stop()
 
 Every call raises WorkerLost when one of the processes has died or cannot go on; what it recorded until then
@@ -208,6 +210,14 @@ class Fleet:
         """The warm-up starts at t0_ns (CLOCK_MONOTONIC), the measured window after it; both end by
         themselves, and when no reply is outstanding any more `poll().finished` is true."""
         self._tell({"do": "begin", "t0_ns": t0_ns})
+
+    def follow(self, plan_file: str, nonce: str) -> None:
+        """Gives everybody another plan (as `LoadConfig.plan_file`) when the last one is finished; `begin`
+        starts it.  Raises WorkerLost, TimeoutError."""
+        for child in self._loads():
+            del child.events["finished"]
+        self._tell({"do": "follow", "plan_file": plan_file, "nonce": nonce})
+        self._wait(self._loads(), "following", START_TIMEOUT_S)
 
     def final_read(self, timeout_s: float = FINAL_TIMEOUT_S) -> tuple[int, int]:
         """Reads everybody's state on fresh connections: (people read, people who could not be).

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import gevent
+from gevent.event import Event
 
 from bench.load.closed import Closed
 from bench.load.config import LoadConfig
@@ -28,6 +29,8 @@ from bench.record import Phase
 
 PING_EVERY_NS: Final = 50_000_000
 DRAIN_POLL_S: Final = 0.05
+SETTLE_NS: Final = 10_000_000
+"""After the end of the window, before what never fell due is told."""
 HORIZON: Final = 4
 """Deadlines after which the live checks forget what came before the last rise of a cursor."""
 
@@ -49,7 +52,7 @@ class LoadProcess:
         self.population = population
         self.plan = plan
         self.worker = worker
-        share = share_of(population, worker, config.workers, config.probe_devices)
+        self._share = share = share_of(population, worker, config.workers, config.probe_devices)
         self._people = share.people.tolist()
         engine = StampedEngine if worker == config.workers else Engine
         self.engine: Engine = engine(
@@ -114,11 +117,21 @@ class LoadProcess:
         self.engine.pacer.at(t0_ns, lambda due: enter(Phase.WARMUP, due))
         self.engine.pacer.at(measure_ns, lambda due: enter(Phase.MEASURE, due))
         self.engine.pacer.at(self.timeline.end_ns, lambda due: enter(Phase.DRAIN, due))
-        gevent.spawn(self._end, on_finished)
+        passed = Event()
+        self.engine.pacer.at(self.timeline.end_ns + SETTLE_NS, lambda _: passed.set())
+        gevent.spawn(self._end, passed, on_finished)
 
-    def _end(self, on_finished: Callable[[], None]) -> None:
-        while now_ns() < self.timeline.end_ns + 10_000_000:
-            gevent.sleep(max(0.001, (self.timeline.end_ns + 10_000_000 - now_ns()) / 1e9))
+    def follow(self, plan: Plan, nonce: str) -> None:
+        """Another plan of the same people for the same connections, once the last one has ended; `begin`
+        starts it.  `nonce` tells its messages from all others."""
+        self.plan = plan
+        self.timeline = Timeline(self.crowd, plan, nonce, self._share, before=self.timeline)
+        self.crowd.on_message = self.timeline.arrived
+        self.crowd.over = False
+
+    def _end(self, passed: Event, on_finished: Callable[[], None]) -> None:
+        """`passed`: what was due in the window has had its turn, however late this process was."""
+        passed.wait()
         self.timeline.finish()
         deadline_ns = now_ns() + self.engine.deadline_ns
         while self._is_busy() and now_ns() < deadline_ns:

@@ -54,6 +54,12 @@ def choose_probe_users(population: Population, plan: Plan) -> ProbeUsers:
     return ProbeUsers(tuple(samples[best].tolist()), shares[best])
 
 
+def planned_share(population: Population, plan: Plan, devices: tuple[int, ...]) -> float:
+    """Which share of the planned operations is these devices'."""
+    does = _planned_by_device(population, plan)
+    return float(does[list(devices)].sum()) / max(1, int(does.sum()))
+
+
 def _how_many(population: Population, plan: Plan) -> int:
     measured_from = round(plan.options.warmup_s * SECOND)
     effective = plan.reads["at"][plan.reads["effective"] > 0]

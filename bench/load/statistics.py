@@ -38,6 +38,12 @@ class Statistics:
         self._achieved = 0
         self._since_ns = 0
 
+    def follow(self) -> None:
+        """The load process has another plan: what is offered and achieved is of that one."""
+        self.report()
+        self._planned_at = self._load.timeline.planned_at()
+        self._achieved = 0
+
     def report(self) -> Report:
         """Counts so far and durations since the last call; also told to Locust."""
         now, engine = now_ns(), self._load.engine

@@ -30,11 +30,19 @@ class Timeline:
     device waits for its last answer."""
 
     def __init__(
-        self, crowd: Crowd, plan: Plan, nonce: str, share: Share, closed: Closed | None = None
+        self,
+        crowd: Crowd,
+        plan: Plan,
+        nonce: str,
+        share: Share,
+        closed: Closed | None = None,
+        before: Timeline | None = None,
     ) -> None:
+        """`before`: the timeline that this one takes over from, with the connections of its probes."""
         self.crowd = crowd
         self._closed = closed
         self._plan = plan
+        self.nonce: Final = nonce
         self._suffix: Final = f"-{nonce}"
         self._bodies = {int(size): "x" * int(size) for size in np.unique(plan.sends["body"])}
         self._read_start = plan.reads_of_sends().data
@@ -45,7 +53,9 @@ class Timeline:
         self._end_ns = 0
         self.t0_ns = 0
         pairs = share.pairs.tolist() if plan.options.probes else []
-        self._pairs = {pair: ProbePair(crowd, pair) for pair in pairs}
+        self._pairs: dict[int, ProbePair] = (
+            {pair: ProbePair(crowd, pair) for pair in pairs} if before is None else before._pairs
+        )
         self._owns_device = _flags(share.devices, crowd.population.devices)
         self._owns_pair = _flags(share.pairs, crowd.population.options.probe_pairs)
 

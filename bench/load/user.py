@@ -89,7 +89,7 @@ class Client:
     def send(self, conversation: int, body: str) -> Answer:
         """A message to one of the user's conversations."""
         device = self._device
-        name = f"task-{device.number}-{next(self._sent)}-{self._user.load.config.nonce}"
+        name = f"task-{device.number}-{next(self._sent)}-{self._user.load.timeline.nonce}"
         return self._wait(device.send(conversation, name, body, self._take_due()))
 
     def read(self, conversation: int) -> Answer:

@@ -1,7 +1,7 @@
 """A Locust worker process: `python -m bench.load.worker FD`.  It does what it is told over the channel.
 
-Started by `fleet.py` only.  Orders: join (Locust's master), freeze, begin, final, stop; events: ready, live
-(once a second), frozen, finished, final, stopped, fatal.
+Started by `fleet.py` only.  Orders: join (Locust's master), freeze, begin, follow (another plan), final,
+stop; events: ready, live (once a second), frozen, finished, following, final, stopped, fatal.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ class Worker:
     def _do_begin(self, t0_ns: int) -> None:
         self._load.begin(t0_ns, self._finished)
         start_users(self._load, self._users, self._runner, t0_ns)
+
+    def _do_follow(self, plan_file: str, nonce: str) -> None:
+        self._load.follow(Plan.load(Path(plan_file)), nonce)
+        self._statistics.follow()
+        self._channel.send({"event": "following"})
 
     def _do_final(self) -> None:
         self._load.final_read(

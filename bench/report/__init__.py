@@ -82,6 +82,29 @@ def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool 
     return content
 
 
+def capacity_study(content: Json, out: Path) -> None:
+    """summary.md, report.html and charts/ of a capacity study, from its comparison.json, in its folder."""
+    from bench.capacity.content import labelled
+    from bench.report import canvas, capacity, load_curves, queries, trade_off
+    from bench.report.document import Chart
+
+    named, subtitle, drawn = labelled(content["arms"]), capacity.subtitle(content), []
+    curves, crosses = load_curves.curves(content, named), trade_off.crosses(content, named)
+    if any(one.points for one in curves):
+        words = canvas.Words(load_curves.finding(content), subtitle, load_curves.NOTE)
+        drawn.append(("load-latency", "Load and latency", words, load_curves.draw(curves, content, words)))
+    if crosses:
+        words = canvas.Words(trade_off.finding(crosses, content["unit"]), subtitle, trade_off.NOTE)
+        drawn.append(("trade-off", "Trade-off", words, trade_off.draw(crosses, words, content["unit"])))
+    made = []
+    for name, heading, words, figure in drawn:
+        pictures = canvas.render(figure, name)
+        chart = Chart(name, heading, words.title, pictures.inline, queries.STEPS, ("comparison.json",))
+        made.append((chart, pictures))
+    document, tables = capacity.capacity_document(content), capacity.detail_tables(content)
+    _write(out, document, made, tables, capacity.provenance(content))
+
+
 def _seen_from(page: Path, folder: RunFolder) -> str:
     return os.path.relpath(folder.path, page)
 

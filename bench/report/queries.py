@@ -164,3 +164,12 @@ result = {run: mean_ms(operations(run)) for run in {runs}}
 def filled(query: str, runs: Sequence[str]) -> str:
     """The query with the folders of the runs in it."""
     return query.replace("{runs}", repr(list(runs)))
+
+
+STEPS: Final = """\
+import json
+for arm in json.load(open("comparison.json"))["arms"]:
+    for step in arm["steps"]:
+        print(arm["arm"], step["load"], step["said"], step["figures"]["operations"]["READ"]["latency_us"])
+# the rows behind a step: RunFolder(f"../{step['run_id']}/{step['step']}").table("operations")
+"""

@@ -120,6 +120,44 @@ def test_a_whole_run_with_two_workers(server: MemoryServer, memory: Path, tmp_pa
     _check_the_rest(paths, plan)
 
 
+def test_one_fleet_carries_several_plans(server: MemoryServer, memory: Path, tmp_path: Path) -> None:
+    fleet, first = prepare(server, memory, tmp_path, workers=2, probe_devices=(0, 7, 8, 30, 59, 60))
+    second = make(build(PEOPLE), replace(OPTIONS, rate_per_s=60, draw=1), first)
+    second.save(tmp_path / "second.npz")
+    try:
+        connected(fleet)
+        fleet.freeze_gc()
+        for number, plan in enumerate((first, second)):
+            if number:
+                before = len(table(fleet.paths(), "operations"))
+                fleet.follow(str(tmp_path / "second.npz"), f"step{number}")
+            t0_ns = time.monotonic_ns() + 100_000_000
+            fleet.begin(t0_ns)
+            while not (live := fleet.poll(0.2)).finished:
+                assert time.monotonic_ns() < t0_ns + 15_000_000_000
+            assert live.achieved == live.offered == plan.count
+    finally:
+        paths = fleet.stop()
+    assert not [what for what in live.counters if "bug" in what], live.counters
+    assert fleet.counted is not None
+    assert {name: count.violations for name, count in fleet.counted.checks.items()} == dict.fromkeys(
+        PROMISES, 0
+    )
+    operations = [read_rows(path) for path in paths if path.name.startswith("operations")]
+    assert sum(map(len, operations)) > before
+    rows = np.concatenate([rows[rows["intended"] >= t0_ns] for rows in operations])
+    planned = rows[(rows["plan"] != NONE) & (rows["attempt"] == 0)]
+    assert np.sort(planned["plan"]).tolist() == list(range(second.count))
+    assert not (planned["flags"][planned["op"] == Op.SEND] & 1).any(), "no message is taken for one of before"
+    reads = planned[planned["op"] == Op.READ]
+    left = second.reads["send"][reads["plan"] - second.first_read] < 0
+    assert left.sum() == np.count_nonzero(second.reads["send"] < 0) > 5
+    expected = second.reads["effective"][reads["plan"][left] - second.first_read] > 0
+    found = reads["outcome"][left] == Outcome.OK
+    assert (found == expected).mean() > 0.85, "what was unread before is read now"
+    assert len(table(paths, "connections")) == USERS + 2 * 3, "nobody connected anew"
+
+
 def test_probe_users_do_their_part_of_the_same_plan(
     server: MemoryServer, memory: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,335 @@
+"""The search for the highest load that holds an objective, as a sequence of questions.  Pure.
+
+    search = Search(Limits())
+    while (ask := search.ask) is not None:
+        search.tell(measure(ask.load))
+    search.found()
+
+A question is a load, an answer whether the objective held there; near the limit that is a matter of luck.
+Three stages:
+
+staircase  multiplies the load by `factor` until it fails twice (or divides it until it holds); with `down`
+           the last one that held is asked once more after that: does an overload leave anything behind?
+bisection  narrows that to a factor of `coarse`;
+blocks     at least six, each of them a search of its own around what is known: from below and from above in
+           turn, by strides of `resolution`, at loads that no other block used, until the highest load that
+           holds and the lowest that fails are one stride apart.
+
+A block brackets the capacity as it was then, [holds, fails].  Of n blocks' capacities the r-th smallest and
+the r-th largest enclose the median with a probability that depends on nothing but n and r (0.969 for six and
+the outermost), whatever the noise is like.  So the interval goes from the r-th lowest holding end to the r-th
+highest failing end, the estimate is the median of the brackets' middles, and below six blocks there is no
+interval.  Where it comes out wider than `wanted`, more blocks are asked for: docs/decisions/capacity.md."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
+
+HOLDS, FAILS, GENERATOR, UNKNOWN = "holds", "fails", "generator", "unknown"
+"""Of a step: the objective held, it did not, the load was not what it should be, nobody can say."""
+FOUND, NONE, EVERY, TOO_SMALL, NOISY, UNFINISHED = (
+    "found", "no_load", "every_load", "too_small", "noisy", "unfinished"
+)  # fmt: skip
+"""How a search ends; GENERATOR too."""
+STAIRCASE, DOWN, BISECTION, BLOCK, CHECK = "staircase", "down", "bisection", "block", "check"
+BLOCKS_FOR_INTERVAL: Final = 6
+CONFIDENCE: Final = 0.95
+GENERATOR_BLOCKS: Final = 2
+"""So many blocks that end at what the generator can do, and the search is over."""
+GOLDEN: Final = (math.sqrt(5) - 1) / 2
+"""Its multiples modulo 1 are spread evenly, however many they are."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Loads in one unit of the caller's.  Ratios are above 1."""
+
+    start: float = 20.0
+    low: float = 1.0
+    high: float = 100_000.0
+    factor: float = 2.0
+    down: bool = False
+    coarse: float = 1.25
+    resolution: float = 1.04
+    blocks: int = BLOCKS_FOR_INTERVAL
+    most_blocks: int = 15
+    wanted: float = 0.10
+    """Half the interval's width, relative to the estimate."""
+    again: int = 3
+    """How often a step that says nothing is repeated."""
+    checks: tuple[float, ...] = (0.90, 1.15)
+    """Shares of the estimate that are measured once more at the end."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Measure this load.  `block` counts from 0; -1 outside of blocks."""
+
+    load: float
+    stage: str
+    block: int = -1
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step said.  `binding`: the part of the objective that failed, and where; `share`: its value by
+    its limit, the worst part's where all held."""
+
+    said: str
+    binding: str = ""
+    share: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    ask: Ask
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """One block: the highest load that held, the lowest that did not, and what stopped it there."""
+
+    holds: float
+    fails: float
+    by: str = FAILS
+    binding: str = ""
+
+    @property
+    def middle(self) -> float:
+        return math.sqrt(self.holds * self.fails)
+
+
+@dataclass(frozen=True)
+class Found:
+    """`capacity`, its `interval` and `binding` only where `how` is FOUND.
+
+    `held` and `failed`: the highest load that held and the lowest that did not, of all steps; None: none
+    did.  `why`: of what the last step said."""
+
+    how: str
+    capacity: float | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float | None = None
+    binding: str = ""
+    held: float | None = None
+    failed: float | None = None
+    why: str = ""
+    blocks: tuple[Bracket, ...] = ()
+    checks: tuple[Step, ...] = ()
+
+    @property
+    def half_width(self) -> float | None:
+        """Relative to the capacity: the longer side."""
+        if self.interval is None or self.capacity is None:
+            return None
+        return _half_width(self.interval, self.capacity)
+
+
+def order_statistics(n: int, confidence: float = CONFIDENCE) -> tuple[int, float] | None:
+    """(r, probability): the r-th smallest and the r-th largest of n enclose the median with at least this
+    confidence, for the largest such r; None where n is too small for it."""
+    outside, best = 0.0, None
+    for r in range(1, n // 2 + 1):
+        outside += math.comb(n, r - 1) / 2 ** (n - 1)
+        if 1 - outside < confidence:
+            break
+        best = (r, 1 - outside)
+    return best
+
+
+def interval_of(blocks: Sequence[Bracket]) -> tuple[float, float, float] | None:
+    """(low, high, confidence) from the blocks' brackets; None below six."""
+    known = order_statistics(len(blocks)) if len(blocks) >= BLOCKS_FOR_INTERVAL else None
+    if known is None:
+        return None
+    r, confidence = known
+    low, high = sorted(b.holds for b in blocks)[r - 1], sorted(b.fails for b in blocks)[-r]
+    return low, high, confidence
+
+
+def _half_width(interval: tuple[float, float], capacity: float) -> float:
+    return max(1 - interval[0] / capacity, interval[1] / capacity - 1)
+
+
+class _Over(Exception):
+    """The search ends here, for this reason."""
+
+    def __init__(self, how: str, why: str = "") -> None:
+        super().__init__(how)
+        self.how = how
+        self.why = why
+
+
+Questions = Generator[Ask, Seen, float]
+
+
+@dataclass
+class Search:
+    """`ask` is the question that waits for its answer; None when there is nothing more to ask."""
+
+    limits: Limits = field(default_factory=Limits)
+    steps: list[Step] = field(default_factory=list)
+    blocks: list[Bracket] = field(default_factory=list)
+    ask: Ask | None = None
+    _how: str = UNFINISHED
+    _why: str = ""
+    _of_generator: int = 0
+
+    def __post_init__(self) -> None:
+        self._asking = self._go()
+        self.ask = next(self._asking)
+
+    def tell(self, seen: Seen) -> None:
+        assert self.ask is not None, "nothing was asked"
+        self.steps.append(Step(self.ask, seen))
+        try:
+            self.ask = self._asking.send(seen)
+        except StopIteration:
+            self.ask = None
+
+    def found(self) -> Found:
+        """What is known by now, also in the middle of the search."""
+        held = [s.ask.load for s in self.steps if s.seen.said == HOLDS]
+        failed = [s.ask.load for s in self.steps if s.seen.said == FAILS]
+        known = interval_of(self.blocks)
+        about = {
+            "held": max(held, default=None),
+            "failed": min(failed, default=None),
+            "why": self._why,
+            "blocks": tuple(self.blocks),
+            "binding": self._binding(),
+        }
+        if self._how not in (FOUND, UNFINISHED) or known is None:
+            return Found(UNFINISHED if self._how == FOUND else self._how, **about)  # type: ignore[arg-type]
+        return Found(
+            FOUND,
+            self._capacity(),
+            known[:2],
+            known[2],
+            checks=tuple(s for s in self.steps if s.ask.stage == CHECK),
+            **about,  # type: ignore[arg-type]
+        )
+
+    def _binding(self) -> str:
+        """What failed most often at the ends of blocks; before there are any, at the lowest failing load."""
+        named = Counter(block.binding for block in self.blocks if block.binding)
+        if named:
+            return named.most_common(1)[0][0]
+        failed = [step for step in self.steps if step.seen.said in (FAILS, GENERATOR)]
+        return min(failed, key=lambda step: step.ask.load).seen.binding if failed else ""
+
+    def _capacity(self) -> float:
+        return math.exp(median(math.log(block.middle) for block in self.blocks))
+
+    # --- the questions ------------------------------------------------------------------------------------
+
+    def _go(self) -> Generator[Ask, Seen, None]:
+        limits = self.limits
+        try:
+            holds, fails = yield from self._staircase()
+            if limits.down:
+                yield from self._measure(Ask(holds, DOWN))
+            while fails / holds > limits.coarse:
+                middle = math.sqrt(holds * fails)
+                seen = yield from self._measure(Ask(middle, BISECTION))
+                holds, fails = (middle, fails) if seen.said == HOLDS else (holds, middle)
+            number = 0
+            while self._wants_another_block():
+                yield from self._block(number, math.sqrt(holds * fails))
+                number += 1
+            self._how = FOUND
+            for share in limits.checks if self.blocks else ():
+                yield from self._measure(Ask(share * self._capacity(), CHECK))
+        except _Over as over:
+            if self._how != FOUND:
+                self._how, self._why = over.how, over.why
+
+    def _wants_another_block(self) -> bool:
+        limits, known = self.limits, interval_of(self.blocks)
+        if len(self.blocks) < limits.blocks:
+            return True
+        if known is None:
+            return False
+        too_wide = _half_width(known[:2], self._capacity()) > limits.wanted
+        return too_wide and len(self.blocks) < limits.most_blocks
+
+    def _measure(self, ask: Ask) -> Generator[Ask, Seen, Seen]:
+        """Asks again where nothing was said, and once more before the generator is blamed."""
+        accused = False
+        for _ in range(1 + self.limits.again):
+            seen = yield ask
+            if seen.said in (HOLDS, FAILS) or (seen.said == GENERATOR and accused):
+                return seen
+            accused = seen.said == GENERATOR
+        if accused:
+            return seen
+        raise _Over(NOISY, seen.why)
+
+    def _staircase(self) -> Generator[Ask, Seen, tuple[float, float]]:
+        """(a load that holds, one that does not)."""
+        limits = self.limits
+        load = min(max(limits.start, limits.low), limits.high)
+        seen = yield from self._twice(load)
+        up = seen.said == HOLDS
+        while True:
+            last, load = load, self._next(load, limits.factor if up else 1 / limits.factor, seen)
+            seen = yield from self._twice(load)
+            if (seen.said == HOLDS) != up:
+                return (last, load) if up else (load, last)
+
+    def _twice(self, load: float) -> Generator[Ask, Seen, Seen]:
+        """A rung that fails is asked once more: what disturbs a step makes it fail, and seldom hold."""
+        seen = yield from self._measure(Ask(load, STAIRCASE))
+        if seen.said == FAILS:
+            seen = yield from self._measure(Ask(load, STAIRCASE))
+        return seen
+
+    def _next(self, load: float, factor: float, seen: Seen) -> float:
+        """The next load in this direction, not beyond the limits; the end where it is there already."""
+        limits = self.limits
+        end = limits.high if factor > 1 else limits.low
+        if load == end:
+            if factor > 1:
+                raise _Over(EVERY)
+            raise _Over(TOO_SMALL if seen.said == GENERATOR else NONE, seen.why)
+        return min(load * factor, end) if factor > 1 else max(load * factor, end)
+
+    def _block(self, number: int, coarse: float) -> Generator[Ask, Seen, None]:
+        """One search around what is known.  Even blocks come from below, odd ones from above."""
+        limits = self.limits
+        middle = self._capacity() if self.blocks else coarse
+        side = -0.5 if number % 2 == 0 else 0.5
+        offset = (number + 1) * GOLDEN % 1 - 0.5
+        load = middle * limits.resolution ** (side + offset)
+        load = min(max(load, limits.low), limits.high)
+        holds = fails = None
+        stride, stopped = limits.resolution, Seen(FAILS)
+        while True:
+            seen = yield from self._measure(Ask(load, BLOCK, number))
+            if seen.said == HOLDS:
+                holds = load
+            else:
+                fails, stopped = load, seen
+            if holds is None or fails is None:
+                load, stride = self._next(load, stride if fails is None else 1 / stride, seen), stride**2
+            elif fails / holds <= limits.resolution * (1 + 1e-9):
+                break
+            else:
+                load = math.sqrt(holds * fails)
+        self._keep(Bracket(holds, fails, stopped.said, stopped.binding), stopped)
+
+    def _keep(self, block: Bracket, stopped: Seen) -> None:
+        """A block that ended at what the generator can do brackets nothing; two such end the search."""
+        if block.by != GENERATOR:
+            self.blocks.append(block)
+            return
+        self._of_generator += 1
+        if self._of_generator >= GENERATOR_BLOCKS:
+            raise _Over(GENERATOR, stopped.why)

@@ -1,0 +1,378 @@
+"""A capacity study: the control first and last, each arm's search in one visit or several, in rotated order.
+
+A visit brings up one arm's services and server, seeds them, connects everybody, and carries as many steps as
+its part of the search asks for.  Its first step is always the base load: the figures at equal load come from
+it, and the control's tell how much the machine drifted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from bench import options as running
+from bench.capacity import content, words
+from bench.capacity import objective as objectives
+from bench.capacity.climb import STEPS, Measured, Wanted, climb
+from bench.capacity.objective import Objective
+from bench.capacity.search import HOLDS, UNKNOWN, Ask, Found, Limits, Search, Seen
+from bench.capacity.words import FAILED
+from bench.checks import all_checks
+from bench.metrics import whole
+from bench.metrics.history import History
+from bench.options import CONTROL, Arm, RunOptions
+from bench.plan import intensity_of_rate
+from bench.results import Json, ResultsError, RunFolder
+from bench.runner import Load, Progress, Say, Show
+
+BASE: Final = "base"
+"""Stage of the first step of a visit that is no question of the search."""
+SAMPLES: Final = 150
+"""SENDs of a step, if the load allows it in LONGEST_S: a p99 needs a hundred."""
+LONGEST_S: Final = 30.0
+RESERVE_S: Final = 30.0
+"""Of the budget: for the final read, the checks of the whole record and the report."""
+STEP_OVERHEAD_S: Final = 4.0
+"""Of a step, beside its plan: until the first one has shown how much it is."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Times in seconds; `rounds`: visits to each arm; `budget_s` None: as long as it takes."""
+
+    warmup_s: float = 2.0
+    measure_s: float = 8.0
+    rounds: int = 1
+    budget_s: float | None = None
+
+
+@dataclass
+class Stepped:
+    """One step: what was asked, what it said, its figures."""
+
+    ask: Ask
+    seen: Seen
+    wanted: Wanted
+    run_id: str
+    step: str
+    conditions: Sequence[Json]
+    figures: Json
+
+    def to_dict(self) -> Json:
+        return {
+            **asdict(self.ask),
+            **asdict(self.seen),
+            "measure_s": self.wanted.measure_s,
+            "run_id": self.run_id,
+            "step": self.step,
+            "conditions": list(self.conditions),
+            "figures": self.figures,
+        }
+
+
+@dataclass
+class Climber:
+    """One arm, and how far its search is."""
+
+    arm: Arm
+    search: Search
+    steps: list[Stepped] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    run: Json = field(default_factory=dict)
+    broken: list[Json] = field(default_factory=list)
+    ended: Json = field(default_factory=dict)
+    """Where a visit did not finish: how, phase, message."""
+
+    def found(self) -> Found:
+        found = self.search.found()
+        bad = self.ended.get("how") not in (None, "interrupted")
+        return (
+            replace(found, how=FAILED, capacity=None, interval=None, why=self.ended["message"])
+            if bad
+            else found
+        )
+
+
+@dataclass
+class Visit:
+    """`blocks`: the search goes on until it asks for this one; None: to its end; 0: the base load only."""
+
+    climber: Climber
+    blocks: int | None
+    new: bool = True
+
+
+def visits(climbers: Sequence[Climber], control: Climber, rounds: int, blocks: int) -> Iterator[Visit]:
+    """The control first and last; the others between, each round beginning with the next one."""
+    others = [climber for climber in climbers if climber is not control]
+    searched = control in climbers
+    for number in range(rounds):
+        last = number == rounds - 1
+        until = None if last else math.ceil(blocks * (number + 1) / rounds)
+        turn = number * max(1, len(others) // max(1, rounds)) % max(1, len(others))
+        if number == 0:
+            yield Visit(control, (until if rounds > 1 else None) if searched else 0)
+        for climber in (*others[turn:], *others[:turn]):
+            yield Visit(climber, until)
+        if last:
+            yield Visit(control, None if searched and rounds > 1 else 0)
+        elif number and searched:
+            yield Visit(control, until)
+
+
+class Study:
+    """Conducts it.  `show` and `say` as of a run; `name` is told of each arm whose turn it is."""
+
+    unit = words.UNITS["rate"]
+
+    def __init__(
+        self,
+        options: RunOptions,
+        objective: Objective,
+        limits: Limits,
+        pace: Pace,
+        *,
+        say: Say,
+        show: Show,
+        name: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.objective, self.limits, self.pace = objective, limits, pace
+        self._options = self._at(options, limits.start)
+        self._say, self._show, self._name = say, show, name
+        self._began = time.monotonic()
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.climbers = [Climber(arm, Search(limits)) for arm in running.arms(options)]
+        self.control = next(
+            (one for one in self.climbers if one.arm.scheme == CONTROL),
+            Climber(Arm(CONTROL, {}), Search(limits)),
+        )
+        self.interrupted = False
+        self.load = Load.of(self._options)
+
+    def _at(self, options: RunOptions, load: float) -> RunOptions:
+        """The options of a step at this load."""
+        return replace(
+            options,
+            rate_per_s=load,
+            intensity=None,
+            warmup_s=self.pace.warmup_s,
+            duration_s=self.measure_s(load),
+        )
+
+    @property
+    def intensity_of_one(self) -> float | None:
+        """How many times natural one unit of load is; None where every load is natural, or as much more."""
+        return intensity_of_rate(1.0, self.load.population.connected)
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def content(self) -> Json:
+        """`comparison.json` of what is known by now."""
+        arms = []
+        for climber in self.climbers:
+            found, run = climber.found(), climber.run or _unvisited(climber.arm)
+            steps = [step.to_dict() for step in climber.steps]
+            arms.append(content.arm(climber.arm.name, run, climber.runs, found, steps, climber.broken))
+        for climber, named, arm in zip(self.climbers, content.labelled(arms), arms, strict=True):
+            arm["arm"] = named.label
+            arm["sentence"] = words.sentence(climber.found(), named.label, self.objective.text, self.unit)
+        steps = [step.to_dict() for step in self.control.steps]
+        about = {"people": self.load.population.people, "intensity_of_one": self.intensity_of_one}
+        return content.of(
+            arms,
+            content.control(self.control.runs, steps, self.limits.start),
+            objective=self.objective.text,
+            unit=self.unit,
+            base=self.limits.start,
+            options=self._options,
+            started_at=self.started_at,
+            duration_s=self.spent_s,
+            interrupted=self.interrupted,
+            about=about,
+        )
+
+    def conduct(self) -> None:
+        """All visits, or as many as are possible.  Raises NotStored."""
+        planned = list(visits(self.climbers, self.control, self.pace.rounds, self.limits.blocks))
+        for visit in planned:
+            if visit.climber.ended or self.interrupted:
+                continue
+            self._name(visit.climber.arm.name)
+            self._visit(visit, last=visit is planned[-1])
+
+    def _visit(self, visit: Visit, *, last: bool) -> None:
+        climber, options = visit.climber, self._options
+        folder = RunFolder.create(
+            options.out, scheme=climber.arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
+        )
+        climber.runs.append(folder.run_id)
+        steps = _Steps(self, visit, folder, reserve_s=0.0 if last else self._reserve_s())
+        climb(
+            climber.arm,
+            self.load,
+            options,
+            folder,
+            wanted=steps.wanted,
+            tell=steps.tell,
+            say=self._say,
+            show=steps.show(self._show),
+        )
+        manifest = folder.manifest()
+        climber.run = manifest["run"]
+        ended = manifest["ended"]
+        self.interrupted |= ended["how"] == "interrupted"
+        if ended["how"] not in ("finished", "interrupted"):
+            climber.ended = ended
+        else:
+            climber.broken += self._broken_promises(folder)
+
+    def _reserve_s(self) -> float:
+        """What comes after this visit: the control's last."""
+        return RESERVE_S + self.pace.warmup_s + self.pace.measure_s + STEP_OVERHEAD_S
+
+    def _broken_promises(self, folder: RunFolder) -> list[Json]:
+        """What all checks say of the whole record, where it is against a promise."""
+        self._say("checking the whole record")
+        try:
+            history = History(folder)
+            judged = all_checks.judge(history, whole.why_not(whole.look(history)))
+        except ResultsError as why:
+            return [{"name": "record", "violations": 1, "eligible": 1, "message": str(why)}]
+        folder.write_findings(judged.findings)
+        return [
+            {"name": check.name, "violations": check.violations, "eligible": check.eligible}
+            for check in judged.checks
+            if check.promised and check.violations
+        ]
+
+    def out_of_time(self, step_s: float, reserve_s: float) -> bool:
+        budget = self.pace.budget_s
+        return budget is not None and self.spent_s + step_s + reserve_s > budget
+
+    def measure_s(self, load: float) -> float:
+        """How long a step at this load is measured: longer where there would be too few samples."""
+        return min(LONGEST_S, max(self.pace.measure_s, SAMPLES / self.rate(load)))
+
+    def rate(self, load: float) -> float:
+        """SEND/s of a load."""
+        return load
+
+
+class _Steps:
+    """The questions and answers of one visit."""
+
+    def __init__(self, study: Study, visit: Visit, folder: RunFolder, *, reserve_s: float) -> None:
+        self._study, self._visit, self._folder = study, visit, folder
+        self._search = visit.climber.search
+        self._reserve_s = reserve_s
+        self._asked: Ask | None = None
+        self._of_search = False
+        self._began = 0.0
+        self._overhead_s = STEP_OVERHEAD_S
+        self._count = 0
+
+    def wanted(self) -> Wanted | None:
+        """The base load first; then what the search asks, as far as blocks and time go."""
+        start = self._study.limits.start
+        ask = self._search.ask
+        if self._count == 0:
+            self._of_search = self._visit.blocks != 0 and not self._search.steps
+            return self._begin(ask if self._of_search and ask is not None else Ask(start, BASE))
+        if ask is None or self._visit.blocks == 0:
+            return None
+        if self._visit.blocks is not None and ask.block >= self._visit.blocks:
+            return None
+        wanted = self._wanted(ask)
+        step_s = wanted.warmup_s + wanted.measure_s + self._overhead_s
+        if self._study.out_of_time(step_s, self._reserve_s):
+            return None
+        self._of_search = True
+        return self._begin(ask)
+
+    def _wanted(self, ask: Ask) -> Wanted:
+        return Wanted(ask.load, self._study.pace.warmup_s, self._study.measure_s(ask.load))
+
+    def _begin(self, ask: Ask) -> Wanted:
+        self._asked, self._began = ask, time.monotonic()
+        self._count += 1
+        return self._wanted(ask)
+
+    def tell(self, measured: Measured) -> None:
+        ask, study = self._asked, self._study
+        assert ask is not None
+        seen = objectives.judge(study.objective, measured.summary)
+        self._visit.climber.steps.append(
+            Stepped(
+                ask,
+                seen,
+                measured.wanted,
+                self._folder.run_id,
+                f"{STEPS}/{measured.folder.path.name}",
+                objectives.shares(study.objective, measured.summary),
+                digest(measured.summary),
+            )
+        )
+        spent = time.monotonic() - self._began
+        self._overhead_s = max(self._overhead_s, spent - measured.wanted.warmup_s - measured.wanted.measure_s)
+        study._say(said_of(ask, seen))
+        if self._of_search:
+            self._search.tell(seen)
+
+    def show(self, show: Show) -> Show:
+        """The progress line with the question in it."""
+
+        def with_question(progress: Progress) -> None:
+            ask = self._asked
+            block = f" {ask.block + 1}" if ask is not None and ask.block >= 0 else ""
+            what = f"step {self._count}, {ask.stage}{block}: {ask.load:.4g}/s · " if ask is not None else ""
+            show(replace(progress, text=what + progress.text))
+
+        return with_question
+
+
+def _unvisited(arm: Arm) -> Json:
+    """What can be said of an arm whose turn never came."""
+    return {"scheme": arm.scheme, "model": arm.options.get("model"), "options": dict(arm.options)}
+
+
+def said_of(ask: Ask, seen: Seen) -> str:
+    share = "" if seen.share is None else f" ({seen.share:.2f} of the limit)"
+    because = seen.binding or seen.why
+    said = "nothing can be said" if seen.said == UNKNOWN else seen.said
+    return f"{ask.load:.4g}/s {said}{share}{': ' + because if because and seen.said != HOLDS else ''}"
+
+
+def digest(summary: Json) -> Json:
+    """What is kept of a step for tables and charts."""
+    resources = summary["resources"]
+    return {
+        "messages_per_s": summary["load"]["messages_per_s"],
+        "pushes_per_s": summary["load"]["pushes_per_s"],
+        "operations": {
+            name: {field: entry[field] for field in ("count", "ok", "fail", "info", "latency_us", "from")}
+            for name, entry in summary["operations"].items()
+        },
+        "lag": {
+            name: {field: entry[field] for field in ("quantiles", "eligible", "undelivered_share")}
+            for name, entry in summary["lag"].items()
+            if entry["available"]
+        },
+        "cpu_cores": {name: used["cpu_cores_mean"] for name, used in resources.items()},
+        "cpu_s_per_1000_messages": {n: used["cpu_s_per_1000_messages"] for n, used in resources.items()},
+        "rss_bytes": {name: used["rss_bytes_max"] for name, used in resources.items()},
+        "stores": summary["stores"],
+        "resolution_floor_us": summary["generator"]["resolution_floor_us"],
+        "backlog": [one for one in summary["backlog"] if one["grows"]],
+        "foreign_cores": round(objectives.foreign_cores(summary), 3),
+        "badge": summary["badge"],
+        "consistency": [
+            {field: check[field] for field in ("name", "promised", "eligible", "violations")}
+            for check in summary["consistency"]["checks"]
+        ],
+        "guards": [g for g in summary["guards"] if g["verdict"] in ("invalid", "inconclusive")],
+    }

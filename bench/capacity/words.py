@@ -1,0 +1,102 @@
+"""How a search ended, in a sentence, and as an exit code.  Pure.
+
+Loads are SEND/s at given users (`msg/s`), or users at their natural rate (`users`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.capacity.search import (
+    EVERY,
+    FOUND,
+    GENERATOR,
+    HOLDS,
+    NOISY,
+    NONE,
+    TOO_SMALL,
+    UNFINISHED,
+    Found,
+)
+from bench.report.figures import digits
+
+FAILED: Final = "failed"
+"""How an arm ends whose visit did: its `why` says what happened."""
+EXIT_CODES: Final = {
+    FOUND: 0,
+    NONE: 10,
+    EVERY: 5,
+    GENERATOR: 4,
+    TOO_SMALL: 3,
+    NOISY: 5,
+    UNFINISHED: 5,
+    FAILED: 4,
+}
+"""`bench capacity`'s, as far as the search decides it."""
+UNITS: Final = {"rate": "msg/s", "users": "users"}
+
+
+def interval(found: Found) -> str:
+    """`141 [134, 149]`; without an interval the figure alone."""
+    assert found.capacity is not None
+    if found.interval is None:
+        return digits(found.capacity)
+    low, high = found.interval
+    return f"{digits(found.capacity)} [{digits(low)}, {digits(high)}]"
+
+
+def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
+    """What the search says of one arm."""
+    held = "nothing that was tried" if found.held is None else f"{digits(found.held)} {unit}"
+    failed = "" if found.failed is None else f"{digits(found.failed)} {unit}"
+    if found.how == FOUND:
+        return (
+            f"{arm} carries {interval(found)} {unit} inside {objective}; what stops it is {found.binding} "
+            f"({len(found.blocks)} blocks, confidence {found.confidence:.1%})."
+        )
+    if found.how == NONE:
+        return (
+            f"No load can meet {objective} with {arm}: it failed at {failed} already, by {found.binding}. "
+            "Ask for less, or see the steps for how far it is off."
+        )
+    if found.how == EVERY:
+        return (
+            f"Every load that was tried meets {objective} with {arm}, up to {held}: this objective does not "
+            "limit it here. Ask for more, or raise --high."
+        )
+    if found.how == GENERATOR:
+        return (
+            f"The generator binds before {arm} does: {found.why}. It held {objective} up to {held}; how much "
+            "more it carries cannot be said from here. Give the generator more --workers or cores."
+        )
+    if found.how == TOO_SMALL:
+        return (
+            f"This machine is too small to search: even the least load could not be sent as planned "
+            f"({found.why}). Lower --users, or use a machine with more cores."
+        )
+    if found.how == NOISY:
+        return (
+            f"The machine was too noisy to say what {arm} carries: a step said nothing each time it was "
+            f"repeated ({found.why}). It held {objective} up to {held}. Quiet the machine and search again."
+        )
+    if found.how == FAILED:
+        return f"The search of {arm} could not be carried out: {found.why}."
+    if found.held is None and found.failed is None:
+        return f"The search of {arm} did not get as far as an answer."
+    between = f" and failed at {failed}" if failed else ""
+    return (
+        f"The search of {arm} is not finished ({len(found.blocks)} of 6 blocks): it held {objective} at "
+        f"{held}{between}. That is a bracket, not a figure: give it more --budget."
+    )
+
+
+def disagreements(found: Found) -> list[str]:
+    """Steps measured once more at shares of the figure that say otherwise than they should."""
+    assert found.how != FOUND or found.capacity
+    told = []
+    for step in found.checks:
+        share = step.ask.load / (found.capacity or 1.0)
+        if share < 1 and step.seen.said != HOLDS:
+            told.append(f"at {share:.0%} of the figure the objective did not hold ({step.seen.binding})")
+        if share > 1 and step.seen.said == HOLDS:
+            told.append(f"at {share:.0%} of the figure the objective still held")
+    return told

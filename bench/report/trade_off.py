@@ -1,0 +1,121 @@
+"""Chart 6 of a capacity study: how much an arm carries against how far behind it is, the article's trade-off.
+
+Across: receipt lag p99 at the step that was nearest to 70 % of the arm's own capacity, with the range of
+those within a tenth of it.  Up: the capacity inside the objective, with its interval.  A staircase joins the
+arms that no other beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from bench.report import canvas, figures, wording
+from bench.report.arms import Arm
+from bench.results import Json
+
+OF_CAPACITY: Final = 0.70
+NEAR: Final = 1.35
+"""Steps of loads within this factor of it stand for it."""
+NOTE: Final = (
+    "Across: the range of receipt lag p99 over the steps nearest to 70 % of the arm's capacity. Up: the "
+    "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other beats in both (without "
+    "the control)."
+)
+DURABLE: Final = "on disk"
+"""What an ACK means where the marker is filled."""
+
+
+@dataclass(frozen=True)
+class Cross:
+    """One arm: ms, and the study's unit of load."""
+
+    arm: Arm
+    lag: float
+    lag_range: tuple[float, float]
+    capacity: float
+    interval: tuple[float, float]
+    durability: str
+
+
+def crosses(content: Json, named: Sequence[Arm]) -> list[Cross]:
+    """The arms whose capacity is known."""
+    found = []
+    for arm, entry in zip(named, content["arms"], strict=True):
+        known, lags = entry["found"], _lags(entry)
+        if known["capacity"] is not None and known["interval"] and lags:
+            low, high = known["interval"]
+            durable = wording.durability(entry["run"])
+            ends = (min(lags), max(lags))
+            found.append(Cross(arm, median(lags), ends, known["capacity"], (low, high), durable))
+    return found
+
+
+def _lags(entry: Json) -> list[float]:
+    """Receipt lag p99 in ms of the steps nearest to 70 % of the capacity: those of one load, or near it."""
+    capacity = entry["found"]["capacity"]
+    if capacity is None:
+        return []
+    wanted = OF_CAPACITY * capacity
+    lags = {}
+    for number, step in enumerate(entry["steps"]):
+        p99 = ((step["figures"]["lag"].get("receipt") or {}).get("quantiles") or {}).get("p99")
+        ratio = max(step["load"] / wanted, wanted / step["load"])
+        if p99 is not None and step["said"] == "holds" and ratio <= NEAR:
+            lags[number] = (ratio, p99 / 1000)
+    nearest = min((ratio for ratio, _ in lags.values()), default=0.0)
+    return [lag for ratio, lag in lags.values() if ratio <= nearest * 1.1]
+
+
+def undominated(found: Sequence[Cross]) -> list[Cross]:
+    """Those that no other beats in both, by lag.  The control keeps nothing and is not among them."""
+    best: list[Cross] = []
+    for one in sorted((c for c in found if not c.arm.control), key=lambda cross: cross.lag):
+        if not best or one.capacity > best[-1].capacity:
+            best.append(one)
+    return best
+
+
+def finding(found: Sequence[Cross], unit: str) -> str:
+    best = undominated(found)
+    said = (
+        f"{one.arm.label} {figures.digits(one.capacity)} {unit} at {figures.digits(one.lag)} ms"
+        for one in best
+    )
+    return f"Capacity against receipt lag p99 at 70 % of it; beaten by nobody in both: {'; '.join(said)}"
+
+
+def draw(found: Sequence[Cross], words: canvas.Words, unit: str) -> canvas.Sheet:
+    figure = canvas.sheet(words, 4.2)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    lags = [lag for one in found for lag in one.lag_range]
+    axes.set_xlim(min(lags) / 2, max(lags) * 4)
+    axes.set_ylim(0, max(one.interval[1] for one in found) * 1.12)
+    canvas.log_ms(axes.xaxis)
+    for one in found:
+        colour = one.arm.look.colour
+        axes.plot(one.lag_range, [one.capacity] * 2, color=colour, linewidth=1.6)
+        axes.plot([one.lag] * 2, one.interval, color=colour, linewidth=1.6)
+        hollow = one.durability != DURABLE and one.arm.look.marker != "x"
+        face = canvas.PAPER if hollow else colour
+        axes.plot(
+            one.lag, one.capacity, one.arm.look.marker, color=colour, markerfacecolor=face, markersize=8
+        )
+    best = undominated(found)
+    if len(best) > 1:
+        axes.step(
+            [c.lag for c in best], [c.capacity for c in best], where="post", color=canvas.RULE, linewidth=0.9,
+            linestyle=(0, (4, 3)),
+        )  # fmt: skip
+    figure.label_ends(
+        axes,
+        [
+            canvas.Label(c.lag_range[1], c.capacity, f"{c.arm.label} ({c.durability})", c.arm.look.colour)
+            for c in found
+        ],
+    )
+    axes.set_xlabel("receipt lag p99, ms, at 70 % of the arm's own capacity")
+    axes.set_ylabel(f"capacity inside the objective, {unit}")
+    return figure

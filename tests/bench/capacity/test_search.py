@@ -1,0 +1,253 @@
+"""The search against servers whose capacity is known by construction, with the noise that real ones have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from bench.capacity.search import (
+    BLOCK,
+    BLOCKS_FOR_INTERVAL,
+    CHECK,
+    DOWN,
+    EVERY,
+    FAILS,
+    FOUND,
+    GENERATOR,
+    HOLDS,
+    NOISY,
+    NONE,
+    TOO_SMALL,
+    UNFINISHED,
+    UNKNOWN,
+    Ask,
+    Bracket,
+    Found,
+    Limits,
+    Search,
+    Seen,
+    interval_of,
+    order_statistics,
+)
+
+SEARCHES = 20
+COVERED = 18
+HALF_WIDTH = 0.10
+
+Server = Callable[[Ask], Seen]
+
+
+def noisy(
+    capacity: float,
+    seed: int,
+    *,
+    drift: float = 0.02,
+    noise: float = 0.15,
+    steep: float = 8.0,
+    disturbed: float = 0.03,
+) -> Server:
+    """log(p99 / limit) = steep * log(load / capacity), and noise: of each step (`noise`, in logs of the p99),
+    of each block (`drift`, in logs of the capacity), and from outside: some steps say nothing, some have a
+    p99 of several times what it should be."""
+    rng, of_block = np.random.default_rng(seed), dict[int, float]()
+
+    def measure(ask: Ask) -> Seen:
+        here = of_block.setdefault(ask.block, float(rng.normal(0, drift)))
+        over = steep * (math.log(ask.load / capacity) - here) + float(rng.normal(0, noise))
+        if rng.random() < disturbed:
+            return Seen(UNKNOWN, why="the machine was busy with something else")
+        if rng.random() < disturbed:
+            over += abs(float(rng.normal(0, 1)))
+        return Seen(HOLDS if over < 0 else FAILS, "READ p99, at the server", math.exp(over))
+
+    return measure
+
+
+def sharp(capacity: float, generator: float = math.inf) -> Server:
+    """Holds below its capacity and fails above; the generator cannot do more than `generator`."""
+
+    def measure(ask: Ask) -> Seen:
+        if ask.load > generator:
+            return Seen(GENERATOR, "the generator", why="it sent too late")
+        return Seen(HOLDS if ask.load < capacity else FAILS, "lag.receipt.p99, at the consumer")
+
+    return measure
+
+
+def carry_out(server: Server, limits: Limits | None = None) -> tuple[Found, Search]:
+    search = Search(limits or Limits())
+    while search.ask is not None:
+        search.tell(server(search.ask))
+        assert len(search.steps) < 200
+    return search.found(), search
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"drift": 0.0, "noise": 0.05},
+        {"drift": 0.04},
+        {"noise": 0.3, "steep": 5.0},
+        {"steep": 3.0, "noise": 0.1},
+        {"disturbed": 0.1},
+    ],
+    ids=str,
+)
+def test_the_interval_covers_the_truth(kind: dict[str, float]) -> None:
+    covered, narrow, steps = 0, 0, []
+    for seed in range(SEARCHES):
+        capacity = math.exp(np.random.default_rng([seed, 1]).uniform(math.log(5), math.log(5000)))
+        found, search = carry_out(noisy(capacity, seed, **kind))
+        assert found.how == FOUND
+        assert found.interval is not None
+        assert found.capacity is not None
+        assert found.interval[0] < found.capacity < found.interval[1]
+        assert found.confidence is not None
+        assert found.confidence > 0.95
+        covered += found.interval[0] <= capacity <= found.interval[1]
+        narrow += (found.half_width or 1) <= HALF_WIDTH
+        steps.append(len(search.steps))
+    assert covered >= COVERED
+    assert narrow >= COVERED
+    assert np.median(steps) <= 36
+
+
+def test_a_biased_answer_is_not_covered() -> None:
+    """The control of the test above: a server that says it holds 20 % more than it does."""
+    covered = 0
+    for seed in range(SEARCHES):
+        found, _ = carry_out(noisy(120.0, seed))
+        assert found.interval is not None
+        covered += found.interval[0] <= 100.0 <= found.interval[1]
+    assert covered <= 2
+
+
+def test_blocks_come_from_both_sides_at_loads_of_their_own() -> None:
+    found, search = carry_out(sharp(141.0))
+    firsts = [next(s.ask.load for s in search.steps if s.ask.block == n) for n in range(BLOCKS_FOR_INTERVAL)]
+    assert len(set(firsts)) == BLOCKS_FOR_INTERVAL
+    assert sum(first < 141 for first in firsts) in (2, 3, 4)
+    assert all(block.holds < 141 <= block.fails for block in found.blocks)
+    assert all(block.fails / block.holds <= 1.04 + 1e-6 for block in found.blocks)
+    assert found.binding == "lag.receipt.p99, at the consumer"
+    assert [round(s.ask.load / (found.capacity or 1), 2) for s in found.checks] == [0.9, 1.15]
+    assert [s.seen.said for s in found.checks] == [HOLDS, FAILS]
+
+
+def test_the_staircase_goes_the_way_it_must() -> None:
+    _, up = carry_out(sharp(141.0), Limits(start=10))
+    assert [s.ask.load for s in up.steps[:6]] == [10, 20, 40, 80, 160, 160]
+    _, down = carry_out(sharp(141.0), Limits(start=1000))
+    assert [s.ask.load for s in down.steps[:7]] == [1000, 1000, 500, 500, 250, 250, 125]
+    assert all(len(s.steps) <= 29 for s in (up, down))
+
+
+def test_a_rung_that_fails_once_is_climbed_all_the_same() -> None:
+    server, count = sharp(141.0), 0
+
+    def measure(ask: Ask) -> Seen:
+        nonlocal count
+        count += 1
+        return Seen(FAILS, "a backup runs") if count == 2 else server(ask)
+
+    _, search = carry_out(measure, Limits(start=10))
+    assert [s.ask.load for s in search.steps[:4]] == [10, 20, 20, 40]
+
+
+def test_a_ladder_of_equal_loads_for_all_arms_repeats_a_step_on_the_way_down() -> None:
+    ladders = [carry_out(sharp(of), Limits(start=25, factor=1.6, down=True))[1].steps for of in (70.0, 90.0)]
+    for steps in ladders:
+        assert [s.ask.load for s in steps[:5]] == pytest.approx([25, 40, 64, 102.4, 102.4])
+        assert (steps[5].ask.stage, steps[5].ask.load) == (DOWN, pytest.approx(64))
+
+
+def test_an_objective_that_no_load_can_meet() -> None:
+    found, search = carry_out(sharp(0.0), Limits(start=16, low=2))
+    assert (found.how, found.capacity, found.held) == (NONE, None, None)
+    assert search.steps[-1].ask.load == 2
+    assert found.binding == "lag.receipt.p99, at the consumer"
+
+
+def test_an_objective_that_every_load_meets() -> None:
+    found, search = carry_out(sharp(math.inf), Limits(start=100, high=1000))
+    assert (found.how, found.capacity, found.held) == (EVERY, None, 1000)
+    assert search.steps[-1].ask.load == 1000
+
+
+@pytest.mark.parametrize("generator", [90.0, 130.0])
+def test_where_the_generator_binds_there_is_no_figure(generator: float) -> None:
+    found, _ = carry_out(sharp(141.0, generator))
+    assert (found.how, found.capacity, found.interval) == (GENERATOR, None, None)
+    assert found.held is not None
+    assert 0.9 * generator < found.held <= generator
+    assert found.why == "it sent too late"
+
+
+def test_a_generator_that_stumbles_once_is_not_blamed() -> None:
+    server, stumbles = sharp(141.0), iter([5, 12])
+    at, count = next(stumbles), 0
+
+    def measure(ask: Ask) -> Seen:
+        nonlocal at, count
+        count += 1
+        if count == at:
+            at = next(stumbles, 0)
+            return Seen(GENERATOR, "the generator")
+        return server(ask)
+
+    found, _ = carry_out(measure)
+    assert found.how == FOUND
+
+
+def test_a_machine_that_cannot_even_send_the_least() -> None:
+    found, _ = carry_out(sharp(141.0, 1.0), Limits(start=8, low=2))
+    assert (found.how, found.why) == (TOO_SMALL, "it sent too late")
+
+
+def test_a_machine_on_which_nothing_can_be_said() -> None:
+    found, search = carry_out(lambda _: Seen(UNKNOWN, why="a backup runs"))
+    assert (found.how, found.why, len(search.steps)) == (NOISY, "a backup runs", 4)
+
+
+def test_what_is_known_in_the_middle() -> None:
+    search, server = Search(), noisy(141.0, 3)
+    while search.ask is not None and (search.ask.stage != BLOCK or len(search.blocks) < 3):
+        search.tell(server(search.ask))
+    found = search.found()
+    assert (found.how, found.capacity, found.interval) == (UNFINISHED, None, None)
+    assert len(found.blocks) == 3
+    assert found.held is not None
+    assert found.failed is not None
+    while search.ask is not None and search.ask.stage != CHECK:
+        search.tell(server(search.ask))
+    assert search.found().how == FOUND, "six blocks are an answer, checked or not"
+
+
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_fewer_than_six_blocks_are_a_bracket_and_no_figure(blocks: int) -> None:
+    found, search = carry_out(sharp(141.0), Limits(blocks=blocks))
+    assert (found.how, found.capacity, len(found.blocks)) == (UNFINISHED, None, blocks)
+    assert (search.steps[-1].ask.stage == CHECK) == (blocks > 0)
+
+
+def test_order_statistics() -> None:
+    assert order_statistics(5) is None
+    assert order_statistics(6) == (1, pytest.approx(1 - 2 / 64))
+    assert order_statistics(8) == (1, pytest.approx(1 - 2 / 256))
+    assert order_statistics(9) == (2, pytest.approx(1 - 20 / 512))
+    assert order_statistics(12) == (3, pytest.approx(1 - 2 * (1 + 12 + 66) / 4096))
+
+
+def test_the_interval_is_of_the_outermost_ends_that_its_number_of_blocks_needs() -> None:
+    blocks = [Bracket(10.0 + i, 11.0 + i) for i in range(12)]
+    assert interval_of(blocks[:5]) is None
+    low, high, confidence = interval_of(blocks[:6]) or (0, 0, 0)
+    assert (low, high) == (10, 16)
+    assert confidence == pytest.approx(0.96875)
+    assert (interval_of(blocks) or ())[:2] == (12, 20)
+    assert all(a.middle < b.middle for a, b in pairwise(blocks))

@@ -1,0 +1,166 @@
+"""Who is visited when, how a search ends in words, and what a study comes to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.capacity import content, words
+from bench.capacity.search import (
+    CHECK,
+    EVERY,
+    FAILS,
+    FOUND,
+    GENERATOR,
+    HOLDS,
+    NOISY,
+    NONE,
+    TOO_SMALL,
+    UNFINISHED,
+    Ask,
+    Bracket,
+    Found,
+    Limits,
+    Search,
+    Seen,
+    Step,
+)
+from bench.capacity.study import Climber, visits
+from bench.options import Arm
+from bench.results import Json
+
+SLO = "READ.p99<50ms"
+GOOD = Found(
+    FOUND, 141.0, (134.0, 149.0), 0.969, "READ p99, in MySQL", 145.0, 139.0, "", (Bracket(1, 2),) * 6
+)
+
+
+def climbers(*names: str) -> list[Climber]:
+    return [Climber(Arm(name, {}), Search(Limits())) for name in names]
+
+
+def told(made: list[Climber], control: Climber, rounds: int) -> list[tuple[str, int | None]]:
+    return [(v.climber.arm.scheme, v.blocks) for v in visits(made, control, rounds, 6)]
+
+
+def test_one_scheme_has_the_control_around_it() -> None:
+    made, (control,) = climbers("redis"), climbers("memory")
+    assert told(made, control, 1) == [("memory", 0), ("redis", None), ("memory", 0)]
+
+
+def test_the_control_alone_is_searched_and_looked_at_again() -> None:
+    made = climbers("memory")
+    assert told(made, made[0], 1) == [("memory", None), ("memory", 0)]
+
+
+def test_all_arms_are_visited_in_rotated_order() -> None:
+    made = climbers("memory", "db", "redis", "queue", "other")
+    found = told(made, made[0], 2)
+    assert found[0] == ("memory", 3)
+    assert found[-1] == ("memory", None)
+    first, second = found[1:5], found[5:-1]
+    assert [blocks for _, blocks in first] == [3] * 4
+    assert [blocks for _, blocks in second] == [None] * 4
+    assert [name for name, _ in second] == ["queue", "other", "db", "redis"] != [name for name, _ in first]
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "said"),
+    [
+        (
+            GOOD,
+            0,
+            "redis carries 141 [134, 149] msg/s inside READ.p99<50ms; what stops it is READ p99, in MySQL",
+        ),
+        (
+            Found(NONE, failed=5, binding="READ p99"),
+            10,
+            "No load can meet READ.p99<50ms with redis: it failed at 5",
+        ),
+        (Found(EVERY, held=5000), 5, "Every load that was tried meets READ.p99<50ms with redis, up to 5,000"),
+        (Found(GENERATOR, held=900, why="late"), 4, "The generator binds before redis does: late. It held"),
+        (Found(TOO_SMALL, why="late"), 3, "This machine is too small"),
+        (Found(NOISY, held=50, why="a backup"), 5, "too noisy to say what redis carries"),
+        (
+            Found(UNFINISHED, held=50, failed=60),
+            5,
+            "not finished (0 of 6 blocks): it held READ.p99<50ms at 50.0",
+        ),
+        (Found(UNFINISHED), 5, "did not get as far as an answer"),
+        (Found(words.FAILED, why="the server died"), 4, "could not be carried out: the server died."),
+    ],
+    ids=lambda value: getattr(value, "how", None),
+)
+def test_each_end_is_a_sentence_and_an_exit_code(found: Found, code: int, said: str) -> None:
+    text = words.sentence(found, "redis", SLO, "msg/s")
+    assert said in text
+    assert text.endswith(".")
+    assert words.EXIT_CODES[found.how] == code
+    if found.how != FOUND:
+        assert "[" not in text
+
+
+def step(load: float, said: str, stage: str = CHECK) -> Step:
+    return Step(Ask(load, stage), Seen(said))
+
+
+def verdict(*found: Found, drift: float | None = 0.01, **more: Any) -> Json:
+    arms = []
+    for number, one in enumerate(found):
+        arm = content.arm(f"arm{number}", {"scheme": "redis"}, ["r"], one, [], more.get("broken", ()))
+        arms.append(arm | {"sentence": f"{one.how}."})
+    return content.verdict(arms, {"drift": drift}, interrupted=more.get("interrupted", False))
+
+
+def test_found_and_quiet_is_valid() -> None:
+    said = verdict(GOOD, GOOD)
+    assert (said["status"], said["correctness"], said["exit_code"], said["reasons"]) == (
+        "VALID",
+        "PASS",
+        0,
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "more", "status", "code"),
+    [
+        (GOOD, {"drift": 0.08}, "INCONCLUSIVE", 5),
+        (GOOD, {"interrupted": True}, "INCONCLUSIVE", 130),
+        (GOOD, {"broken": [{"name": "unread", "violations": 1, "eligible": 9}]}, "VALID", 12),
+        (Found(GENERATOR), {}, "INVALID", 4),
+        (Found(UNFINISHED), {}, "INCONCLUSIVE", 5),
+        (Found(NONE), {}, "VALID", 10),
+    ],
+)
+def test_what_a_study_comes_to(found: Found, more: Json, status: str, code: int) -> None:
+    said = verdict(GOOD, found, **more)
+    assert (said["status"], said["exit_code"]) == (status, code)
+    assert bool(said["reasons"]) == (found.how != NONE)
+
+
+@pytest.mark.parametrize(("others", "noisy"), [(0.1, False), (0.9, True)])
+def test_what_else_ran_on_the_machine_is_a_reason(others: float, noisy: bool) -> None:
+    steps = [{"figures": {"foreign_cores": cores}} for cores in (0.0, others, others, others, 2.0)]
+    arm = content.arm("redis", {"scheme": "redis"}, ["r"], GOOD, steps, []) | {"sentence": "."}
+    said = content.verdict([arm], {"drift": 0.0}, interrupted=False)
+    assert said["status"] == ("INCONCLUSIVE" if noisy else "VALID")
+    assert any("something else" in reason for reason in said["reasons"]) == noisy
+
+
+def test_a_figure_that_does_not_hold_when_it_is_measured_once_more() -> None:
+    fine = Found(FOUND, 100.0, (95, 105), checks=(step(90, HOLDS), step(115, FAILS)))
+    assert not words.disagreements(fine)
+    off = Found(FOUND, 100.0, (95, 105), checks=(step(90, FAILS), step(115, HOLDS)))
+    assert len(words.disagreements(off)) == 2
+    assert verdict(off)["status"] == "INCONCLUSIVE"
+
+
+def test_the_control_tells_the_drift_of_the_machine() -> None:
+    steps = [
+        {"load": load, "figures": {"cpu_s_per_1000_messages": {"server": used}}}
+        for load, used in ((20, 2.0), (40, 9.0), (20, 2.1))
+    ]
+    assert content.control(["a", "b"], steps, 20)["drift"] == 0.05
+    assert content.control(["a"], steps[:1], 20)["drift"] is None

@@ -1,0 +1,219 @@
+"""The first screen of a capacity study and its two charts, from made-up steps."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import report
+from bench.capacity import content, words
+from bench.capacity.search import FOUND, GENERATOR, NONE, Bracket, Found
+from bench.options import RunOptions
+from bench.report import load_curves, terminal, trade_off
+from bench.report.capacity import capacity_document, verdict_line
+from bench.results import Json
+
+SLO = "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%"
+BASE = 25.0
+
+
+def q(p50: float, p99: float) -> Json:
+    return {"n": 2000, "p50": round(1000 * p50), "p99": round(1000 * p99), "low_n": []}
+
+
+def step(load: float, capacity: float, stage: str = "staircase", lag: float = 30.0) -> Json:
+    """READ p99 doubles with the load until the capacity, and is beyond the objective after it."""
+    held = load < capacity
+    slow = 10 * 2 ** (load / capacity) if held else 400.0
+    operation = {
+        "count": 900,
+        "ok": 900,
+        "fail": 0,
+        "info": 0,
+        "from": "all",
+        "latency_us": q(slow / 8, slow),
+    }
+    return {
+        "load": load, "stage": stage, "block": -1, "said": "holds" if held else "fails",
+        "binding": "" if held else "READ p99, in MySQL", "share": slow / 50, "why": "", "measure_s": 10.0,
+        "run_id": "r1", "step": "steps/000", "conditions": [],
+        "figures": {
+            "operations": {"READ": operation, "SEND": operation, "STATE": operation},
+            "lag": {"receipt": {"quantiles": q(lag / 3, lag), "eligible": 900, "undelivered_share": 0.0}},
+            "cpu_s_per_1000_messages": {"server": 3.0, "mysql": 2.5, "generator": 9.0},
+            "rss_bytes": {"server": 100 * 2**20, "mysql": 300 * 2**20},
+            "stores": {"mysql_statements_per_operation": 2.5, "mysql_commits_per_operation": 0.5},
+            "resolution_floor_us": 400,
+            "foreign_cores": 0.05,
+            "badge": {"available": True, "error_s_per_user_hour": {"total": 0.4}},
+            "consistency": [{"name": "linearizable", "promised": False, "eligible": 3000, "violations": 0}],
+        },
+    }  # fmt: skip
+
+
+def found(capacity: float | None, how: str = FOUND) -> Found:
+    if capacity is None:
+        return Found(how, held=900.0, failed=5.0, binding="READ p99, in MySQL", why="it sent too late")
+    interval = (0.95 * capacity, 1.05 * capacity)
+    return Found(
+        FOUND,
+        capacity,
+        interval,
+        0.969,
+        "READ p99, in MySQL",
+        blocks=(Bracket(1, 2),) * 6,
+        held=1.0,
+        failed=2.0,
+    )
+
+
+def study(*arms: tuple[str, str, Found, float], drift: float = 0.01) -> Json:
+    """`arms`: (scheme, model, what was found, its receipt lag)."""
+    entries = []
+    for scheme, model, one, lag in arms:
+        run = {"scheme": scheme, "model": model, "ack": {"read": "durable"}, "options": {}}
+        at = one.capacity or 1000.0
+        steps = [step(load, at, lag=lag) for load in (BASE, 40, 64, 102.4, 163.8)]
+        steps.append(step(0.72 * at, at, "bisection", lag))
+        entry = content.arm(f"{scheme}/{model}", run, ["r1"], one, steps, [])
+        entries.append(entry | {"sentence": words.sentence(one, f"{scheme}/{model}", SLO, "msg/s")})
+    for entry, named in zip(entries, content.labelled(entries), strict=True):
+        entry["arm"] = named.label
+    return content.of(
+        entries,
+        {"runs": ["c1"], "first": 2.0, "last": 2.0, "drift": drift},
+        objective=SLO,
+        unit="msg/s",
+        base=BASE,
+        options=RunOptions("all", users=1000, command="bench capacity --scheme all"),
+        started_at="2025-03-01T12:00:00+00:00",
+        duration_s=900.0,
+        interrupted=False,
+        about={"people": 667, "intensity_of_one": 1.55},
+    )
+
+
+@pytest.fixture
+def three() -> Json:
+    return study(
+        ("memory", "", found(None, GENERATOR), 5.0),
+        ("db", "flags", found(70.0), 30.0),
+        ("redis", "flags", found(120.0), 90.0),
+    )
+
+
+def shown(made: Json) -> str:
+    out = io.StringIO()
+    terminal.render(capacity_document(made), file=out)
+    return out.getvalue()
+
+
+def test_the_first_screen_answers_and_names_what_binds(three: Json) -> None:
+    text = shown(three)
+    assert f"ANSWER for {SLO}" in text
+    assert "redis/flags carries 120 [114, 126] msg/s" in text
+    assert "Order: redis/flags > db/flags" in text
+    assert "TIMING VALID · CORRECTNESS PASS · control drift +1.0%" in text
+    assert len(text.splitlines()) <= 45
+    assert text.splitlines()[-1] == verdict_line(three)
+    assert "VERDICT VALID PASS all steady_chat capacity[db/flags]=70 capacity[redis/flags]=120" in text
+
+
+def row(made: Json, name: str) -> tuple[str, ...]:
+    (table,) = capacity_document(made).tables
+    return next(cells for cells in table.rows if name in cells[0])
+
+
+def test_the_control_that_the_generator_binds_is_a_lower_bound_and_no_verdict(three: Json) -> None:
+    assert row(three, "capacity inside")[1:] == ("≥ 900", "70.0", "120")
+    assert row(three, "stopped by")[1] == "the generator"
+    assert three["verdict"]["status"] == "VALID"
+
+
+def test_the_table_has_the_base_load_and_costs(three: Json) -> None:
+    assert row(three, "at 25.0 msg/s: READ")[2] == f"{12.8 / 8:.2f} | 12.8"
+    assert row(three, "receipt lag")[2] == "10.0 | 30.0"
+    assert row(three, "CPU-s per 1,000")[2] == "5.50"
+    assert row(three, "Python | stores")[2] == "3.00 | 2.50 | 0"
+    assert row(three, "stale reads")[2] == "0 (<1,000)"
+    assert row(three, "memory")[2] == "2 | 400"
+
+
+@pytest.mark.parametrize("spoilt", [{"drift": 0.09}, {"unfinished": True}])
+def test_without_a_valid_timing_there_is_a_table_and_no_answer(spoilt: Json) -> None:
+    second = found(None, "unfinished") if spoilt.get("unfinished") else found(120.0)
+    made = study(
+        ("db", "flags", found(70.0), 30.0), ("redis", "flags", second, 90.0), drift=spoilt.get("drift", 0.0)
+    )
+    text = shown(made)
+    assert made["verdict"]["status"] == "INCONCLUSIVE"
+    assert "ANSWER" not in text
+    assert "Order" not in text
+    assert "capacity inside the objective" in text
+
+
+def test_arms_whose_intervals_overlap_are_not_separated() -> None:
+    made = study(("db", "flags", found(115.0), 30.0), ("redis", "flags", found(120.0), 90.0))
+    assert "Order: redis/flags ≈ db/flags" in shown(made)
+
+
+def test_a_step_that_does_not_hold_again_is_told() -> None:
+    made = study(("db", "flags", found(70.0), 30.0))
+    made["arms"][0]["steps"].append(step(64, 70.0, "down") | {"said": "fails"})
+    assert "64.0 msg/s held on the way up and not on the way down" in shown(made)
+
+
+def test_an_objective_that_no_load_meets_is_said_in_the_table() -> None:
+    made = study(("db", "flags", found(None, NONE), 30.0), ("redis", "flags", found(120.0), 90.0))
+    assert row(made, "capacity inside")[1] == "fails at every load"
+    assert made["verdict"]["exit_code"] == 10
+
+
+def test_a_line_ends_at_the_lowest_load_that_failed(three: Json) -> None:
+    curves = load_curves.curves(three, content.labelled(three["arms"]))
+    (db,) = [one for one in curves if one.panel == "READ" and one.arm.label == "db/flags"]
+    line = db.line()
+    assert [point.load for point in line] == [25, 40, 0.72 * 70, 64, 102.4]
+    assert [point.held for point in line] == [True] * 4 + [False]
+    assert line[0].p99 == pytest.approx(10 * 2 ** (25 / 70), abs=0.01)
+    assert load_curves.limits_ms(three) == {"READ": 50.0, "lag.receipt": 500.0}
+    assert "redis/flags 120 (READ p99, in MySQL); db/flags 70.0" in load_curves.finding(three)
+
+
+def test_crosses_stand_where_lag_and_capacity_are(three: Json) -> None:
+    crosses = trade_off.crosses(three, content.labelled(three["arms"]))
+    assert [(one.arm.label, one.capacity, one.lag) for one in crosses] == [
+        ("db/flags", 70.0, 30.0),
+        ("redis/flags", 120.0, 90.0),
+    ]
+    assert [one.arm.label for one in trade_off.undominated(crosses)] == ["db/flags", "redis/flags"]
+    worse = study(("db", "flags", found(130.0), 30.0), ("redis", "flags", found(120.0), 90.0))
+    crosses = trade_off.crosses(worse, content.labelled(worse["arms"]))
+    assert [one.arm.label for one in trade_off.undominated(crosses)] == ["db/flags"]
+
+
+def test_the_folder_has_page_text_and_charts(three: Json, tmp_path: Path) -> None:
+    report.capacity_study(three, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "ANSWER for" in page
+    assert {path.name for path in (tmp_path / "charts").iterdir()} == {
+        f"{name}.{kind}" for name in ("load-latency", "trade-off") for kind in ("svg", "png")
+    }
+    assert (tmp_path / "summary.md").read_text()
+
+
+def test_nothing_measured_is_a_page_all_the_same(tmp_path: Path) -> None:
+    made = study(("db", "flags", found(None, "unfinished"), 30.0))
+    made["arms"][0]["steps"] = []
+    report.capacity_study(made, tmp_path)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_json_is_what_the_document_is_made_of(three: Json) -> None:
+    import json
+
+    again: Any = json.loads(json.dumps(three))
+    assert capacity_document(again) == capacity_document(three)
