@@ -33,7 +33,7 @@ MIXED_SENDS_PER_S: Final = 300.0
 WARM_S: Final = 3.0
 MEASURE_S: Final = 8.0
 STORE_WARM_S: Final = {"mysql": 2.0, "redis": 1.0, "kafka": 12.0}
-STORE_S: Final = {"mysql": 7.0, "redis": 4.0, "kafka": 8.0}
+STORE_S: Final = {"mysql": 12.0, "redis": 10.0, "kafka": 10.0}
 UNITS: Final = {"mysql": "one-row commits", "redis": "commands", "kafka": "records"}
 ONE_CORE: Final = ("redis",)
 """Stores that use one core however many there are."""
@@ -135,7 +135,7 @@ def _store(name: str, say: Say) -> Json:
     cores = 1 if name in ONE_CORE else machine.cores()
     return {
         "unit": UNITS[name],
-        "per_s": round(done.operations / max(done.cpu_s, 1e-9) * cores, 1),
+        "per_s": round(done.per_cpu_s * cores, 1),
         "measured_at_per_s": round(done.operations / done.seconds, 1),
         "cores": cores,
     }
