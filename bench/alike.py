@@ -79,6 +79,7 @@ def _asked() -> Mapping[str, Callable[[Run], Any]]:
         "plan_sha256 (users, rate, duration, seed)": lambda run: _short(run.manifest.get("plan_sha256")),
         "durability asked for": lambda run: (run.summary["run"].get("durability") or {}).get("asked"),
         "pool ratio asked for": _pool_asked,
+        "arrivals": lambda run: (run.manifest.get("load") or {}).get("arrivals", "open"),
         "limit of open files": lambda run: _machine(run).get("files_limit"),
     }
     of_run = {name.replace("_", " "): _of_run(name) for name in OF_RUN}

@@ -65,8 +65,7 @@ def test_runs_under_the_same_terms_are_alike() -> None:
     [
         ("manifest", "plan_sha256", "b" * 64, "plan_sha256"),
         ("manifest", "machine/kernel", "6.2", "kernel"),
-        ("manifest", "machine/git", "def", "git commit"),
-        ("manifest", "machine/git_dirty", True, "changes beyond the commit"),
+        ("manifest", "load/arrivals", "closed", "arrivals"),
         ("manifest", "machine/packages", {"aiomysql": "0.2"}, "version of aiomysql"),
         ("summary", "run/store_rtt_ms", 1.0, "store rtt ms"),
         ("summary", "run/durability/asked", "power", "durability asked for"),
@@ -108,6 +107,16 @@ def test_load_and_steal_are_told_and_forbid_nothing() -> None:
     assert alike.differences([Made("a"), busy]) == []
     assert len(alike.told([Made("a"), busy])) == 2
     assert alike.told([Made("a"), Made("b")]) == []
+
+
+def test_another_commit_is_told_and_may_be_what_is_compared() -> None:
+    other = Made("b")
+    other.manifest["machine"] |= {"git": "def", "git_dirty": True}
+    assert alike.differences([Made("a"), other]) == []
+    commit, dirty = alike.told([Made("a"), other])
+    assert (commit.split(" differs")[0], dirty.split(" differs")[0]) == (
+        "git commit", "changes beyond the commit",
+    )  # fmt: skip
 
 
 def test_arms_are_grouped_by_what_their_acks_outlive() -> None:
