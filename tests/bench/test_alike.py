@@ -30,6 +30,7 @@ SUMMARY: dict[str, Any] = {
 }
 MANIFEST: dict[str, Any] = {
     "plan_sha256": "a" * 64,
+    "load": {"arrivals": "open"},
     "machine": {
         "class": "box",
         "kernel": "6.1",
