@@ -46,8 +46,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm in one panel.  Steps that said nothing, and those that the generator did not send as planned, are
-    no points."""
+    """One arm in one panel.  Steps that said nothing, or that the generator did not send as planned, are no
+    points."""
 
     arm: Arm
     panel: str
