@@ -69,7 +69,7 @@ def test_each_step_has_a_record_of_its_own_and_they_add_up(study: tuple[Study, P
         history = History(folder)
         assert history.window.seconds == pytest.approx(PACE.measure_s)
         asked = folder.manifest()["load"]["send_per_s"]
-        assert summary["operations"]["SEND"]["count"] == pytest.approx(asked * PACE.measure_s, rel=0.02)
+        assert summary["operations"]["SEND"]["count"] == pytest.approx(asked * PACE.measure_s, rel=0.1)
 
 
 def test_the_whole_record_is_judged_as_a_runs_is(study: tuple[Study, Path]) -> None:
