@@ -14,6 +14,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from bench.capacity.search import FAILS, HOLDS
 from bench.report import canvas, figures
 from bench.report.arms import Arm
 from bench.results import Json
@@ -45,7 +46,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm in one panel."""
+    """One arm in one panel.  Steps that said nothing, or that the generator did not send as planned, are no
+    points."""
 
     arm: Arm
     panel: str
@@ -53,11 +55,11 @@ class Curve:
     interval: tuple[float, float] | None
 
     def line(self) -> list[Point]:
-        """The ladder by load, repeated loads as their median, up to the first that failed."""
+        """The ladder by load, repeated loads as their median, up to the first that failed in the end."""
         told: list[Point] = []
         for load in sorted({point.load for point in self.points if point.of_ladder}):
             same = [point for point in self.points if point.load == load and point.of_ladder]
-            held = all(point.held for point in same)
+            held = same[-1].held
             told.append(
                 Point(load, _middle([p.p50 for p in same]), _middle([p.p99 for p in same]), held, True)
             )
@@ -76,7 +78,7 @@ def curves(content: Json, named: Sequence[Arm]) -> list[Curve]:
         Curve(
             arm,
             panel,
-            tuple(_point(step, of, name) for step in entry["steps"]),
+            tuple(_point(step, of, name) for step in entry["steps"] if step["said"] in (HOLDS, FAILS)),
             tuple(entry["found"]["interval"]) if entry["found"]["interval"] else None,
         )
         for panel, (of, name, _) in PANELS.items()
@@ -89,7 +91,7 @@ def _point(step: Json, of: str, name: str) -> Point:
     entry = step["figures"][of].get(name) or {}
     quantiles = entry.get("latency_us") or entry.get("quantiles") or {}
     p50, p99 = (None if quantiles.get(q) is None else quantiles[q] / 1000 for q in ("p50", "p99"))
-    return Point(step["load"], p50, p99, step["said"] == "holds", step["stage"] in LADDER)
+    return Point(step["load"], p50, p99, step["said"] == HOLDS, step["stage"] in LADDER)
 
 
 def limits_ms(content: Json) -> dict[str, float]:

@@ -183,6 +183,18 @@ def test_a_line_ends_at_the_lowest_load_that_failed(three: Json) -> None:
     assert "redis/flags 120 (READ p99, in MySQL); db/flags 70.0" in load_curves.finding(three)
 
 
+def test_a_step_that_said_nothing_ends_no_line(three: Json) -> None:
+    three["arms"][1]["steps"][1:1] = [
+        step(40, 1.0) | {"said": said} for said in ("unknown", "generator", "fails")
+    ]
+    curves = load_curves.curves(three, content.labelled(three["arms"]))
+    (db,) = [one for one in curves if one.panel == "READ" and one.arm.label == "db/flags"]
+    assert len([point for point in db.points if point.load == 40]) == 2
+    assert [point.held for point in db.line()] == [True] * 4 + [False], (
+        "it failed once and held when asked again"
+    )
+
+
 def test_crosses_stand_where_lag_and_capacity_are(three: Json) -> None:
     crosses = trade_off.crosses(three, content.labelled(three["arms"]))
     assert [(one.arm.label, one.capacity, one.lag) for one in crosses] == [
