@@ -35,6 +35,8 @@ SAMPLES: Final = 150
 LONGEST_S: Final = 30.0
 RESERVE_S: Final = 30.0
 """Of the budget: for the final read, the checks of the whole record and the report."""
+LATELY: Final = 3
+"""Steps that tell how long the next one takes: those of the staircase drain an overload, others do not."""
 STEP_OVERHEAD_S: Final = 4.0
 """Of a step, beside its plan: until the first one has shown how much it is."""
 
@@ -273,7 +275,7 @@ class _Steps:
         self._asked: Ask | None = None
         self._of_search = False
         self._began = 0.0
-        self._overhead_s = STEP_OVERHEAD_S
+        self._overheads_s = [STEP_OVERHEAD_S]
         self._count = 0
 
     def wanted(self) -> Wanted | None:
@@ -288,7 +290,7 @@ class _Steps:
         if self._visit.blocks is not None and ask.block >= self._visit.blocks:
             return None
         wanted = self._wanted(ask)
-        step_s = wanted.warmup_s + wanted.measure_s + self._overhead_s
+        step_s = wanted.warmup_s + wanted.measure_s + max(self._overheads_s[-LATELY:])
         if self._study.out_of_time(step_s, self._reserve_s):
             return None
         self._of_search = True
@@ -318,7 +320,7 @@ class _Steps:
             )
         )
         spent = time.monotonic() - self._began
-        self._overhead_s = max(self._overhead_s, spent - measured.wanted.warmup_s - measured.wanted.measure_s)
+        self._overheads_s.append(spent - measured.wanted.warmup_s - measured.wanted.measure_s)
         study._say(said_of(ask, seen))
         if self._of_search:
             self._search.tell(seen)

@@ -20,7 +20,7 @@ import numpy as np
 from bench import machine
 from bench.capacity import objective
 from bench.capacity.search import FOUND, HOLDS, Found, Limits
-from bench.capacity.study import Pace, Study
+from bench.capacity.study import SAMPLES, Pace, Study
 from bench.cli.signals import end_as_by_ctrl_c
 from bench.metrics.quantiles import rank
 from bench.options import Places, RunOptions
@@ -36,17 +36,18 @@ PACE = Pace(warmup_s=2.0, measure_s=8.0, budget_s=480.0)
 
 
 def p99_ms(rate_per_s: float, draw: int, service_ms: float, pace: Pace = PACE, users: int = USERS) -> float:
-    """What the planted queue alone makes of one plan."""
+    """What the planted queue alone makes of one plan's SENDs; those of probes pass it too."""
     plan = make(
         build(PopulationOptions(users)),
-        PlanOptions(rate_per_s, pace.warmup_s, pace.measure_s, draw=draw),
+        PlanOptions(rate_per_s, pace.warmup_s, max(pace.measure_s, SAMPLES / rate_per_s), draw=draw),
     )
-    at = np.sort(plan.sends["at"]) / 1e6
+    at = np.concatenate([plan.sends["at"], plan.probes["at"]]) / 1e6
+    of_probes = np.arange(len(at)) >= len(plan.sends)
     delays, free = np.empty(len(at)), 0.0
-    for i, arrival in enumerate(at.tolist()):
-        free = max(free, arrival) + service_ms
-        delays[i] = free - arrival
-    measured = np.sort(delays[at >= pace.warmup_s * 1e3])
+    for i in np.argsort(at).tolist():
+        free = max(free, at[i]) + service_ms
+        delays[i] = free - at[i]
+    measured = np.sort(delays[~of_probes & (at >= pace.warmup_s * 1e3)])
     return float(measured[rank(len(measured), 0.99)])
 
 

@@ -1,0 +1,101 @@
+"""A whole study of several arms, with servers of known capacity in place of what is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.capacity import objective, study
+from bench.capacity.climb import Measured
+from bench.capacity.search import BLOCK, CHECK, FAILS, FOUND, HOLDS, Limits, Seen
+from bench.capacity.study import BASE, Pace, Study
+from bench.options import RunOptions
+from bench.results import RunFolder
+
+CAPACITY = {"memory": 900.0, "db": 70.0, "redis": 120.0, "queue": 45.0}
+LIMITS = Limits(start=25.0, factor=1.6, down=True)
+
+
+class Machine:
+    """Carries out visits at once; each step takes `step_s` of the clock."""
+
+    def __init__(self, step_s: float = 12.0) -> None:
+        self.now, self.step_s = 0.0, step_s
+        self.visited: list[str] = []
+        self.arm = ""
+
+    def climb(self, arm: Any, load: Any, options: Any, folder: RunFolder, **told: Any) -> None:
+        self.arm = arm.scheme
+        self.visited.append(arm.name)
+        while (wanted := told["wanted"]()) is not None:
+            self.now += self.step_s
+            told["tell"](
+                Measured(wanted, RunFolder(folder.path / "steps" / "000"), {"load": wanted.rate_per_s})
+            )
+        ended = {"how": "finished", "phase": "final", "message": ""}
+        folder.write_manifest({"run": {"scheme": arm.scheme}, "ended": ended})
+
+    def judge(self, _: Any, summary: Any) -> Seen:
+        held = summary["load"] < CAPACITY[self.arm]
+        return Seen(HOLDS if held else FAILS, "" if held else "READ p99, in MySQL")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine()
+    monkeypatch.setattr(study, "climb", made.climb)
+    monkeypatch.setattr(study.objectives, "judge", made.judge)
+    monkeypatch.setattr(study.objectives, "shares", lambda *_: [])
+    monkeypatch.setattr(study, "digest", lambda _: {"cpu_s_per_1000_messages": {}, "foreign_cores": 0.0})
+    monkeypatch.setattr(study.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(Study, "_broken_promises", lambda *_: [])
+    return made
+
+
+def conducted(scheme: str, out: Path, pace: Pace, limits: Limits = LIMITS) -> Study:
+    options = RunOptions(scheme, users=30, out=out, command="test")
+    made = Study(
+        options, objective.parse("READ.p99<50ms"), limits, pace, say=lambda _: None, show=lambda _: None
+    )
+    made.conduct()
+    return made
+
+
+def test_all_arms_are_found_in_two_rounds_on_one_ladder(machine: Machine, tmp_path: Path) -> None:
+    made = conducted("all", tmp_path, Pace(rounds=2))
+    assert machine.visited[0] == machine.visited[-1] == "memory"
+    assert len(machine.visited) == 10
+    assert machine.visited[1:5] != machine.visited[5:9]
+    for climber in made.climbers:
+        found, true = climber.found(), CAPACITY[climber.arm.scheme]
+        assert found.how == FOUND
+        assert found.interval is not None
+        assert found.interval[0] <= true <= found.interval[1]
+        bases = [step for step in climber.steps if step.ask.load == LIMITS.start]
+        assert [step.ask.stage for step in bases] == ["staircase", BASE]
+        by_run = [
+            {step.ask.block for step in climber.steps if step.run_id == run and step.ask.stage == BLOCK}
+            for run in climber.runs
+        ]
+        assert by_run == [{0, 1, 2}, {3, 4, 5}]
+        assert [step.seen.said for step in climber.steps if step.ask.stage == CHECK] == [HOLDS, FAILS]
+    assert made.content()["arms"][0]["arm"] == "control"
+
+
+def test_the_budget_ends_it_in_time_with_what_is_known(machine: Machine, tmp_path: Path) -> None:
+    made = conducted("redis", tmp_path, Pace(budget_s=480.0), Limits(start=20.0))
+    assert machine.visited == ["memory", "redis", "memory"]
+    assert machine.now <= 480
+    assert made.climbers[0].found().how == FOUND, "steps of 12 s leave time for six blocks"
+
+
+def test_too_small_a_budget_is_a_bracket(machine: Machine, tmp_path: Path) -> None:
+    made = conducted("redis", tmp_path, Pace(budget_s=180.0), Limits(start=20.0))
+    found = made.climbers[0].found()
+    assert found.how == "unfinished"
+    assert found.held is not None
+    assert found.held < 120 <= (found.failed or 0)
+    assert machine.now <= 180
+    assert made.content()["verdict"]["exit_code"] == 5
