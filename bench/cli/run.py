@@ -342,7 +342,7 @@ def _target(given: dict[str, Any]) -> Target | None:
 
 def without_secrets(words: Sequence[str]) -> list[str]:
     """A command line as it may stand in results: secrets are not part of it."""
-    text = "\0".join(words)
+    text = re.sub(r"(://[^:/@\0]*:)[^@/\0]+@", r"\1***@", "\0".join(words))  # passwords in URLs
     return re.sub(r"(--(?:token|control)-secret)([=\0])[^\0]*", r"\1\2***", text).split("\0")
 
 

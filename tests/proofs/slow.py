@@ -11,6 +11,8 @@ import random
 import threading
 from types import TracebackType
 
+from bench.services.ports import free_ports
+
 
 class SlowPort:
     """`with SlowPort(3306, 0.002) as port:` - what comes through `port` is held for 2 ms in the mean."""
@@ -25,10 +27,9 @@ class SlowPort:
 
     def __enter__(self) -> int:
         self._thread.start()
-        serving = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._connection, "127.0.0.1", 0), self._loop
-        )
-        port: int = serving.result().sockets[0].getsockname()[1]
+        (port,) = free_ports(1)
+        serving = asyncio.start_server(self._connection, "127.0.0.1", port)
+        asyncio.run_coroutine_threadsafe(serving, self._loop).result()
         return port
 
     def __exit__(

@@ -77,6 +77,15 @@ def test_secrets_do_not_stand_in_results(given: list[str]) -> None:
     assert (told[0], told[-2:]) == ("run", ["--users", "2"])
 
 
+def test_a_password_in_an_address_is_not_written_down() -> None:
+    given = ["run", "--mysql-url=mysql://me:pa:ss@db:3306/x", "--redis-url", "redis://:pw@cache:6379/0"]
+    told = without_secrets([*given, "--kafka-bootstrap", "broker:9092", "--url", "ws://a:1/ws"])
+    assert told == [
+        "run", "--mysql-url=mysql://me:***@db:3306/x", "--redis-url", "redis://:***@cache:6379/0",
+        "--kafka-bootstrap", "broker:9092", "--url", "ws://a:1/ws",
+    ]  # fmt: skip
+
+
 # --- conformance ------------------------------------------------------------------------------------------
 
 
