@@ -333,7 +333,7 @@ def _places(stack: Stack) -> Places:
 
 CONT, KILL = float(signal.SIGCONT), float(signal.SIGKILL)
 CAUSES: Final = (
-    Cause("stopped generator", "generator_stalls", INVALID, 150, 300, "ms of SIGSTOP", _stop(*GENERATOR)),
+    Cause("stopped generator", "generator_stalls", INVALID, 120, 300, "ms of SIGSTOP", _stop(*GENERATOR)),
     Cause("short stop", "generator_stalls", WARN, 35, 80, "ms of SIGSTOP", _stop(*GENERATOR)),
     Cause("stopped server", "server_stalls", WARN, 180, 300, "ms of SIGSTOP", _stop(*SERVER)),
     Cause("burned core", "foreign_load", INCONCLUSIVE, 0.15, 0.35, "cores", _burn),

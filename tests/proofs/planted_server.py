@@ -2,7 +2,7 @@
 
 `python -m tests.proofs.planted_server SCHEME …`:
 
-    warming:TAU     each request takes 6 ms more, less and less: by exp(-t / TAU seconds) since the first SEND
+    warming:TAU     each request takes 30 ms more, less and less: by exp(-t / TAU seconds) since the first
     blocking:T      every T seconds the event loop is held for 30 ms
     collecting:MS   once a second garbage is collected that takes about so many milliseconds
     stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
@@ -24,7 +24,7 @@ from schemes.server.listener import Server
 
 NAME, _, DOSE = os.environ["PLANT"].partition(":")
 AMOUNT: Final = float(DOSE)
-COLD_S: Final = 0.006
+COLD_S: Final = 0.03
 BLOCKED_S: Final = 0.03
 SAMPLE: Final = 20_000
 _listen = Server.listen

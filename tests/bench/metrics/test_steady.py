@@ -47,8 +47,19 @@ def test_what_was_slower_until_the_window_began_has_changed(history: History, op
     assert change["change"] == pytest.approx(change["after"] / change["before"] - 1, abs=1e-4)
 
 
-def test_one_part_after_that_is_like_those_before_acquits(history: History) -> None:
-    assert not slower(history, Op.READ, 1.0, 30_000)["changes"]["READ"]["apart"]
+def test_two_parts_after_that_are_like_those_before_acquit(history: History) -> None:
+    assert not slower(history, Op.READ, 2.0, 30_000)["changes"]["READ"]["apart"]
+
+
+def test_three_pairs_may_be_out_of_order() -> None:
+    before, after = np.arange(8.0), np.arange(10.0, 18.0)
+    assert steady._apart(before, after)
+    assert steady._apart(after, before)
+    after[0] = 4.5  # below three of those before
+    assert steady._apart(before, after)
+    after[0] = 3.5
+    assert not steady._apart(before, after)
+    assert not steady._apart(np.ones(8), np.ones(8))
 
 
 def test_answers_that_lag_behind_the_plan_are_a_change(history: History) -> None:
