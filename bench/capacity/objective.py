@@ -14,7 +14,9 @@ from bench.expressions import Condition, ExpressionError, UndecidedError, parse_
 from bench.results import Json
 
 DEFAULT: Final = "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%, violations=0"
-OF_THE_GENERATOR: Final = frozenset({"send_lag", "send_lag_steady", "generator_cpu", "offered_achieved"})
+OF_THE_GENERATOR: Final = frozenset(
+    {"send_lag", "send_lag_steady", "generator_cpu", "generator_ceiling", "generator_stalls", "offered_achieved"}
+)
 """Guards that say: this was not the load that was asked for, and that is not the system's doing."""
 OF_THE_SYSTEM: Final = {
     "connections_held": "connections, closed by the server",
@@ -25,7 +27,7 @@ OF_THE_SYSTEM: Final = {
 NOT_OF_A_STEP: Final = frozenset(
     {
         "finished", "everything_alive", "something_measured", "drained", "final_read", "enough_samples",
-        "probe_users", "probe_users_agree",
+        "probe_users", "probe_users_agree", "warm_up", "littles_law", "work_ledger",
     }
 )  # fmt: skip
 """Guards that judge a whole run, or ask more of one run's figures than of one of many steps."""
