@@ -14,7 +14,8 @@ export PYTHONDONTWRITEBYTECODE :=
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
-	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise proof-capacity
+	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise proof-capacity \
+	proof-live
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -28,8 +29,9 @@ help:
 	@echo "make proof-stale-fills   redis with and without the lease, MySQL slower and slower; docs/evidence/stale-fills.md"
 	@echo "make proof-guards   each guard with causes just below and above its threshold, and 60 clean runs; docs/evidence/guards.md"
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
-	@echo "make proof-noise       what bench noise $(NOISE) says is visible, planted; docs/evidence/noise.md"
-	@echo "make proof-capacity      searches for capacities that are known by construction; docs/evidence/capacity.md"
+	@echo "make proof-noise   what bench noise $(NOISE) says is visible, planted; docs/evidence/noise.md"
+	@echo "make proof-capacity   searches for capacities that are known by construction; docs/evidence/capacity.md"
+	@echo "make proof-live   tests that are long series of live runs: every arm's work ledger, coordinated omission"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
 
@@ -48,8 +50,8 @@ bench: setup
 # What starts no service shares the cores; what does has them for itself, since it measures.
 test: setup-test lint
 	@$(FILES); failed=0; \
-	$(BIN)/pytest -n 2 --dist loadfile -m "not services and not speed" || failed=1; \
-	$(BIN)/pytest -m "services and not speed" || failed=1; \
+	$(BIN)/pytest -n 2 --dist loadfile -m "not services and not speed and not proof" || failed=1; \
+	$(BIN)/pytest -m "services and not speed and not proof" || failed=1; \
 	exit $$failed
 
 fast: setup-python lint
@@ -95,6 +97,9 @@ proof-noise: setup
 	@$(FILES); $(BIN)/bench noise $(NOISE)
 	@$(BIN)/python -m tests.proofs.noise results/latest-comparison/noise.json > docs/evidence/noise.md; \
 	code=$$?; cat docs/evidence/noise.md; exit $$code
+
+proof-live: setup
+	@$(FILES); $(BIN)/pytest -m proof
 
 proof-mutations: setup-python
 	@mkdir -p docs/evidence

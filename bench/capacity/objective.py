@@ -15,7 +15,14 @@ from bench.results import Json
 
 DEFAULT: Final = "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%, violations=0"
 OF_THE_GENERATOR: Final = frozenset(
-    {"send_lag", "send_lag_steady", "generator_cpu", "generator_ceiling", "generator_stalls", "offered_achieved"}
+    {
+        "send_lag",
+        "send_lag_steady",
+        "generator_cpu",
+        "generator_ceiling",
+        "generator_stalls",
+        "offered_achieved",
+    }
 )
 """Guards that say: this was not the load that was asked for, and that is not the system's doing."""
 OF_THE_SYSTEM: Final = {

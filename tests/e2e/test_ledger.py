@@ -25,6 +25,23 @@ ARMS: list[tuple[str, dict[str, str]]] = [
 ]
 
 
+RUN: list[tuple[str, dict[str, str]]] = [
+    ("redis", {"model": "cursor", "guard": "lease"}),
+    ("queue", {"model": "cursor", "queue-order": "queue_first"}),
+]
+"""Arms that are run with every `make test`, besides those with all defaults (test_run.py)."""
+WATCHED: list[tuple[str, dict[str, str]]] = [
+    ("db", {"model": "cursor"}),
+    ("redis", {"model": "flags", "guard": "none"}),
+    ("queue", {"model": "flags", "queue-order": "db_first"}),
+]
+
+
+def each(always: list[tuple[str, dict[str, str]]]) -> list[Any]:
+    """All arms; those that are not `always` tried belong to the long series."""
+    return [pytest.param(*arm, marks=() if arm in always else pytest.mark.proof) for arm in ARMS]
+
+
 def name_of(arm: Any) -> str:
     return "-".join(arm.values()) if isinstance(arm, dict) else str(arm)
 
@@ -37,7 +54,7 @@ def ledger_of(out: Path, scheme: str, chosen: dict[str, str], **changes: Any) ->
     return summary["ledger"], guard
 
 
-@pytest.mark.parametrize(("scheme", "chosen"), ARMS, ids=name_of)
+@pytest.mark.parametrize(("scheme", "chosen"), each(RUN), ids=name_of)
 def test_a_run_does_what_it_declares(tmp_path: Path, scheme: str, chosen: dict[str, str]) -> None:
     ledger, guard = ledger_of(tmp_path, scheme, chosen)
     assert ledger["available"], ledger
@@ -51,7 +68,7 @@ def test_a_run_does_what_it_declares(tmp_path: Path, scheme: str, chosen: dict[s
     assert (each["records"] > 0) == (scheme == "queue")
 
 
-@pytest.mark.parametrize(("scheme", "chosen"), [arm for arm in ARMS if arm[0] != "memory"], ids=name_of)
+@pytest.mark.parametrize(("scheme", "chosen"), each(WATCHED)[1:], ids=name_of)
 def test_each_operation_sends_what_is_declared(tmp_path: Path, scheme: str, chosen: dict[str, str]) -> None:
     wrong = {
         step.name: (step.wrong, step.counted, step.declared)

@@ -35,8 +35,6 @@ from bench.record import Op
 from bench.runner import Progress
 from tests.e2e.small import judged, options, processes
 
-pytestmark = [pytest.mark.services, pytest.mark.slow]
-
 WINDOW_S, STOP_S = 20.0, 2.0
 AT_S = 8.0
 EVENLY_US = 250_000
@@ -133,6 +131,8 @@ def test_the_arithmetic() -> None:
     assert not shows_the_stop(waited * 2, waited)
 
 
+@pytest.mark.services
+@pytest.mark.proof
 def test_a_generator_that_stops_shows_in_response_alone_and_voids_the_run(tmp_path: Path) -> None:
     run = measured(tmp_path, GENERATOR, rate_per_s=SLOWER_PER_S)
     assert shows_the_stop(run.response, run.waited)
@@ -142,6 +142,8 @@ def test_a_generator_that_stops_shows_in_response_alone_and_voids_the_run(tmp_pa
     assert run.summary["processes"]["generator/0"]["gap_us_max"] == pytest.approx(2e6, abs=0.3e6)
 
 
+@pytest.mark.services
+@pytest.mark.proof
 def test_a_server_that_stops_shows_in_both(tmp_path: Path) -> None:
     run = measured(tmp_path, SERVER)
     assert shows_the_stop(run.response, run.waited)
@@ -151,6 +153,8 @@ def test_a_server_that_stops_shows_in_both(tmp_path: Path) -> None:
     assert run.verdicts["offered_achieved"] == "ok"
 
 
+@pytest.mark.services
+@pytest.mark.proof
 def test_a_closed_loop_hides_a_server_that_stops_from_service_time(tmp_path: Path) -> None:
     run = measured(tmp_path, SERVER, arrivals="closed")
     done = sum(run.summary["operations"][name]["count"] for name in ("SEND", "READ", "STATE", "SYNC"))

@@ -44,6 +44,8 @@ def test_it_ends_well_and_leaves_nothing_behind(finished: tuple[str, RunFolder, 
     assert summary["drained"] is True
     assert summary["verdict"]["correctness"] == "PASS", summary["verdict"]["reasons"]
     assert summary["load"]["connections_held"] == USERS
+    (ledger,) = [guard for guard in summary["guards"] if guard["guard"] == "work_ledger"]
+    assert (ledger["verdict"], summary["ledger"]["available"]) == ("ok", True), ledger
     assert left_behind() == []
 
 
