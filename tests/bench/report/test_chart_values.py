@@ -169,7 +169,7 @@ def test_the_most_that_waited_at_once(made: Made, monkeypatch: pytest.MonkeyPatc
 
 def test_cpu_per_message(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: pd.DataFrame = of(queries.CPU, made, monkeypatch)
-    assert set(made.data.demand.parts) == set(computed.index) - {"generator", "machine"}
+    assert set(made.data.demand.parts) == set(computed.index) - {"generator", "machine", "harness"}
     for component, spent in made.data.demand.parts.items():
         assert spent.measured == pytest.approx(computed.measured[component])
         assert spent.drain == pytest.approx(computed.drain[component])
