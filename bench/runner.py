@@ -424,7 +424,7 @@ class Attempt:
             self._exit.enter_context(processes)
         try:
             processes.wait_ready()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing is left running
             processes.stop()
             raise
         if for_measuring and not self._needs:

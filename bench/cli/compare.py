@@ -43,8 +43,8 @@ def command(run: tuple[str, ...], root: Path, allow_unlike: bool, quiet: bool, a
         out = results.create_comparison(root, now=datetime.now(UTC))
         try:
             content = report.compare_runs(folders, out, allow_unlike=allow_unlike)
-        except BaseException:
-            shutil.rmtree(out)  # half a comparison is none
+        except BaseException:  # Ctrl-C too: half a comparison is none
+            shutil.rmtree(out)
             raise
         results.point(root, LATEST_COMPARISON, out)
     except UnlikeError as why:

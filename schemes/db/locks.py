@@ -37,7 +37,7 @@ class KeyedLocks:
                 continue
             try:
                 await self._wait(key)
-            except BaseException:
+            except BaseException:  # a cancelled request too must give back what it holds
                 self.release(keys[:index])
                 raise
 

@@ -106,7 +106,7 @@ class CacheAside(Database):
     async def read(self, caller: Caller, items: Sequence[Marked], trace: Trace) -> list[ReadOutcome]:
         try:
             return await super().read(caller, items, trace)
-        except BaseException as why:
+        except BaseException as why:  # as in `send`
             self._doubt(why, [self._redis.rs(item.conversation, caller.user) for item in items])
             raise
 
@@ -115,7 +115,7 @@ class CacheAside(Database):
     ) -> list[DeliveredOutcome]:
         try:
             return await super().delivered(caller, items, trace)
-        except BaseException as why:
+        except BaseException as why:  # as in `send`
             self._doubt(why, [self._redis.rs(item.conversation, caller.user) for item in items])
             raise
 

@@ -50,7 +50,7 @@ class Server:
         )
         try:
             await self.scheme.start()
-        except BaseException:
+        except BaseException:  # cancelled too: the port is given back
             listener.close()
             raise
         await listener.start_serving()

@@ -488,7 +488,7 @@ class MySQL:
                 self._drop_lost(self._singles, session)
                 if session.fresh:
                     raise
-            except BaseException:
+            except BaseException:  # cancelled too: an answer may still be on its way
                 self._singles.discard(session)
                 raise
             else:
@@ -509,7 +509,7 @@ class MySQL:
         except (StoreError, Overtaken):
             self._singles.release(session)
             raise
-        except BaseException:
+        except BaseException:  # cancelled too: an answer may still be on its way
             self._singles.discard(session)
             raise
         else:
@@ -561,7 +561,7 @@ class MySQL:
                 self._drop_lost(self._writers, session)
                 if session.fresh or committing:
                     raise
-            except Exception:
+            except Exception:  # whatever it was, the transaction must not stay open
                 await self._roll_back(session)
                 raise
             except BaseException:
@@ -595,7 +595,7 @@ class MySQL:
             await session.write("ROLLBACK")
         except StoreError:
             self._drop_lost(self._writers, session)
-        except BaseException:
+        except BaseException:  # cancelled too: an answer may still be on its way
             self._writers.discard(session)
             raise
         else:

@@ -41,7 +41,7 @@ class Pool:
             self._open += 1
         try:
             return await self._connect()
-        except BaseException:
+        except BaseException:  # cancelled too: the place must not be lost
             self._give_up_place()
             raise
 
