@@ -64,7 +64,7 @@ def asked(
     if len(tolerances) > MOST:
         raise ExpressionError(
             f"{len(tolerances)} figures are to decide ({', '.join(tolerances)}); {MOST} is the most: "
-            "with each more, all of them see less. Leave the others out, or make them conditions without a sign."
+            "with each more, all of them see less. Leave some out, or make them conditions without a sign."
         )
     return Asked(tolerances or dict(TOLERANCES), tuple(objectives))
 
