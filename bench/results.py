@@ -317,6 +317,11 @@ def create_comparison(root: Path = ROOT, *, now: datetime, short_id: str = "") -
     return _make(root / f"{_stamp(now)}-compare-{short_id or secrets.token_hex(3)}")
 
 
+def create_check(root: Path = ROOT, *, now: datetime, short_id: str = "") -> Path:
+    """`results/<UTC time>-check-<short id>/` with its charts folder."""
+    return _make(root / f"{_stamp(now)}-check-{short_id or secrets.token_hex(3)}")
+
+
 def point(root: Path, link: str, target: Path) -> None:
     """Makes `root/link` (`latest`, `latest-comparison`) a relative link to a folder in `root`."""
     new = root / f".{link}-{secrets.token_hex(3)}"
@@ -359,6 +364,8 @@ def ours(root: Path) -> list[Path]:
 
 def _is_ours(path: Path) -> bool:
     if (path / "comparison.json").exists() and "-compare-" in path.name:
+        return True
+    if (path / "check.json").exists() and "-check-" in path.name:
         return True
     try:
         return bool(_read_json(path / "manifest.json", "").get("tool") == TOOL)

@@ -15,6 +15,8 @@ COMMANDS = (
     "capacity",
     "compare",
     "noise",
+    "check",
+    "baseline",
     "report",
     "list",
     "show",
@@ -74,6 +76,8 @@ def main() -> None:
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench noise --scheme redis                  the smallest effect that this machine can see
+    bench baseline save main RUN...             keep good runs, to hold others against them
+    bench check --baseline main                 is the newest worse than those: the gate of a CI
     bench show latest                           the last summary again
     bench explain latest                        what went wrong in it
 

@@ -6,14 +6,16 @@ package alone imports matplotlib, and only when something is drawn: importing it
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results import Json, RunFolder, write_text
 
 if TYPE_CHECKING:
+    from bench.compare import Arm, Run
     from bench.report.canvas import Pictures
     from bench.report.document import Chart, Document, Found, Table
 
@@ -45,8 +47,19 @@ def make(folder: RunFolder) -> None:
     )
 
 
-def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool = False) -> Json:
+def compare_runs(
+    folders: Sequence[RunFolder],
+    out: Path,
+    *,
+    allow_unlike: bool = False,
+    baseline: int | None = None,
+    tolerances: Mapping[str, float] | None = None,
+) -> Json:
     """comparison.json and .csv, summary.md, report.html and charts/ in `out`, of runs that have a summary.
+
+    Two arms are also judged (`bench/gate/verdicts.py`), the second that was given against the first.
+    `baseline`: so many of the folders, from the first, are one side, and the others the other, whatever they
+    are.  `tolerances`: the figures that decide.
 
     Returns what is in comparison.json.  Raises `bench.compare.UnlikeError` for runs that had not the same to
     do, unless allowed, and ResultsError for a run without a readable summary."""
@@ -55,12 +68,14 @@ def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool 
     from bench.report.charts import Setting, charts
     from bench.report.sources import chart_data
 
-    runs = [compare.Run(folder.run_id, folder.summary(), folder.manifest()) for folder in folders]
-    ordered = sorted(zip(runs, folders, strict=True), key=lambda pair: arms.rank(pair[0].summary["run"]))
-    runs = [run for run, _ in ordered]
-    compared = compare.arms(runs)
+    given = [compare.Run(folder.run_id, folder.summary(), folder.manifest()) for folder in folders]
+    if baseline is None:
+        compared = compare.arms(sorted(given, key=lambda run: arms.rank(run.summary["run"])))
+    else:
+        compared = [compare.Arm(tuple(given[:baseline])), compare.Arm(tuple(given[baseline:]))]
     named = arms.arms([arm.middle.summary["run"] for arm in compared])
     content = compare.compare(compared, [arm.label for arm in named], allow_unlike=allow_unlike)
+    content |= _judged(compared, [arm.label for arm in named], given[0], content, tolerances)
     by_id = {folder.run_id: folder for folder in folders}
     shown = [by_id[arm.middle.run_id] for arm in compared]
     data = [
@@ -75,11 +90,47 @@ def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool 
     _write(
         out,
         comparison.comparison_document(content),
-        charts(data, setting),
+        [*_effects(content, "comparison.json"), *charts(data, setting)],
         comparison.detail_tables(content),
         comparison.provenance(content),
     )
     return content
+
+
+def _judged(
+    compared: Sequence[Arm],
+    labels: Sequence[str],
+    first: Run,
+    content: Json,
+    tolerances: Mapping[str, float] | None,
+) -> Json:
+    """`change` and `why` of two arms that are alike; nothing otherwise."""
+    from bench.gate import why
+    from bench.gate.metrics import TOLERANCES
+    from bench.gate.verdicts import judge, side
+
+    if len(compared) != 2 or content["unlike"]:
+        return {}
+    both = sorted(zip(compared, labels, strict=True), key=lambda pair: first not in pair[0].runs)
+    a, b = (side(label, arm.runs) for arm, label in both)
+    change = judge(a, b, tolerances or TOLERANCES)
+    return {"change": change, "why": why.explain(change, a, b)}
+
+
+def _effects(content: Json, file: str) -> list[tuple[Chart, Pictures]]:
+    from bench.report import effects
+
+    made = effects.chart(content["change"], file) if content.get("change") else None
+    return [] if made is None else [made]
+
+
+def check(content: Json, out: Path) -> None:
+    """check.json, summary.md, report.html and charts/ of a check (`bench/gate/decide.py`) in `out`."""
+    from bench.report import gate
+
+    write_text(out / "check.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    provenance = (f"Made by: {content['command']}",)
+    _write(out, gate.check_document(content), _effects(content, "check.json"), (), provenance)
 
 
 def capacity_study(content: Json, out: Path) -> None:

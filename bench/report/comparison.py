@@ -7,13 +7,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bench import alike, compare
 from bench.blocks import ratio_of
 from bench.metrics.headline import PROBES
-from bench.report import figures, tables, wording
+from bench.report import figures, gate, tables, wording
 from bench.report.arms import CONTROL
 from bench.report.document import Document, Table
 from bench.report.figures import MISSING
@@ -29,15 +29,6 @@ CAVEATS: Final = (
     "Not covered: power loss, replicas, TLS, more than one server node.",
 )
 LEVELS: Final = ("p50", "p99")
-FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
-    "us": figures.ms,
-    "s": figures.digits,
-    "number": figures.digits,
-    "count": figures.count,
-    "share": figures.percent,
-    "bytes": figures.mebibytes,
-}
-"""Unit of a figure -> how it is written."""
 RANKED: Final = {
     "READ.p99": "READ p99",
     "STATE.p99": "STATE p99",
@@ -58,11 +49,22 @@ def comparison_document(content: Json) -> Document:
         load=_load(content),
         verdict=(_verdict(content), *_reasons(content)),
         good=_good(verdict),
-        answer=_answer(content),
-        tables=(_table(content), *_intervals(content)),
+        answer=(*_answer(content), *_verdicts(content)),
+        tables=(*_changed(content)[:1], _table(content), *_intervals(content)),
         caveats=_caveats(content),
         last=verdict_line(content),
     )
+
+
+def _verdicts(content: Json) -> tuple[str, ...]:
+    """Of two sides; none where there are more."""
+    change = content.get("change")
+    return gate.of_comparison(change, content["why"]) if change else ()
+
+
+def _changed(content: Json) -> tuple[Table, ...]:
+    change = content.get("change")
+    return gate.tables(change) if change else ()
 
 
 def subtitle(content: Json) -> str:
@@ -191,7 +193,13 @@ def _caveats(content: Json) -> tuple[str, ...]:
     few = (noise if blocks < compare.BLOCKS_FOR_INTERVAL else many,)
     unlike = (f"These runs had not the same to do: {'; '.join(content['unlike'])}.",)
     beside = tuple(f"{line}." for line in content.get("environment") or ())
-    return (*(unlike if content["unlike"] else ()), *_unfair(content), *CAVEATS, *beside, *few)
+    change = content.get("change")
+    told = (*gate.opened(change), *_left_out(change)) if change else ()
+    return (*(unlike if content["unlike"] else ()), *_unfair(content), *told, *CAVEATS, *beside, *few)
+
+
+def _left_out(change: Json) -> tuple[str, ...]:
+    return tuple(line for side in change["sides"] for line in gate.left_out(side["left_out"]))
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -215,14 +223,14 @@ def _plain(row: Json, label: str) -> str:
     value = row["values"].get(label)
     if value is None:
         return MISSING
-    return ("≥" if label in row["at_least"] else "") + FORMATS[row["unit"]](value)
+    return ("≥" if label in row["at_least"] else "") + figures.FORMATS[row["unit"]](value)
 
 
 def _value(row: Json, label: str, unit: str = "") -> str:
     """With its interval, where it has one: 12.4 ms [11.9, 13.1]."""
     both = (row.get("intervals") or {}).get(label)
     said = f"{_plain(row, label)}{unit}"
-    return said if both is None else f"{said} {figures.between(both, FORMATS[row['unit']])}"
+    return said if both is None else f"{said} {figures.between(both, figures.FORMATS[row['unit']])}"
 
 
 def _intervals(content: Json) -> tuple[Table, ...]:
@@ -391,7 +399,8 @@ def detail_tables(content: Json) -> tuple[Table, ...]:
     )
     few = _blocks(content) < compare.BLOCKS_FOR_INTERVAL
     span = "lowest, highest" if few else "95 % interval over the blocks"
-    return (Table(f"Every figure: middle block [{span}]", ("", "unit", *labels), rows), *_ratios(content))
+    every = Table(f"Every figure: middle block [{span}]", ("", "unit", *labels), rows)
+    return (*_changed(content)[1:], every, *_ratios(content))
 
 
 def _ranged(row: Json, label: str) -> str:
@@ -449,19 +458,34 @@ def _order(content: Json) -> tuple[str, ...]:
 
 # --- comparison.csv ---------------------------------------------------------------------------------------
 
-COLUMNS: Final = ("figure", "unit", "arm", "over", "value", "low", "high", "blocks", "paired")
+COLUMNS: Final = (
+    "figure", "unit", "arm", "over", "value", "low", "high", "blocks", "paired", "p", "p_holm", "verdict",
+)  # fmt: skip
 
 
 def to_csv(content: Json) -> str:
-    """A row per figure and arm, and per ratio of two arms (`arm` over `over`).
+    """A row per figure and arm, per ratio of two arms (`arm` over `over`), and of two sides per change, which
+    has p and perhaps a verdict.
 
     `low` and `high` are the 95 % interval; empty below six blocks, `high` also for a lower bound."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in content["figures"]:
-        writer.writerows(_lines(row))
+        writer.writerows((*line, "", "", "") for line in _lines(row))
+    if content.get("change"):
+        writer.writerows(_judged(content["change"]))
     return text.getvalue()
+
+
+def _judged(change: Json) -> Iterator[tuple[Any, ...]]:
+    a, b = (side["label"] for side in change["sides"])
+    for row in change["rows"]:
+        low, high = row["interval"] or (None, None)
+        yield (
+            row["metric"], "change", b, a, row["ratio"], low, high, min(row["blocks"]), int(change["paired"]),
+            row["p"], row.get("p_holm"), row.get("verdict"),
+        )  # fmt: skip
 
 
 def _lines(row: Json) -> Iterator[tuple[Any, ...]]:

@@ -90,7 +90,7 @@ def _edge(rows: Sequence[Json]) -> float:
     reach = [_distance(row) for row in rows]
     reach += [max(1 / row["interval"][0], row["interval"][1]) for row in rows if row["interval"]]
     reach += [1 + row["tolerance"] for row in rows if row["deciding"]]
-    return min(float(max(reach)) ** 1.08, math.exp(WIDEST))
+    return float(min(max(reach) ** 1.08, math.exp(WIDEST)))
 
 
 def _one(axes: Axes, row: Json, place: int, edge: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 MISSING: Final = "–"
@@ -87,3 +87,14 @@ def between(both: Sequence[float | None], write: Callable[[float], str]) -> str:
 def joined(parts: list[str]) -> str:
     """a, b and c."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+FORMATS: Final[Mapping[str, Callable[[float], str]]] = {
+    "us": ms,
+    "s": digits,
+    "number": digits,
+    "count": count,
+    "share": percent,
+    "bytes": mebibytes,
+}
+"""Unit of a figure -> how it is written."""

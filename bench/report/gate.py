@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bench.report import comparison, figures
+from bench.report import figures
 from bench.report.document import Document, Table
 from bench.report.figures import MISSING
 from bench.results import Json
@@ -88,7 +88,7 @@ def value(row: Json, side: int) -> str:
     known, both = row["values"][side], row["intervals"][side]
     if known is None:
         return MISSING
-    write = comparison.FORMATS[row["unit"]]
+    write = figures.FORMATS[row["unit"]]
     said = ("≥" if row["at_least"][side] else "") + write(known)
     return said if both is None else f"{said} {figures.between(both, write)}"
 

@@ -66,7 +66,7 @@ def _table(metrics: Json) -> Table:
 def _value(entry: Json) -> str:
     if entry["value"] is None:
         return MISSING
-    write = comparison.FORMATS[entry["unit"]]
+    write = figures.FORMATS[entry["unit"]]
     return f"{write(entry['value'])}{' ms' if entry['unit'] == 'us' else ''}"
 
 
