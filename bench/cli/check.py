@@ -58,9 +58,9 @@ def command(
     bench check --baseline main                          the newest series of runs
     bench check --baseline main --fail-if "READ.p99 > +10%" RUN…
 
-    0 no worse than the tolerances, 4 no valid run, 5 can't tell or no comparable baseline, 10 an objective was
-    missed, 11 a figure is worse, 12 a promise was broken. Tolerances and objectives may stand in [check] of
-    bench.toml. In GitHub Actions it also writes the job summary and annotations.
+    0 no worse than the tolerances, 4 no valid run, 5 can't tell or no comparable baseline, 10 an objective
+    was missed, 11 a figure is worse, 12 a promise was broken. Tolerances and objectives may stand in [check]
+    of bench.toml. In GitHub Actions it also writes the job summary and annotations.
     """
     table = _table()
     asked, kept = _asked(table, given["fail_if"], given["slo"]), kept or table.get("baseline")

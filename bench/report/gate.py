@@ -19,8 +19,8 @@ MARKS: Final[Mapping[str, str]] = {
     "?": "? can't tell",
 }
 CLAIM: Final = (
-    "worse and better need p ≤ 5 % after Holm's correction over what decides, and the tolerance; same has its "
-    "interval inside of the tolerance. visible: the smallest effect that 80 % of such comparisons find."
+    "worse and better need p ≤ 5 % after Holm's correction over what decides, and the tolerance; same has "
+    "its interval inside of the tolerance. visible: the smallest effect that 80 % of such comparisons find."
 )
 NOTHING: Final = (
     "These decide nothing: of so many figures some look different where nothing is. p is uncorrected."

@@ -98,6 +98,7 @@ def runs(
     name: str,
     n: int,
     seed: int,
+    /,
     *,
     worse: float = 0.0,
     series: str | None = None,
