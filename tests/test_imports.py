@@ -105,7 +105,7 @@ def test_pure_modules_do_no_io() -> None:
     pure = (
         "schemes/protocol.py", "schemes/read_state.py", "schemes/server/session.py", "bench/plan.py",
         "bench/population.py", "bench/record.py", "bench/options.py", "bench/alike.py", "bench/compare.py",
-        "bench/doctor/judge.py", "bench/metrics/",
+        "bench/doctor/judge.py", "bench/metrics/", "bench/gate/",
         "bench/checks/",
     )  # fmt: skip
     found = [

@@ -17,6 +17,7 @@ COMMANDS = (
     "noise",
     "check",
     "baseline",
+    "history",
     "report",
     "list",
     "show",
@@ -78,6 +79,7 @@ def main() -> None:
     bench noise --scheme redis                  the smallest effect that this machine can see
     bench baseline save main RUN...             keep good runs, to hold others against them
     bench check --baseline main                 is the newest worse than those: the gate of a CI
+    bench history READ.p99                      a figure over the stored runs, and when it changed
     bench show latest                           the last summary again
     bench explain latest                        what went wrong in it
 

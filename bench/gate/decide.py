@@ -121,7 +121,8 @@ def missed(change: Json | None) -> list[Json]:
         if row["deciding"] and row["verdict"] != "worse":
             ends = row["interval"]
             most = None if ends is None else ends[1] - 1 if row["more_is"] == "worse" else 1 / ends[0] - 1
-            found.append({"metric": row["metric"], "title": row["title"], "most": most})
+            if most is None or most > 0:
+                found.append({"metric": row["metric"], "title": row["title"], "most": most})
     return found
 
 

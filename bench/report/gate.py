@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from bench.gate.metrics import METRICS
 from bench.report import figures
 from bench.report.document import Document, Table
 from bench.report.figures import MISSING
@@ -177,7 +178,7 @@ def _title(content: Json) -> str:
 def _first(content: Json) -> str:
     """The smallest effect that it could see, before anything is said of what it saw."""
     known = [
-        f"{name} {share(effect)}" if effect is not None else f"{name} none with so few runs"
+        f"{METRICS[name].title} {'none with so few runs' if effect is None else share(effect)}"
         for name, effect in content["smallest"].items()
     ]
     return f"Smallest effect that could be seen: {', '.join(known)}" if known else "Nothing could be seen"

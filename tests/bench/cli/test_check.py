@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,13 @@ def store(root: Path, of: list[Run]) -> list[str]:
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results with a baseline `main`, and no bench.toml or CI around."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     found = tmp_path / "results"
     assert bench("baseline", "save", "main", *store(found, runs("a", 10, 1))).exit_code == 0
-    yield found
+    return found
 
 
 def bench(*words: str) -> Result:
