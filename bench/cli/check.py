@@ -17,6 +17,7 @@ from bench.cli.choosing import BadRun, open_run, out_option
 from bench.cli.run import without_secrets
 
 if TYPE_CHECKING:
+    from bench.gate.baseline import Baseline
     from bench.gate.tolerances import Asked
     from bench.results import Json, RunFolder
 
@@ -118,7 +119,17 @@ def _check(texts: Sequence[str], kept: str, root: Path, asked: Asked) -> Json:
         base = baseline.load(where(kept, root))
     except baseline.BaselineError as why:
         return decide.refused(f"no comparable baseline: {why}", command=said)
-    return decide.check(base, opened(chosen(texts, root)), asked, command=said)
+    runs = opened(chosen(texts, root))
+    return decide.check(base, runs, asked, command=said, ledger=_ledger(base))
+
+
+def _ledger(base: Baseline) -> list[Json]:
+    """What `bench noise` found on such machines with this scheme."""
+    from bench import noise
+    from bench.services.cache import cache_dir
+
+    scheme, machine = str(base.run["scheme"]), base.machine_class or ""
+    return list(noise.entries(cache_dir() / noise.LEDGER, machine_class=machine, scheme=scheme))
 
 
 def where(kept: str, root: Path) -> Path:

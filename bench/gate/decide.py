@@ -18,8 +18,9 @@ from bench.gate import baseline as baselines
 from bench.gate import power, why
 from bench.gate.baseline import Baseline
 from bench.gate.metrics import METRICS
+from bench.gate.sequential import ACCUSED, ACQUITTED, BROKEN, Outcome, Seen
 from bench.gate.tolerances import Asked, Objective
-from bench.gate.verdicts import Side, judge, side
+from bench.gate.verdicts import LEVEL, Side, judge, side
 from bench.guards import (
     EXIT_INCONCLUSIVE,
     EXIT_INVALID,
@@ -50,12 +51,14 @@ class _Reasons:
         return sorted(self.found, key=lambda reason: PRECEDENCE.index(reason["exit_code"]))
 
 
-def check(kept: Baseline, runs: Sequence[Run], asked: Asked, *, command: str) -> Json:
-    """The runs against a stored baseline."""
+def check(
+    kept: Baseline, runs: Sequence[Run], asked: Asked, *, command: str, ledger: Sequence[Json] = ()
+) -> Json:
+    """The runs against a stored baseline.  `ledger`: lines of `bench noise` of such machines."""
     reasons = _Reasons()
     candidate, base = side("candidate", runs), side(f"baseline {kept.name}", kept.runs)
     promises = _promises(runs, reasons)
-    unlike = baselines.refusals(kept.runs, runs)
+    unlike = [*_itself(kept, runs), *baselines.refusals(kept.runs, runs)]
     for said in unlike:
         reasons.add(EXIT_INCONCLUSIVE, f"no comparable baseline: {said}")
     if not candidate.runs:
@@ -78,6 +81,7 @@ def check(kept: Baseline, runs: Sequence[Run], asked: Asked, *, command: str) ->
         "baseline": {"name": kept.name, "made_at": kept.made_at, "runs": len(kept.runs)},
         "environment": alike.told([*kept.runs[:1], *runs]) if runs else [],
         "smallest": _smallest(kept, len(candidate.runs), asked),
+        "alarms": list(power.false_alarms(ledger, asked.tolerances)),
         "change": change,
         "why": [] if change is None else why.explain(change, base, candidate),
         "objectives": objectives,
@@ -86,6 +90,12 @@ def check(kept: Baseline, runs: Sequence[Run], asked: Asked, *, command: str) ->
         "missed": missed(change),
         "verdict": _verdict(reasons, runs),
     }
+
+
+def _itself(kept: Baseline, runs: Sequence[Run]) -> list[str]:
+    """A candidate that never ran leaves the baseline's own runs as the newest, which are always as good."""
+    both = sorted({run.run_id for run in runs} & {run.run_id for run in kept.runs})
+    return [f"{', '.join(both)} are the baseline's own"] if both else []
 
 
 def _smallest(kept: Baseline, runs: int, asked: Asked) -> dict[str, float | None]:
@@ -201,6 +211,100 @@ def _correctness(codes: set[int], runs: Sequence[Run]) -> str:
     return "PASS" if known and set(known) == {"PASS"} else "UNKNOWN"
 
 
+# --- two sides that ran at once ---------------------------------------------------------------------------
+
+
+def against(
+    outcome: Outcome,
+    labels: tuple[str, str],
+    about: Mapping[str, Any],
+    *,
+    command: str,
+    correctness: str,
+    smallest: Mapping[str, float | None] | None = None,
+    ledger: Sequence[Json] = (),
+) -> Json:
+    """What a sequential test (`sequential.py`) decided, in the form that every output reads.
+
+    `labels`: of the baseline and of the candidate; `about`: their `summary.run`; `smallest`: what could be
+    seen before it began (`power.detectable`); `correctness`: PASS only if every promise of the candidate was checked
+    and kept."""
+    reasons = _Reasons()
+    code = {BROKEN: EXIT_VIOLATION, ACCUSED: EXIT_REGRESSION, ACQUITTED: EXIT_OK}.get(
+        outcome.verdict, EXIT_INCONCLUSIVE
+    )
+    if code != EXIT_OK:
+        reasons.add(code, outcome.reason)
+    if correctness != "PASS" and code != EXIT_VIOLATION:
+        reasons.add(EXIT_INCONCLUSIVE, "nobody can say whether the candidate's promises were kept")
+    tolerances = {each.figure: each.tolerance for each in outcome.figures}
+    change = _sequential(outcome, labels)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": TOOL,
+        "kind": "against",
+        "command": command,
+        "scenario": about.get("scenario"),
+        "scheme": about.get("scheme"),
+        "baseline": {"name": labels[0], "made_at": None, "runs": outcome.blocks},
+        "environment": [],
+        "smallest": dict(smallest or {}),
+        "alarms": list(power.false_alarms(ledger, tolerances)),
+        "change": change,
+        "why": [],
+        "objectives": [],
+        "promises": [],
+        "left_out": [
+            {"run_id": f"disturbed block {i + 1}", "why": said} for i, said in enumerate(outcome.disturbed)
+        ],
+        "missed": [
+            {"metric": each.figure, "title": METRICS[each.figure].title, "most": each.most}
+            for each in outcome.figures
+            if not each.accused and (each.most is None or each.most > 0)
+        ],
+        "verdict": _verdict(reasons, ()) | ({} if code == EXIT_VIOLATION else {"correctness": correctness}),
+    }
+
+
+def _sequential(outcome: Outcome, labels: tuple[str, str]) -> Json:
+    return {
+        "sides": [{"label": label, "runs": [], "left_out": []} for label in labels],
+        "paired": True,
+        "blocks": outcome.pairs,
+        "level": LEVEL,
+        "deciding": [each.figure for each in outcome.figures],
+        "rows": [_seen(each) for each in outcome.figures],
+    }
+
+
+def _seen(each: Seen) -> Json:
+    metric = METRICS[each.figure]
+    verdict = "worse" if each.accused else "same" if each.acquitted else "?"
+    ends = None if each.interval is None else sorted((1 + end) ** metric.sign for end in each.interval)
+    return {
+        "metric": metric.name,
+        "title": metric.title,
+        "unit": metric.unit,
+        "more_is": "worse" if metric.sign > 0 else "better",
+        "deciding": True,
+        "values": list(each.values or (None, None)),
+        "intervals": [None, None],
+        "at_least": [False, False],
+        "blocks": [each.pairs, each.pairs],
+        "paired": True,
+        "ratio": None if each.harm is None else (1 + each.harm) ** metric.sign,
+        "interval": ends,
+        "p": None,
+        "p_holm": None,
+        "difference": None,
+        "visible": None,
+        "tolerance": each.tolerance,
+        "verdict": verdict,
+        "passes": {"worse": False, "same": True}.get(verdict),
+        "why": "" if verdict != "?" else "neither accused nor acquitted in the time there was",
+    }
+
+
 def refused(message: str, *, command: str, code: int = EXIT_INCONCLUSIVE) -> Json:
     """Where nothing could be compared at all."""
     reasons = _Reasons()
@@ -215,6 +319,7 @@ def refused(message: str, *, command: str, code: int = EXIT_INCONCLUSIVE) -> Jso
         "baseline": None,
         "environment": [],
         "smallest": {},
+        "alarms": [0, 0],
         "change": None,
         "why": [],
         "objectives": [],

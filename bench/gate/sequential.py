@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from bench.gate import ranks
 from bench.gate.metrics import METRICS
+from bench.metrics.intervals import middle
 
 Floats = NDArray[np.float64]
 FALSE_ALARMS: Final = 0.05
@@ -177,6 +178,8 @@ class Seen:
     tolerance: float
     accused: bool
     acquitted: bool
+    values: tuple[float, float] | None = None
+    """The middle block's on either side."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ class _Gate:
     tolerances: Mapping[str, float]
     harms: dict[str, list[float]] = field(default_factory=dict)
     """Logarithms by figure, one per pair."""
+    values: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def add(self, block: Block) -> None:
         for pair in block.pairs:
@@ -202,6 +206,7 @@ class _Gate:
                 if name in self.tolerances and one > 0 and other > 0:
                     harm = METRICS[name].sign * math.log(other / one)
                     self.harms.setdefault(name, []).append(harm)
+                    self.values.setdefault(name, []).append((one, other))
 
     def look(self, number: int) -> tuple[Seen, ...]:
         return tuple(self._seen(name, number) for name in self.tolerances)
@@ -231,7 +236,13 @@ class _Gate:
             tolerance,
             accused=worst_of["accuse"][0] > 0 and harm >= beyond,
             acquitted=most < beyond,
+            values=_middles(self.values[name]),
         )
+
+
+def _middles(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    ones, others = zip(*pairs, strict=True)
+    return middle(ones), middle(others)
 
 
 def _ends(means: Floats, chances: Floats, level: float) -> tuple[float, float]:

@@ -198,7 +198,22 @@ def _caveats(content: Json) -> tuple[str, ...]:
     lost = tuple(f"Not seen, and could be there: {_lost(entry)}" for entry in content["missed"])
     drift = (DRIFT,) if change is not None and not change["paired"] else ()
     beside = tuple(f"{line}." for line in content["environment"])
-    return (*left_out(content["left_out"]), *lost, *drift, *beside, f"Again: {content['command']}")
+    return (
+        *left_out(content["left_out"]),
+        *lost,
+        *drift,
+        *_alarms(content["alarms"]),
+        *beside,
+        f"Again: {content['command']}",
+    )
+
+
+def _alarms(found: Sequence[int]) -> tuple[str, ...]:
+    """What the ledger says of gates like this one, where there is one."""
+    wrong, able = found
+    if not able:
+        return ()
+    return (f"Of {able} comparisons of alike sides on such machines (bench noise) {wrong} looked different.",)
 
 
 def _lost(entry: Json) -> str:

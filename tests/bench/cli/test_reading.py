@@ -175,6 +175,39 @@ def test_runs_are_listed_newest_first_and_a_broken_one_too(root: Path) -> None:
 # --- compare ------------------------------------------------------------------------------------------------
 
 
+def test_two_arms_are_judged_the_second_against_the_first(root: Path) -> None:
+    for first, second in (("0000a1", "0000b2"), ("0000b2", "0000a1")):
+        content = json.loads(bench("compare", first, second, "--out", str(root), "--json").stdout)
+        a, b = content["change"]["sides"]
+        assert (a["runs"][0][-6:], b["runs"][0][-6:]) == (first, second)
+
+
+def test_sides_are_what_stands_before_and_after_vs(root: Path) -> None:
+    words = ("0000a1", "vs", "0000b2", "--decide", "READ.p50 > +20%", "--out", str(root))
+    shown = bench("compare", *words)
+    assert "VERDICTS of redis/flags against db/flags (unpaired: " in shown.stdout
+    folder = results.LATEST_COMPARISON
+    content = json.loads((root / folder / "comparison.json").read_text())
+    assert content["change"]["deciding"] == ["READ.p50"]
+    assert "READ.p50,change,redis/flags,db/flags," in (root / folder / "comparison.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("0000a1", "vs"), "one `vs`"),
+        (("vs", "0000a1"), "one `vs`"),
+        (("0000a1", "vs", "0000b2", "vs", "0000a1"), "one `vs`"),
+        (("0000a1", "vs", "0000a1"), "both sides"),
+        (("0000a1", "0000b2", "--decide", "READ.p50 > 20ms"), "signed share"),
+    ],
+)
+def test_sides_that_cannot_be_meant(root: Path, words: tuple[str, ...], said: str) -> None:
+    result = bench("compare", *words, "--out", str(root))
+    assert result.exit_code == 2
+    assert said in result.output
+
+
 def test_compare_makes_a_folder_and_points_at_it(root: Path) -> None:
     result = bench("compare", "0000a1", "0000b2", "--out", str(root))
     latest = (root / "latest-comparison").resolve()

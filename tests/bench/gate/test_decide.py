@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.compare import Run
-from bench.gate import decide
+from bench.gate import decide, sequential
 from bench.gate.baseline import Baseline
 from bench.gate.tolerances import asked
+from bench.report import ci, effects, gate
 from bench.results import Json
 from tests.bench.gate.made import run, runs
 
@@ -98,6 +100,12 @@ def test_an_unlike_baseline_is_5_never_0_or_11(what: dict[str, Any]) -> None:
         assert "no comparable baseline" in first(found)
 
 
+def test_a_baseline_is_not_held_against_its_own_runs() -> None:
+    found = checked(list(KEPT.runs))
+    assert code(found) == 5
+    assert "are the baseline's own" in first(found)
+
+
 def test_a_figure_that_the_baseline_lacks_is_5() -> None:
     kept = Baseline("main", "", tuple(runs("a", 10, 1, receipt_p99=None)))
     found = checked(runs("b", 10, 2), kept=kept)
@@ -146,3 +154,66 @@ def test_it_says_before_what_it_can_see_and_after_what_it_could_have_missed() ->
 
 def test_where_nothing_can_be_compared_it_is_5() -> None:
     assert code(decide.refused("there is none", command="bench check")) == 5
+
+
+def test_the_ledger_s_false_alarms_are_told() -> None:
+    pair = [[[100.0, None, None], [100.0 + i, None, None]] for i in range(10)]
+    line = {"metrics": {"READ.p50": {"pairs": pair}}}
+    found = decide.check(KEPT, runs("b", 10, 2), asked(["READ.p50 > +10%"]), command="", ledger=[line] * 3)
+    assert found["alarms"] == [3, 3]
+
+
+# --- what a sequential test decided -------------------------------------------------------------------------
+
+ASKED = {"READ.p50": 0.15, "messages_per_s": 0.05}
+
+
+def live(
+    ratio: float, messages: float = 1.0, *, blocks: int = 25, correctness: str = "PASS", **of: str
+) -> Json:
+    noise = np.random.default_rng(1)
+
+    def block(_number: int) -> sequential.Block:
+        pairs = []
+        for _ in range(2):
+            a, b = 100 * np.exp(0.02 * noise.standard_normal(2))
+            pairs.append(sequential.Pair({"READ.p50": (a, ratio * b), "messages_per_s": (a, messages * b)}))
+        return sequential.Block(tuple(pairs), **of)
+
+    outcome = sequential.decide(block, sequential.plan(blocks, 2), ASKED)
+    about = {"scheme": "redis", "scenario": "steady_chat"}
+    return decide.against(
+        outcome, ("origin/main", "HEAD"), about, command="bench check --against main", correctness=correctness
+    )
+
+
+def row(content: Json, metric: str) -> Json:
+    return next(each for each in content["change"]["rows"] if each["metric"] == metric)
+
+
+def test_the_codes_of_a_sequential_test() -> None:
+    assert code(live(1.0)) == 0
+    assert code(live(1.3)) == 11
+    assert code(live(1.0, blocks=2)) == 5
+    assert code(live(1.0, correctness="UNKNOWN")) == 5
+    assert code(live(1.0, broken="durable: a READ was lost")) == 12
+    assert first(live(1.0, broken="durable: a READ was lost")) == "durable: a READ was lost"
+
+
+def test_ratios_are_the_candidate_s_over_the_baseline_s_whichever_way_is_worse() -> None:
+    found = live(1.3, messages=0.8)
+    assert row(found, "READ.p50")["ratio"] == pytest.approx(1.3, rel=0.03)
+    less = row(found, "messages_per_s")
+    assert less["ratio"] == pytest.approx(0.8, rel=0.03)
+    assert less["interval"][0] < less["ratio"] < less["interval"][1]
+    assert less["verdict"] == "worse"
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.3])
+def test_every_output_reads_it(ratio: float) -> None:
+    found = live(ratio)
+    document = gate.check_document(found)
+    assert "HEAD against origin/main; paired" in document.load[0]
+    assert ("<failure" in ci.junit(found)) == (ratio > 1)
+    assert ci.bencher(found)["steady_chat/redis"]["read-p50-ms"]["value"] > 0
+    assert effects.finding(found["change"])
