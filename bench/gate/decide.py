@@ -227,8 +227,8 @@ def against(
     """What a sequential test (`sequential.py`) decided, in the form that every output reads.
 
     `labels`: of the baseline and of the candidate; `about`: their `summary.run`; `smallest`: what could be
-    seen before it began (`power.detectable`); `correctness`: PASS only if every promise of the candidate was checked
-    and kept."""
+    seen before it began (`power.detectable`); `correctness`: PASS only if every promise of the candidate was
+    checked and kept."""
     reasons = _Reasons()
     code = {BROKEN: EXIT_VIOLATION, ACCUSED: EXIT_REGRESSION, ACQUITTED: EXIT_OK}.get(
         outcome.verdict, EXIT_INCONCLUSIVE
