@@ -62,7 +62,7 @@ def check(
     for said in unlike:
         reasons.add(EXIT_INCONCLUSIVE, f"no comparable baseline: {said}")
     if not candidate.runs:
-        invalid = all(run.summary["verdict"]["status"] == "INVALID" for run in runs)
+        invalid = all(run.summary["verdict"]["status"] == "INVALID" and not _disturbed(run) for run in runs)
         said = (
             "; ".join(f"{run_id} is {why_out}" for run_id, why_out in candidate.left_out) or "there is none"
         )
@@ -90,6 +90,16 @@ def check(
         "missed": missed(change),
         "verdict": _verdict(reasons, runs),
     }
+
+
+DISTURBANCES: Final = frozenset({"foreign_load", "cpu_steal", "run_queue", "cpu_throttled"})
+"""Guards that object to others on the machine: then it is too noisy, and neither the instrument nor the
+candidate is at fault."""
+
+
+def _disturbed(run: Run) -> bool:
+    objections = {r["guard"] for r in run.summary["verdict"]["reasons"] if r["verdict"] != "warn"}
+    return bool(objections & DISTURBANCES)
 
 
 def _itself(kept: Baseline, runs: Sequence[Run]) -> list[str]:

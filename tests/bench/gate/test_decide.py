@@ -71,6 +71,18 @@ def test_only_invalid_runs_are_4_and_none_is_5() -> None:
     assert code(checked([])) == 5
 
 
+@pytest.mark.parametrize("worse", [0.0, 2.0])
+def test_while_a_core_burns_it_is_5_never_0_or_11(worse: float) -> None:
+    burning = runs("b", 10, 2, worse=worse, status="INVALID")
+    for each in burning:
+        reason = each.summary["verdict"]["reasons"][0]
+        each.summary["verdict"]["reasons"] = [reason, reason | {"guard": "foreign_load"}]
+    assert code(checked(burning)) == 5
+    for each in burning:
+        each.summary["verdict"]["reasons"][1]["verdict"] = "warn"
+    assert code(checked(burning)) == 4
+
+
 def test_an_invalid_run_among_good_ones_is_left_out_and_named() -> None:
     found = checked([*runs("b", 10, 2), run("x", status="INVALID")])
     assert code(found) == 0
