@@ -193,11 +193,10 @@ def _written(content: Json, root: Path) -> Path:
 
 
 def _outputs(content: Json, given: dict[str, Any]) -> None:
-    from bench.report import ci, gate, markdown
+    from bench.report import ci, gate
 
-    document = gate.check_document(content)
     texts: dict[Path | None, Callable[[], str]] = {
-        given["markdown"]: lambda: markdown.markdown(document, (), ()),
+        given["markdown"]: lambda: gate.comment(content),
         given["junit"]: lambda: ci.junit(content),
         given["bencher"]: lambda: _json(ci.bencher(content)),
     }
@@ -210,7 +209,7 @@ def _outputs(content: Json, given: dict[str, Any]) -> None:
             _write(path, text())
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a") as file:
-            file.write(markdown.markdown(document, (), ()))
+            file.write(gate.comment(content))
         for line in ci.workflow_commands(content):
             click.echo(line, err=True)
 

@@ -5,10 +5,11 @@ From `comparison.json` or `check.json` alone, so that it can be shown again."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from bench.gate.metrics import METRICS
-from bench.report import figures
+from bench.report import figures, markdown
 from bench.report.document import Document, Table
 from bench.report.figures import MISSING
 from bench.results import Json
@@ -54,7 +55,7 @@ def tables(change: Json) -> tuple[Table, ...]:
     first = Table("Verdicts", columns, tuple(map(_deciding, deciding)), f"{_capital(how(change))}. {CLAIM}")
     if not others:
         return (first,)
-    also = Table("Also compared", ("", a, b, "ratio", "p", "visible"), tuple(map(_other, others)), NOTHING)
+    also = Table(ALSO, ("", a, b, "ratio", "p", "visible"), tuple(map(_other, others)), NOTHING)
     return first, also
 
 
@@ -161,6 +162,17 @@ def check_document(content: Json) -> Document:
         caveats=_caveats(content),
         last=verdict_line(content),
     )
+
+
+ALSO: Final = "Also compared"
+
+
+def comment(content: Json) -> str:
+    """The check for a pull request, in Markdown: what decides nothing is folded."""
+    document = check_document(content)
+    shown = tuple(table for table in document.tables if table.title != ALSO)
+    aside = [markdown.folded(table) for table in document.tables if table.title == ALSO]
+    return "\n".join([markdown.markdown(replace(document, tables=shown), (), ()), *aside])
 
 
 def _headline(verdict: Json) -> str:

@@ -31,11 +31,17 @@ def markdown(document: Document, charts: Sequence[Chart], detail: Sequence[Table
     )
 
 
+def folded(table: Table) -> str:
+    """A table that is opened by a click."""
+    head = ["<details>", f"<summary>{_text(table.title)}</summary>", ""]
+    return "\n".join([*head, *_table(table), "</details>", ""])
+
+
 def _certificate(table: Table | None) -> list[str]:
     """Folded: what objects is in the list above it."""
     if table is None:
         return []
-    return ["<details>", f"<summary>{_text(table.title)}</summary>", "", *_table(table), "</details>", ""]
+    return folded(table).split("\n")
 
 
 def _table(table: Table) -> list[str]:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.compare import Run
-from bench.results import LATEST, RunFolder, point
+from bench.results import LATEST, RunFolder, ours, point
 from tests.bench.gate.made import run, runs
 
 
@@ -101,6 +101,17 @@ def test_every_output_is_written(root: Path, tmp_path: Path, monkeypatch: pytest
     assert (folder / "report.html").exists()
     assert json.loads((folder / "check.json").read_text())["verdict"]["exit_code"] == 11
     assert (folder / "charts" / "effects.png").exists()
+
+
+def test_show_tells_it_again_and_clean_would_take_it_away(root: Path) -> None:
+    found = check(root, runs("b", 10, 2, worse=0.5))
+    (folder,) = root.glob("*-check-*")
+    again = bench("show", str(folder))
+    assert again.exit_code == 0, again.output
+    assert again.stdout == found.stdout
+    assert folder in ours(root)
+    (folder / "check.json").write_text("{}")
+    assert bench("show", str(folder)).exit_code == 2
 
 
 def test_the_table_in_bench_toml_is_heard_and_its_mistakes_named(root: Path, tmp_path: Path) -> None:

@@ -39,12 +39,20 @@ def test_the_first_words_are_the_verdict_in_every_form(case: str, said: str) -> 
 
 @pytest.mark.parametrize("case", ["same", "worse", "better", "open"])
 def test_effect_interval_smallest_effect_and_the_command_are_in_the_comment(case: str) -> None:
-    said = markdown.markdown(gate.check_document(CASES[case]), (), ())
+    said = gate.comment(CASES[case])
     row = next(row for row in CASES[case]["change"]["rows"] if row["metric"] == "READ.p99")
     assert f"× {row['ratio']:.3f} [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]" in said
     assert "Smallest effect that could be seen: " in said
     assert "Again: bench check --baseline main" in said
     assert "unpaired: 10 runs against 10" in said
+
+
+def test_what_decides_nothing_is_folded_in_the_comment() -> None:
+    before, folded = gate.comment(CASES["same"]).split("<details>")
+    assert "READ p99, ms" in before
+    assert "SEND p99, ms" not in before
+    assert "SEND p99, ms" in folded
+    assert "<details>" not in gate.comment(CASES["nothing"])
 
 
 def test_what_could_have_been_missed_is_said() -> None:
