@@ -130,7 +130,8 @@ def check(content: Json, out: Path) -> None:
 
     write_text(out / "check.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     provenance = (f"Made by: {content['command']}",)
-    _write(out, gate.check_document(content), _effects(content, "check.json"), (), provenance)
+    document, aside = gate.apart(content)
+    _write(out, document, _effects(content, "check.json"), aside, provenance)
 
 
 def capacity_study(content: Json, out: Path) -> None:

@@ -167,12 +167,18 @@ def check_document(content: Json) -> Document:
 ALSO: Final = "Also compared"
 
 
-def comment(content: Json) -> str:
-    """The check for a pull request, in Markdown: what decides nothing is folded."""
+def apart(content: Json) -> tuple[Document, tuple[Table, ...]]:
+    """The document without what decides nothing, and that."""
     document = check_document(content)
     shown = tuple(table for table in document.tables if table.title != ALSO)
-    aside = [markdown.folded(table) for table in document.tables if table.title == ALSO]
-    return "\n".join([markdown.markdown(replace(document, tables=shown), (), ()), *aside])
+    aside = tuple(table for table in document.tables if table.title == ALSO)
+    return replace(document, tables=shown), aside
+
+
+def comment(content: Json) -> str:
+    """The check for a pull request, in Markdown: what decides nothing is folded."""
+    document, aside = apart(content)
+    return "\n".join([markdown.markdown(document, (), ()), *map(markdown.folded, aside)])
 
 
 def _headline(verdict: Json) -> str:
