@@ -1,4 +1,4 @@
-"""One block: some seconds of one mix on one arm, open (each operation at its time) or closed (so many at once).
+"""One block: seconds of one mix on one arm, open (each operation at its time) or closed (so many at once).
 
 Latency counts from the time at which an operation was due; in a closed block that is when the one before it
 had ended.  Whatever is not answered as it should be is an error and has no latency."""
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -24,15 +25,14 @@ BODY: Final = "x" * 256
 HEAD_START_NS: Final = 20_000_000
 TRAILING_S: Final = 5.0
 """Answers are waited for after the block's end."""
-POLL_S: Final = 0.01
 MOST: Final = 60_000
 """Operations of a closed block; no arm here comes near it."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Times in µs, None without samples.  `requests_per_s`: STATE, SEND and READ that were answered within the
-    block.  `store_us`: of a look, what the server itself measured in MySQL and Redis.  `stale`: looks that
+    """Times in µs, None without samples.  `requests_per_s`: STATE, SEND and READ that were answered within
+    the block.  `store_us`: of a look, what the server itself measured in MySQL and Redis.  `stale`: looks that
     showed less than their person's acknowledged marks."""
 
     seconds: float
@@ -130,6 +130,7 @@ class _Block:
         self._runner, self._asked = runner, asked
         self._row = 0
         self._under_way = 0
+        self._idle = asyncio.Event()
         self.until = 0
         """A closed block goes on until then."""
         self._looks: list[tuple[int, int, int, int, int]] = []
@@ -148,6 +149,7 @@ class _Block:
         conversation, person = asked.conversation[row], asked.person[row]
         name = self._runner._population.conversation_id(conversation)
         self._under_way += 1
+        self._idle.clear()
         self._late.append(now_ns() - due)
         if asked.is_mark[row]:
             self._mark(due, name, conversation, person, people[asked.other[row]])
@@ -193,19 +195,24 @@ class _Block:
 
     def _ended(self, moment: int) -> None:
         self._answered.append(moment)
-        self._under_way -= 1
-        self.next(moment)
+        self._over(moment)
 
     def _failed(self, moment: int) -> None:
         self._errors += 1
+        self._over(moment)
+
+    def _over(self, moment: int) -> None:
         self._under_way -= 1
         self.next(moment)
+        if not self._under_way:
+            self._idle.set()
 
     async def trail(self) -> None:
         """Until everything is answered, or for TRAILING_S."""
-        give_up = time.monotonic() + TRAILING_S
-        while self._under_way and time.monotonic() < give_up:
-            await asyncio.sleep(POLL_S)
+        self.until = 0
+        if self._under_way:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), TRAILING_S)
 
     def figures(self, start: int, seconds: float, cpu_s: float) -> Figures:
         end = start + round(seconds * 1e9)

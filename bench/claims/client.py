@@ -120,9 +120,7 @@ async def connect(url: str, devices: Mapping[int, int], secret: str) -> dict[int
         token = make_token(secret.encode(), user, device, expires_s)
         hello = Hello(user, device, token, trace=True)
         async with turn, asyncio.timeout(WELCOME_S):
-            _, found = await loop.create_connection(
-                lambda: Connection(handshakes, hello), uri.host, uri.port
-            )
+            _, found = await loop.create_connection(lambda: Connection(handshakes, hello), uri.host, uri.port)
             await found.welcome
         return found
 

@@ -55,7 +55,7 @@ def absolute(measured: float | None, claimed: float, ceiling: float | None) -> J
     if ceiling is not None and ceiling < claimed:
         return Judged(
             NOT_COMPARABLE,
-            f"client and server carry {ceiling:,.0f} on this machine without any store, less than {claimed:,.0f}",
+            f"client and server carry {ceiling:,.0f} here without any store, less than {claimed:,.0f}",
         )
     if ceiling is None:
         return Judged(NOT_COMPARABLE, "nobody knows what this machine carries without a store")

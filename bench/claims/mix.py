@@ -1,4 +1,4 @@
-"""What is asked in a block, drawn before it begins and alike for every arm: the mix of scenarios/point_reads.py.
+"""What is asked in a block, drawn beforehand and alike for every arm: the mix of scenarios/point_reads.py.
 
 A look is STATE of one conversation by name; a mark is a SEND by the other person and the READ of it, so that
 each mark moves a cursor.  Pure."""
@@ -54,7 +54,9 @@ def devices(population: Population, hot: HotSet, requests_per_s: float, each_per
     together ask `requests_per_s`."""
     share = np.zeros(population.people)
     for side in (0, 1):
-        np.add.at(share, population.member[population.member_start[hot.conversations] + side], hot.weights / 2)
+        np.add.at(
+            share, population.member[population.member_start[hot.conversations] + side], hot.weights / 2
+        )
     return {
         int(person): 1 + int(share[person] * requests_per_s / each_per_s) for person in np.flatnonzero(share)
     }
@@ -68,4 +70,5 @@ def _every(count: int, share: float, rng: np.random.Generator) -> list[bool]:
 
 def _other(population: Population, conversation: Ints, person: Ints) -> Ints:
     pairs = population.member[population.member_start[conversation][:, None] + np.arange(2)].astype(np.int64)
-    return np.where(pairs[:, 0] == person, pairs[:, 1], pairs[:, 0])
+    others: Ints = np.where(pairs[:, 0] == person, pairs[:, 1], pairs[:, 0])
+    return others

@@ -43,7 +43,9 @@ class Place:
         """For the record: versions and settings that matter, and how much data there is."""
         services = {name: service.to_dict() for name, service in self.stack.services.items()}
         data = self.stack.mysql_data_bytes() if "mysql" in services else None
-        told = {name: {key: of[key] for key in ("engine", "version", "settings")} for name, of in services.items()}
+        told = {
+            name: {key: of[key] for key in ("engine", "version", "settings")} for name, of in services.items()
+        }
         return {"options": dict(self.arm.options), "services": told, "mysql_data_bytes": data}
 
 
@@ -82,17 +84,26 @@ class Stand:
         scheme = SCHEMES[arm.scheme]
         terms = Terms(rests_on=scheme.rests_on, pool_ratio=self._pool_ratio)
         copied = "mysql" in scheme.needs and arm.scheme not in CACHED_ALONE
-        template = self._template(arm) if copied else None
+        templates = self._templates(arm) if copied else {}
         stack = self._exit.enter_context(
-            local.start(scheme.needs, folder=None, mysql_template=template, terms=terms, say=self._say)
+            local.start(
+                scheme.needs,
+                folder=None,
+                mysql_template=templates.get("mysql"),
+                redis_template=templates.get("redis"),
+                terms=terms,
+                say=self._say,
+            )
         )
         secret = secrets.token_urlsafe(24)
-        if template is not None and "mysql" not in stack.restored:
+        if not templates.keys() <= stack.restored:
             self._say(f"seeding {self._population.conversations:,} conversations")
             with _server(arm, stack, secret, logs) as seeder:
                 seeder.wait_ready()
                 self._seed(seeder, secret)
-            stack.snapshot_mysql(template)
+            if "redis" in templates:
+                stack.snapshot_redis(templates["redis"])
+            stack.snapshot_mysql(templates["mysql"])
         server = self._exit.enter_context(_server(arm, stack, secret, logs))
         server.wait_ready()
         if not copied:
@@ -108,13 +119,18 @@ class Stand:
         control.seed(self._population.seed_frames(None), warm=True)
         control.close()
 
-    def _template(self, arm: Arm) -> Path:
+    def _templates(self, arm: Arm) -> dict[str, Path]:
+        """Of the stores that start with the data, the cache filled with all of it."""
         key = {
             "seed": self._population.seed_sha256(None),
             "schema": hashlib.sha256(SCHEMA_SQL.read_bytes()).hexdigest(),
             "model": arm.options.get("model", ""),
         }
-        return template_path("mysql", mariadb.version() if mariadb.binary() else "", key)
+        version = mariadb.version() if mariadb.binary() else ""
+        found = {"mysql": template_path("mysql", version, key)}
+        if "redis" in SCHEMES[arm.scheme].needs:
+            found["redis"] = template_path("redis", version, key | {"scheme": arm.scheme})
+        return found
 
 
 def _server(arm: Arm, stack: Stack, secret: str, logs: Path) -> SchemeProcesses:

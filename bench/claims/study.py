@@ -1,7 +1,7 @@
 """Conducts the measuring of `bench claims`: a grid of cells, and a burst; what it leaves is plain data.
 
-A *stand* is a history and a pool ratio, with every arm up; a *cell* is a stand and a mix.  In each block every
-arm has one turn, in rotated order (`bench/turns.py`): some seconds open, at a rate that is the same for all
+A *stand* is a history and a pool ratio, with every arm up; a *cell* is a stand and a mix.  In each block
+every arm has one turn, in rotated order (`bench/turns.py`): some seconds open, at a rate that is the same for all
 arms, and some closed, as fast as it goes."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from bench import cores, machine, population
 from bench.claims import mix
 from bench.claims.block import MOST, Figures, Runner
 from bench.claims.client import connect
+from bench.claims.grid import BASE_TIMES, BURST_TIMES, CONTROL, DB, QUEUE, REDIS, Grid, stand_name
 from bench.claims.stand import Stand
 from bench.options import Arm
 from bench.plan import HotSet, hot_set
@@ -29,7 +30,6 @@ from bench.services import ServicesError
 from bench.turns import orders
 from schemes import SCHEMES
 
-DB, REDIS, QUEUE, CONTROL = "db", "redis", "queue", "memory"
 GENERATOR: Final = "generator/0"
 AGAIN: Final = 2
 """Blocks that may be repeated in a cell because one was void."""
@@ -41,9 +41,6 @@ STAND_S: Final = 25.0
 """Bringing a stand up: until one has shown how long it takes."""
 OVERHEAD_S: Final = 0.5
 """Of an arm's turn, beside its seconds."""
-BURST_TIMES: Final = 1.5
-BASE_TIMES: Final = 0.3
-"""Of what `db` carries of that mix: the load of the burst, and that before it."""
 DRAIN_S: Final = 30.0
 PILOT_S: Final = 0.8
 
@@ -51,21 +48,6 @@ Json = dict[str, Any]
 Say = Callable[[str], None]
 Show = Callable[[str, float, float | None], None]
 """(what, seconds spent, seconds in all)."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """`histories`: seeded messages per direct chat and per group.  `pool_ratios`: bytes of MySQL's buffer pool
-    per byte of data, None for one that holds all."""
-
-    histories: tuple[tuple[int, int], ...] = ((5, 20), (60, 60))
-    pool_ratios: tuple[float | None, ...] = (None, 0.1)
-    reads_per_mark: tuple[float, ...] = (1.0, 4.0, 19.0)
-
-    def stands(self) -> Iterator[tuple[tuple[int, int], float | None]]:
-        for history in self.histories:
-            for ratio in self.pool_ratios:
-                yield history, ratio
 
 
 @dataclass(frozen=True)
@@ -144,7 +126,7 @@ class Study:
 
     def _stand(self, history: tuple[int, int], ratio: float | None, *, controlled: bool) -> None:
         names = (DB, REDIS, CONTROL) if controlled else (DB, REDIS)
-        where = f"history {history[0]}/{history[1]}, {pool(ratio)}"
+        where = stand_name(history, ratio)
         turns_s = self.pace.blocks * len(names) * (self.pace.open_s + self.pace.closed_s + OVERHEAD_S)
         if self._out_of_time(self._stand_s + turns_s):
             self.left_out += [f"{where}, {mark:g} reads per mark" for mark in self.grid.reads_per_mark]
@@ -156,7 +138,7 @@ class Study:
         with Stand(arms, people, ratio, self.logs, lambda _: None) as stand:
             self._stand_s = max(self._stand_s / 2, time.monotonic() - began)
             self.places[where] = {name: place.facts() for name, place in stand.places.items()}
-            with _in_order(stand):
+            with _FirstInLine(stand):
                 asyncio.run(self._cells(stand, people, where, history, ratio, turns_s))
 
     async def _cells(
@@ -244,7 +226,7 @@ class Study:
         self.show("bringing up db and queue for the burst", self.spent_s, self.pace.budget_s)
         with Stand(arms, people, None, self.logs, lambda _: None) as stand:
             self.places["burst"] = {name: place.facts() for name, place in stand.places.items()}
-            with _in_order(stand):
+            with _FirstInLine(stand):
                 asyncio.run(self._bursts(stand, people))
 
     async def _bursts(self, stand: Stand, people: Population) -> None:
@@ -321,10 +303,6 @@ def arm_of(scheme: str, options: Mapping[str, str] | None = None) -> Arm:
     return Arm(scheme, chosen | dict(options or {}))
 
 
-def pool(ratio: float | None) -> str:
-    return "pool holds all" if ratio is None else f"pool {ratio:g} of the data"
-
-
 def void(found: Figures, *, paced: bool) -> list[str]:
     """Why a block's figures are not the arm's."""
     reasons = []
@@ -351,7 +329,7 @@ async def _connect(stand: Stand, people: Population, hot: HotSet) -> dict[str, R
     return runners
 
 
-class _in_order:
+class _FirstInLine:
     """While a stand is measured: the client on its core, before the others; afterwards as it was, since what
     is started next would inherit it."""
 
