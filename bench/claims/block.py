@@ -31,9 +31,11 @@ MOST: Final = 60_000
 
 @dataclass(frozen=True)
 class Figures:
-    """Times in µs, None without samples.  `requests_per_s`: STATE, SEND and READ that were answered within
-    the block.  `store_us`: of a look, what the server itself measured in MySQL and Redis.  `stale`: looks that
-    showed less than their person's acknowledged marks."""
+    """Times in µs, None without samples.
+
+    `requests_per_s`: STATE, SEND and READ that were answered within the block.  `store_us`: of a look, what
+    the server itself measured in MySQL and Redis.  `stale`: looks that showed less than their person's
+    acknowledged marks."""
 
     seconds: float
     requests_per_s: float

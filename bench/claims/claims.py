@@ -41,11 +41,11 @@ class Quantity:
 
 
 LATENCY: Final = Quantity(
-    "latency", "mean latency of a read, db / redis", "ms", DB, REDIS, LATENCY_TIMES,
+    "latency", "mean latency of reads, db / redis", "ms", DB, REDIS, LATENCY_TIMES,
     lambda arm: _thousandth(arm["open"]["look_us"]),
 )  # fmt: skip
 STORES: Final = Quantity(
-    "stores", "of it in the stores alone, db / redis", "ms", DB, REDIS, LATENCY_TIMES,
+    "stores", "of it in the stores, db / redis", "ms", DB, REDIS, LATENCY_TIMES,
     lambda arm: _thousandth(arm["open"]["store_us"]),
 )  # fmt: skip
 THROUGHPUT: Final = Quantity(
@@ -330,8 +330,7 @@ def _burst(content: Json) -> Json:
     entry = None if ratio is None else {"ratio": ratio.value, "interval": list(ratio.interval or ()) or None}
     return _claim(
         "burst", claim, judged,
-        where=f"from {BASE_TIMES * rate:.0f} to {BURST_TIMES * rate:.0f} operations/s, {BURST_TIMES:g} times what db "
-        "carries; half of them marks",
+        where=f"{_digits(BASE_TIMES * rate)}, then {_digits(BURST_TIMES * rate)} operations/s, half marks",
         measured=f"a message and its mark: {said}; drained {_digits(drains)} s after", entry=entry,
     )  # fmt: skip
 

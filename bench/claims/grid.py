@@ -17,7 +17,7 @@ class Grid:
     """`histories`: seeded messages per direct chat and per group.  `pool_ratios`: bytes of MySQL's buffer
     pool per byte of data, None for one that holds all."""
 
-    histories: tuple[tuple[int, int], ...] = ((5, 20), (60, 60))
+    histories: tuple[tuple[int, int], ...] = ((5, 20), (40, 40))
     pool_ratios: tuple[float | None, ...] = (None, 0.1)
     reads_per_mark: tuple[float, ...] = (1.0, 4.0, 19.0)
 

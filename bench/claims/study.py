@@ -1,8 +1,8 @@
 """Conducts the measuring of `bench claims`: a grid of cells, and a burst; what it leaves is plain data.
 
 A *stand* is a history and a pool ratio, with every arm up; a *cell* is a stand and a mix.  In each block
-every arm has one turn, in rotated order (`bench/turns.py`): some seconds open, at a rate that is the same for all
-arms, and some closed, as fast as it goes."""
+every arm has one turn, in rotated order (`bench/turns.py`): some seconds open, at a rate that is the same for
+all arms, and some closed, as fast as it goes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.claims import mix
 from bench.claims.block import MOST, Figures, Runner
 from bench.claims.client import connect
 from bench.claims.grid import BASE_TIMES, BURST_TIMES, CONTROL, DB, QUEUE, REDIS, Grid, stand_name
-from bench.claims.stand import Stand
+from bench.claims.stand import Place, Stand
 from bench.options import Arm
 from bench.plan import HotSet, hot_set
 from bench.population import Population, PopulationOptions
@@ -39,7 +39,7 @@ MOST_REQUESTS_PER_S: Final = 6_000.0
 EACH_PER_S: Final = 60.0
 STAND_S: Final = 25.0
 """Bringing a stand up: until one has shown how long it takes."""
-OVERHEAD_S: Final = 0.5
+OVERHEAD_S: Final = 0.25
 """Of an arm's turn, beside its seconds."""
 DRAIN_S: Final = 30.0
 PILOT_S: Final = 0.8
@@ -56,8 +56,8 @@ class Pace:
     slowest arm carries."""
 
     blocks: int = 6
-    open_s: float = 1.5
-    closed_s: float = 1.2
+    open_s: float = 1.2
+    closed_s: float = 1.0
     warm_s: float = 2.0
     at_once: int = 16
     load: float = 0.5
@@ -168,7 +168,10 @@ class Study:
                 "void": [],
             }
             self.cells.append(cell)
+            before = _hits(stand.places[REDIS])
             await self._cell(cell, stand, people, hot, runners, number, name)
+            hits, misses = (now - then for now, then in zip(_hits(stand.places[REDIS]), before, strict=True))
+            cell["cache_hit_ratio"] = round(hits / (hits + misses), 4) if hits + misses else None
 
     async def _cell(
         self,
@@ -315,6 +318,12 @@ def void(found: Figures, *, paced: bool) -> list[str]:
     if paced and (found.late_p99_us or 0.0) > LATE_US:
         reasons.append(f"operations were sent {(found.late_p99_us or 0) / 1000:.1f} ms late (p99)")
     return reasons
+
+
+def _hits(place: Place) -> tuple[int, int]:
+    """(hits, misses) in keys, since the server's start."""
+    scheme = (place.control.ask("STATS").stats or {}).get("scheme", {})
+    return scheme.get("cache_hits", 0), scheme.get("cache_misses", 0)
 
 
 async def _connect(stand: Stand, people: Population, hot: HotSet) -> dict[str, Runner]:

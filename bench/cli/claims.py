@@ -37,8 +37,8 @@ class Ratio(click.ParamType[float]):
             ratio = -1.0
         if not 0 < ratio <= 100:
             self.fail(
-                f"{value!r} is neither `{FULL}` nor a number above 0 and at most 100: bytes of MySQL's buffer "
-                "pool per byte of data.",
+                f"{value!r} is neither `{FULL}` nor a number above 0 and at most 100: bytes of MySQL's "
+                "buffer pool per byte of data.",
                 param,
                 ctx,
             )
@@ -50,7 +50,7 @@ class Ratio(click.ParamType[float]):
     "--history",
     "histories",
     multiple=True,
-    default=("5/20", "60/60"),
+    default=("5/20", "40/40"),
     show_default=True,
     help="Seeded messages per direct chat / per group; once for each row of the grid.",
 )
@@ -80,13 +80,13 @@ class Ratio(click.ParamType[float]):
     help="Of each cell; below 6: no interval.",
 )
 @click.option(
-    "--open", "open_s", type=Seconds(), default="1.5s", show_default=True, help="Of a block, for latency."
+    "--open", "open_s", type=Seconds(), default="1.2s", show_default=True, help="Of a block, for latency."
 )
 @click.option(
     "--closed",
     "closed_s",
     type=Seconds(),
-    default="1.2s",
+    default="1s",
     show_default=True,
     help="Of a block, for throughput.",
 )

@@ -17,20 +17,15 @@ from bench.report.figures import MISSING
 from bench.results import Json
 
 CAVEATS: Final = (
-    (
-        "Everything shares one machine and small reference servers; ratios travel better than milliseconds, and "
-        "neither is a law."
-    ),
-    (
-        "A read is STATE of one conversation by name. A mark is a message and the READ of it, and both empty the "
-        "cache's keys."
-    ),
+    "Everything shares one machine and small reference servers; ratios travel better than milliseconds.",
+    "A read is STATE of one conversation by name; a mark is a message and its READ: both empty cached keys.",
     "Nobody is subscribed, so that pushes, which a messenger needs, cost nothing here.",
     "Reproduced means: in at least one cell of this grid. Blocks know nothing of another day.",
 )
 NOTE: Final = (
-    "Each point: the middle of the blocks' ratios, each block's arms side by side; bars: 95 % intervals. "
-    "Dashed: the article's figure; solid: 1, no difference. Grey x: the control (no store) in the place of redis."
+    "Points: the middle of the blocks' ratios, each block's arms side by side; bars: 95 % intervals (hollow: "
+    "fewer than six blocks). Dashed: the article's figure; solid: 1, no difference. Grey x: the control, "
+    "which has no store, in the place of redis."
 )
 QUERY: Final = (
     "import json\n\ncells = json.load(open('claims.json'))['cells']\n"
@@ -61,16 +56,14 @@ def _first(content: Json) -> str:
 
 def _load(content: Json) -> tuple[str, ...]:
     pace = content["pace"]
+    people = f"{content['users']} devices of {content['people']} people"
+    blocks = f"{pace['blocks']} blocks in rotated order"
+    latency = f"{pace['open_s']:g} s open, at {pace['load']:.0%} of what the slowest arm carries"
+    closed = f"{pace['closed_s']:g} s closed, {pace['at_once']} at once"
+    objective = f"p99 of reads below {judged.OBJECTIVE_MS:g} ms"
     return (
-        (
-            f"point_reads · {content['users']} devices of {content['people']} people · seed {content['seed']} · "
-            f"{pace['blocks']} blocks in rotated order · model flags"
-        ),
-        (
-            f"latency: {pace['open_s']:g} s open, at {pace['load']:.0%} of what the slowest arm carries, the "
-            f"same for all; throughput: {pace['closed_s']:g} s closed, {pace['at_once']} at once, p99 of reads below "
-            f"{judged.OBJECTIVE_MS:g} ms"
-        ),
+        f"point_reads · {people} · seed {content['seed']} · {blocks} · model flags",
+        f"latency: {latency}, the same for all; throughput: {closed}, {objective}",
     )
 
 
@@ -141,11 +134,13 @@ def _grid(content: Json) -> Table:
     rows = []
     for cell in content["cells"]:
         entries = [cell["figures"][quantity.name] for quantity in QUANTITIES]
-        rows.append((judged.setting(cell), *(_entry(entry) for entry in entries), str(len(cell["blocks"]))))
-    columns = ("", *(f"{quantity.name}, {quantity.claimed:g}×" for quantity in QUANTITIES), "blocks")
+        hits = cell.get("cache_hit_ratio")
+        said = MISSING if hits is None else f"{hits:.0%}"
+        rows.append((judged.setting(cell), *map(_entry, entries), said, str(len(cell["blocks"]))))
+    columns = ("", *(f"{quantity.name}, {quantity.claimed:g}×" for quantity in QUANTITIES), "hits", "blocks")
     note = (
         "Ratios with 95 % intervals. latency: db / redis, mean of reads at equal load; stores: of it in "
-        "MySQL and Redis; throughput: redis / db. × is the article's."
+        "MySQL and Redis; throughput: redis / db; hits: of the keys that redis asked for. × is the article's."
     )
     return Table("Grid", columns, tuple(rows), note)
 
@@ -231,11 +226,14 @@ def draw(content: Json, words: canvas.Words) -> canvas.Sheet:
     """Three panels, a row per cell."""
     cells = content["cells"]
     figure = canvas.sheet(words, 1.1 + 0.27 * len(cells))
-    panels = figure.subplots(1, len(QUANTITIES), sharey=True)
+    panels = figure.subplots(1, len(QUANTITIES), sharey=True, sharex=True)
+    panels[0].set_xscale("log")
+    panels[0].set_xlim(*_limits(cells))
     for axes, quantity in zip(panels, QUANTITIES, strict=True):
+        canvas.log_ms(axes.xaxis)
         _panel(axes, quantity, cells)
     panels[0].set_yticks(range(len(cells)), [_row_name(cell) for cell in cells])
-    panels[0].set_ylim(len(cells) - 0.5, -0.5)
+    panels[0].set_ylim(len(cells) - 0.5, -0.9)
     return figure
 
 
@@ -244,28 +242,33 @@ def _row_name(cell: Json) -> str:
     return f"{direct}/{group} · {pool(cell['pool_ratio'])} · {cell['reads_per_mark']:g} reads/mark"
 
 
+def _limits(cells: list[Json]) -> tuple[float, float]:
+    values = [1.0, *(quantity.claimed for quantity in QUANTITIES)]
+    for cell in cells:
+        for entry in filter(None, cell["figures"].values()):
+            values += [entry["ratio"], *(entry["interval"] or ()), entry["control"] or 1.0]
+    return min(values) / 1.4, max(values) * 1.4
+
+
 def _panel(axes: Axes, quantity: Quantity, cells: list[Json]) -> None:
     colour, grey = LOOKS["redis", "flags"].colour, LOOKS["memory", ""].colour
-    values = [quantity.claimed, 1.0]
+    axes.axvline(1.0, color=canvas.SOFT, linewidth=0.9)
+    axes.axvline(quantity.claimed, color=canvas.ALARM, linewidth=1.2, linestyle=(0, (5, 3)))
+    axes.text(
+        quantity.claimed / 1.06, -0.55, f"article: {quantity.claimed:g}", color=canvas.ALARM, ha="right",
+        va="center", fontsize=8,
+    )  # fmt: skip
     for row, cell in enumerate(cells):
         entry = cell["figures"][quantity.name]
         if entry is None:
             continue
-        both = entry["interval"] or [entry["ratio"]] * 2
-        values += [entry["ratio"], *both]
-        axes.plot(both, [row, row], color=colour, linewidth=1.8)
+        if entry["control"] is not None:
+            axes.plot(entry["control"], row, "x", color=grey, markersize=6)
+        axes.plot(entry["interval"] or [entry["ratio"]] * 2, [row, row], color=colour, linewidth=1.8)
         filled = colour if entry["interval"] else canvas.PAPER
         axes.plot(entry["ratio"], row, "o", color=colour, markerfacecolor=filled, markersize=5)
-        if entry["control"] is not None:
-            values.append(entry["control"])
-            axes.plot(entry["control"], row, "x", color=grey, markersize=6)
-    axes.set_xscale("log")
-    axes.set_xlim(min(values) / 1.4, max(values) * 1.4)
-    canvas.log_ms(axes.xaxis)
-    axes.axvline(1.0, color=canvas.SOFT, linewidth=0.9)
-    axes.axvline(quantity.claimed, color=canvas.ALARM, linewidth=1.2, linestyle=(0, (5, 3)))
-    axes.set_title(f"{quantity.heading} (article: {quantity.claimed:g})")
-    axes.set_xlabel("ratio, logarithmic")
+    axes.set_title(quantity.heading)
+    axes.set_xlabel("ratio")
 
 
 def words(content: Json) -> canvas.Words:
