@@ -114,6 +114,7 @@ class Load:
             warmup_s=options.warmup_s,
             measure_s=options.duration_s,
             reads_per_mark=options.reads_per_mark,
+            point_reads=options.scenario == planning.POINT_READS,
         )
         plan = planning.make(population, wanted)
         return cls(population, plan, choose_probe_users(population, plan))

@@ -290,12 +290,15 @@ class ConversationState(Struct, omit_defaults=True):
 
 
 class StateResult(Struct, tag_field="type", tag="STATE_RESULT", omit_defaults=True):
-    """Answer to STATE.  `total_unread`, over all conversations, is on the last page only."""
+    """Answer to STATE.  `total_unread`, over all conversations, is on the last page only.
+
+    Where conversations were named, neither it nor `change_id` need be there: they are about all of a user's
+    conversations, and a read of one would cost as much as a read of all."""
 
     reply_to: str
     conversations: list[ConversationState]
-    change_id: int
     done: bool
+    change_id: int | None = None
     total_unread: int | None = None
     cursor: str | None = None
     t: StageTimes | UnsetType = UNSET

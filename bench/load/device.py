@@ -253,6 +253,11 @@ class Device:
         """The most recent conversations."""
         return self._engine.request(self, Op.STATE, State(limit=limit), due, NOBODY, NONE, plan)
 
+    def state_of(self, conversation: int, due: int = 0, plan: int = NONE) -> int:
+        """Asks for one conversation, by its name."""
+        frame = State(conversations=[self._crowd.population.conversation_id(conversation)], limit=1)
+        return self._engine.request(self, Op.STATE, frame, due, conversation, NONE, plan)
+
     def sync(self, due: int = 0, plan: int = NONE) -> int:
         """What changed since this device last knew."""
         since = max(0, self._change_id)

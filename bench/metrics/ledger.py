@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.metrics.history import APPLIED, History, Marks, marks
 from bench.metrics.receivers import told
+from bench.population import NOBODY
 from bench.record import DUPLICATE, MORE, NONE, RESET, Op, Outcome, PushKind
 from bench.results import Json
 from schemes import SCHEMES
@@ -176,11 +177,12 @@ def _count_questions(history: History, ok: Bools, found: Counts) -> None:
     op, flags = operations["op"], operations["flags"]
     sync = ok & (op == Op.SYNC)
     later = _later_pages(history, ok)
+    named = (op == Op.STATE) & (operations["conversation"] != NOBODY)
     counts = {
         "hello": ok & (op == Op.HELLO) & (operations["version"] != NONE),  # else it was AUTH at /control
         "state.later": later & (operations["unread"] != NONE),
-        "state.page": ok & (op == Op.STATE) & ~(later & (operations["unread"] != NONE)),
-        "state.named": ok & ((op == Op.PROBE_STATE) | (op == Op.PROBE_ONCE)),
+        "state.page": ok & (op == Op.STATE) & ~named & ~(later & (operations["unread"] != NONE)),
+        "state.named": ok & (named | (op == Op.PROBE_STATE) | (op == Op.PROBE_ONCE)),
         "sync.reset": sync & ((flags & RESET) > 0),
         "sync.more": sync & ((flags & MORE) > 0),
         "sync.done": sync & ((flags & (MORE | RESET)) == 0),

@@ -105,6 +105,22 @@ def capacity_study(content: Json, out: Path) -> None:
     _write(out, document, made, tables, capacity.provenance(content))
 
 
+def claims_study(content: Json, out: Path) -> None:
+    """summary.md, report.html and charts/ of `bench claims`, from its claims.json, in its folder."""
+    from bench.report import canvas, claims
+    from bench.report.document import Chart
+
+    made = []
+    if any(entry for cell in content["cells"] for entry in cell["figures"].values()):
+        words = claims.words(content)
+        pictures = canvas.render(claims.draw(content, words), "claims")
+        heading = "The article's ratios, cell by cell"
+        chart = Chart("claims", heading, words.title, pictures.inline, claims.QUERY, ("claims.json",))
+        made.append((chart, pictures))
+    tables = (claims.why_table(content), claims.figures_table(content))
+    _write(out, claims.claims_document(content), made, tables, claims.provenance(content))
+
+
 def _seen_from(page: Path, folder: RunFolder) -> str:
     return os.path.relpath(folder.path, page)
 
