@@ -469,7 +469,8 @@ class Attempt:
         found = {}
         if "mysql" in services:
             scheme, _, rest = services["mysql"].url.partition("://")
-            found["mysql-url"] = f"{scheme.partition('+')[0]}+{self._options.mysql_driver}://{rest}"
+            driver = self._arm.driver_of(self._options)
+            found["mysql-url"] = f"{scheme.partition('+')[0]}+{driver}://{rest}"
         if "redis" in services:
             found["redis-url"] = services["redis"].url
         if "kafka" in services:
