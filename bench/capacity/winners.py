@@ -19,6 +19,7 @@ from bench.results import Json
 
 NONE: Final = "none"
 """No arm held the objective."""
+MIX: Final = "reads_per_mark"
 TOGETHER: Final = "not separated"
 LADDER: Final = frozenset({"base", "staircase", "down"})
 """Steps at loads that all arms have in common."""
@@ -43,7 +44,7 @@ def why_not(content: Json) -> str:
 
 
 def cells(content: Json) -> list[Cell]:
-    """Of this study and of those beside it that are VALID and have the same objective."""
+    """Of this study and of those beside it that are VALID and differ in the mix alone."""
     return [cell for study in (content, *_alike(content)) for cell in _of_study(study)]
 
 
@@ -58,11 +59,15 @@ def _of_study(study: Json) -> list[Cell]:
 
 
 def _alike(content: Json) -> list[Json]:
-    return [
-        study
-        for study in content.get("beside") or ()
-        if study["status"] == "VALID" and all(study[name] == content[name] for name in ("objective", "unit"))
-    ]
+    """Studies beside this one that differ from it in reads per mark alone, each mix once."""
+    found: dict[str, Json] = {}
+    for study in content.get("beside") or ():
+        same = all(study[name] == content[name] for name in ("objective", "unit"))
+        other = beside.differs(content["settings"], study["settings"] | {MIX: content["settings"][MIX]})
+        if study["status"] == "VALID" and same and not other:
+            found.setdefault(str(study["settings"][MIX]), study)
+    found.pop(str(content["settings"][MIX]), None)
+    return list(found.values())
 
 
 def _compared(arms: Sequence[Json]) -> list[Json]:

@@ -29,7 +29,7 @@ WORK: Final = {
     "per msg: rows written | commits": ("rows", "commits"),
     "  MySQL | Redis commands": ("mysql_round_trips", "redis_commands"),
     "  round trips | records | pushes": ("round_trips", "records", "pushes"),
-    "  fsyncs | log | network bytes": ("fsyncs", "log_bytes", "network_bytes"),
+    "  fsyncs | log | network KiB": ("fsyncs", "log_bytes", "network_bytes"),
 }
 """Row of the table -> what it shows of the ledger."""
 BADLY: Final = {"no_load": "fails at every load", "every_load": "held everything tried"}
@@ -296,8 +296,8 @@ def _work(step: Json, *names: str) -> str:
     ledger = step.get("ledger")
     if ledger is None:
         return MISSING
-    values = [ledger.get(name) for name in names]
-    return " | ".join(MISSING if value is None else figures.digits(value) for value in values)
+    units = ((ledger.get(name), 2**10 if name.endswith("_bytes") else 1) for name in names)
+    return " | ".join(MISSING if value is None else figures.digits(value / unit) for value, unit in units)
 
 
 def _memory(step: Json) -> str:
