@@ -1,4 +1,4 @@
-"""Other studies beside this one: the settings in which they differ, and what of them the charts need.  Pure."""
+"""Other studies beside this one: in which settings they differ, what of them charts need.  Pure."""
 
 from __future__ import annotations
 

@@ -439,7 +439,7 @@ def _terms(options: RunOptions) -> list[str]:
     lines = [
         f"terms      --durability {options.durability}, --store-rtt {options.store_rtt_ms:g} ms, "
         f"--pool-ratio: buffer pool {pool}"
-        + ("; services that you name are not set, but held to it" if found else "")
+        + ("; services that you name are left as they are" if found else "")
     ]
     for arm in arms(options):
         about = SCHEMES[arm.scheme]

@@ -42,7 +42,7 @@ def test_by_default_each_store_is_as_it_is_shipped() -> None:
 
 @pytest.mark.parametrize("words", [("--services", "external"), ("--mysql-url", "mysql://u@h/d")])
 def test_services_that_are_there_already_are_not_promised_to_be_set(words: tuple[str, ...]) -> None:
-    assert "services that you name are not set, but held to it" in "\n".join(said("--scheme", "db", *words))
+    assert "services that you name are left as they are" in "\n".join(said("--scheme", "db", *words))
 
 
 def test_a_server_that_runs_already_has_its_own_terms() -> None:

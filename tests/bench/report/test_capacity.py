@@ -16,8 +16,8 @@ from bench.capacity import beside, content, ratios, winners, words
 from bench.capacity.search import FOUND, GENERATOR, NONE, Bracket, Found
 from bench.options import RunOptions
 from bench.report import crossover, load_curves, markdown, robustness, terminal, trade_off
-from bench.report.ceiling import ceiling
 from bench.report.capacity import capacity_document, verdict_line
+from bench.report.ceiling import ceiling
 from bench.results import Json
 
 SLO = "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%"
@@ -289,10 +289,11 @@ def orders(made: Json) -> list[str]:
 
 
 def test_an_order_that_flips_with_the_driver_depends_on_it() -> None:
-    assert orders(with_drivers(70, 120, 140, 110)) == [
+    (order,) = orders(with_drivers(70, 120, 140, 110))
+    assert order == (
         "Order: depends on the client library: with aiomysql redis/flags driver=aiomysql > db/flags "
         "driver=aiomysql; with asyncmy db/flags driver=asyncmy > redis/flags driver=asyncmy (≈ not separated)"
-    ]
+    )
 
 
 @pytest.mark.parametrize("capacities", [(70, 120, 90, 150), (70, 120, 121, 120), (70, 70.5, 121, 80)])
@@ -340,9 +341,7 @@ def at_mix(made: Json, mix: float, setting: float | None = None) -> Json:
 
 def test_a_cell_is_won_where_the_others_failed_or_are_slower(three: Json) -> None:
     told = {(cell.load, cell.winner) for cell in winners.cells(at_mix(three, 2.0))}
-    assert told == {
-        (25, "redis/flags"), (40, "redis/flags"), (64, "redis/flags"), (102.4, "redis/flags"), (163.8, "none"),
-    }  # fmt: skip
+    assert told == {*((load, "redis/flags") for load in (25, 40, 64, 102.4)), (163.8, "none")}
     for one in three["arms"][1]["steps"]:
         one["figures"]["resolution_floor_us"] = 2_500
     assert {cell.winner for cell in winners.cells(three) if cell.load == 25} == {"not separated"}
