@@ -100,6 +100,7 @@ def of(
             "cache": options.cache if "redis" in needs else None,
             "attention_factor": load.plan.options.attention_factor,
             "pinned": facts.pinned,
+            "left_out": list(options.leave_out) or None,
             **facts.terms,
         },
         "load": {

@@ -25,6 +25,8 @@ DURABILITIES = (PROCESS, POWER, ARTICLE)
 DRIVERS = ("aiomysql", "asyncmy")
 """Client libraries of MySQL."""
 BOTH = "both"
+LEAVE_OUT = ("probes", "probe_users", "samplers", "stamps")
+"""Parts of the harness that a run can do without, to see what they cost (`tests/proofs/own_effect.py`)."""
 STORE_RTTS_MS = {"0": 0.0, "1ms": 1.0, "2ms": 2.0}
 POOL_RATIO_MAX = 100.0
 FOREIGN = "url"
@@ -133,6 +135,7 @@ class RunOptions:
     web: bool = False
     fail_if: tuple[str, ...] = ()
     fail_fast: bool = False
+    leave_out: tuple[str, ...] = ()
     label: str = ""
     out: Path = Path("results")
     places: Places = Places()

@@ -23,13 +23,17 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Sampler:
-    """`components`: name -> process ids, asked anew each time; `counters`: (component, metric, value)."""
+    """`components`: name -> process ids, asked anew each time; `counters`: (component, metric, value).
+    `seldom`: not once a second, but when `look` is called, which does nothing otherwise."""
 
     def __init__(
         self,
         components: Callable[[], Mapping[str, list[int]]],
         counters: Callable[[], list[tuple[str, str, float]]],
+        *,
+        seldom: bool = False,
     ) -> None:
+        self._seldom = seldom
         self._components = components
         self._counters = counters
         self._samples: list[Sample] = []
@@ -37,7 +41,14 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        if self._seldom:
+            self._sample()
+        else:
+            self._thread.start()
+
+    def look(self) -> None:
+        if self._seldom:
+            self._sample()
 
     def so_far(self) -> list[Sample]:
         return self._samples[:]
@@ -47,6 +58,7 @@ class Sampler:
         if self._thread.is_alive():
             self._stop.set()
             self._thread.join(10 * INTERVAL_S)
+        self.look()
         return self._samples
 
     def _run(self) -> None:

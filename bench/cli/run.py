@@ -24,6 +24,7 @@ from bench.options import (
     DRIVERS,
     DURABILITIES,
     FOREIGN,
+    LEAVE_OUT,
     PRESETS,
     PROMISES,
     STORE_RTTS_MS,
@@ -262,6 +263,7 @@ class _Configured(click.Command):
     "--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".'
 )
 @click.option("--fail-fast", is_flag=True, help="End as soon as a promise is seen broken, with exit code 12.")
+@click.option("--leave-out", multiple=True, type=click.Choice(LEAVE_OUT), hidden=True)
 @click.option("--label", default="", help="A note for the manifest; with --url the name in the results.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True
@@ -338,6 +340,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         web=given["web"],
         fail_if=given["fail_if"],
         fail_fast=given["fail_fast"],
+        leave_out=tuple(sorted(set(given["leave_out"]))),
         label=given["label"],
         out=given["out"],
         places=Places(
