@@ -572,9 +572,9 @@ class ControlRequest(Struct, omit_defaults=True):
     DURABLE / CACHED {user, conversation} what MySQL / Redis holds now.  LAG {} queue lag, as stats
     {lag_events, lag_ms: produced and not applied, age of the oldest; lag_ages: [[above µs, within µs, events
     applied at such an age since the start]]}.  STATS {} counters and stage sums, and stalls {now_ns,
-    since_ns, found: [[loop|gc|clock, at_ns, µs]]}: when the server's event loop was late, its garbage was
-    collected or its wall clock was moved, by CLOCK_MONOTONIC.  FREEZE_GC {} collects and freezes garbage
-    collection.
+    since_ns, found: [[loop|gc|clock|core, at_ns, µs]]}: when the server's event loop was late, its garbage
+    was collected or its wall clock was moved, by CLOCK_MONOTONIC; core, with the time of a loop: how much of
+    it the server waited for a core at most.  FREEZE_GC {} collects and freezes garbage collection.
 
     FAILPOINT {name, action, user, conversation, op_id} where the server was started with `--failpoints`.
     What is left out fits everybody; `op_id` is a READ's op_id, a SEND's client_msg_id, else a request's id.

@@ -84,8 +84,10 @@ def compare_runs(folders: Sequence[RunFolder], out: Path, *, allow_unlike: bool 
 
 def capacity_study(content: Json, out: Path) -> None:
     """summary.md, report.html and charts/ of a capacity study, from its comparison.json, in its folder."""
+    from bench.capacity import ratios, winners
     from bench.capacity.content import labelled
-    from bench.report import canvas, capacity, load_curves, queries, trade_off
+    from bench.report import canvas, capacity, crossover, load_curves, queries, robustness, trade_off
+    from bench.report.ceiling import ceiling
     from bench.report.document import Chart
 
     named, subtitle, drawn = labelled(content["arms"]), capacity.subtitle(content), []
@@ -95,7 +97,26 @@ def capacity_study(content: Json, out: Path) -> None:
         drawn.append(("load-latency", "Load and latency", words, load_curves.draw(curves, content, words)))
     if crosses:
         words = canvas.Words(trade_off.finding(crosses, content["unit"]), subtitle, trade_off.NOTE)
-        drawn.append(("trade-off", "Trade-off", words, trade_off.draw(crosses, words, content["unit"])))
+        sheet = trade_off.draw(crosses, words, content["unit"], ceiling(content))
+        drawn.append(("trade-off", "Trade-off", words, sheet))
+    if not winners.why_not(content):
+        cells = winners.cells(content)
+        note = (
+            crossover.NOTE
+            if len({cell.mix for cell in cells}) > 1
+            else f"{crossover.NOTE} {crossover.ONE_MIX}"
+        )
+        words = canvas.Words(crossover.finding(cells, content["unit"]), subtitle, note)
+        drawn.append(("crossover", "Crossover map", words, crossover.draw(cells, named, content, words)))
+    if not ratios.why_not(content):
+        pairs = ratios.ratios(content)
+        note = (
+            f"{robustness.NOTE} {robustness.ONE_SETTING}"
+            if robustness.one_setting(pairs)
+            else robustness.NOTE
+        )
+        words = canvas.Words(robustness.finding(pairs), subtitle, note)
+        drawn.append(("robustness", "Robustness", words, robustness.draw(pairs, words)))
     made = []
     for name, heading, words, figure in drawn:
         pictures = canvas.render(figure, name)
