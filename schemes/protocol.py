@@ -96,7 +96,10 @@ class Unsub(Struct, tag_field="type", tag="UNSUB"):
 
 
 class Send(Struct, tag_field="type", tag="SEND"):
-    """A new message.  Repeating it with the same `client_msg_id` returns the first one, `duplicate: true`."""
+    """A new message.  Repeating it with the same `client_msg_id` returns the first one, `duplicate: true`.
+
+    Sending implies reading: the sender's cursor moves to the new message.  Where that covers messages of
+    others, it is told, logged and numbered like a READ; where it does not, it is no event."""
 
     conversation_id: str
     client_msg_id: str

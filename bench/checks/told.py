@@ -2,8 +2,8 @@
 
 There are two kinds of evidence:
 
-    told      an acknowledged change (a SEND, a READ or DELIVERED that was applied) has to be told to each
-              session that had subscribed before it was sent
+    told      an acknowledged change (a SEND, the reading that it implied, a READ or DELIVERED that was
+              applied) has to be told to each session that had subscribed before it was sent
     skipped   a message that somebody was pushed, or a change of a person's log that another device of theirs
               was pushed or a SYNC lists: a lower and a higher one of its stream came, this one did not
 
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.pushed import Pushed
-from bench.metrics.history import History, Marks, items_of, marks
-from bench.metrics.receivers import told
+from bench.metrics.history import History, Marks, items_of, joined, marks
+from bench.metrics.receivers import highest_below, told
 from bench.record import DUPLICATE, Op, Outcome, PushKind
 
 Ints = NDArray[np.int64]
@@ -58,7 +58,8 @@ class Lost:
 
 def lost(history: History, pushed: Pushed) -> tuple[int, Lost]:
     """(pushes that had to come and had the time, those of them that did not), each once."""
-    sends, reads, deliveries = _sends(history), _reads(history), _deliveries(history)
+    sends, deliveries = _sends(history), _deliveries(history)
+    reads = joined(_reads(history), _implied(history, sends))
     found = [
         _untold(history, pushed, PushKind.MESSAGE, sends, history.membership.members_of(sends.conversation)),
         _untold(history, pushed, PushKind.READ, reads, _told_of_reads(history, reads)),
@@ -151,6 +152,14 @@ def _applied(history: History, op: Op) -> Marks:
 
 def _reads(history: History) -> Marks:
     return _applied(history, Op.READ)
+
+
+def _implied(history: History, sends: Marks) -> Marks:
+    """SENDs that surely read messages of others: by no value that it may have had was the sender's cursor at
+    the message before."""
+    covered = highest_below(history, sends) < sends.up_to - 1
+    unsure = np.isin(_cell(history, sends.conversation, sends.user), _unanswered_sends(history))
+    return sends.take(covered & ~unsure)
 
 
 def _deliveries(history: History) -> Marks:

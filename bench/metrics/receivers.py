@@ -48,6 +48,12 @@ def told(history: History, writes: Marks) -> tuple[Ints, Ints]:
     )
 
 
+def highest_below(history: History, writes: Marks) -> Ints:
+    """The highest value below each write's that the person's cursor may have had before; 0 if there is
+    none."""
+    return _Cursors(history).next_below(writes)
+
+
 def _senders_covered(history: History, writes: Marks) -> tuple[Ints, Ints]:
     """(which write, person): the distinct senders of the messages that each newly covered, but the reader.
 

@@ -95,7 +95,12 @@ def test_errors_and_closed_sessions_accuse_nobody(tmp_path: Path, errors: dict[s
 def test_each_lost_push_is_found_and_no_other(tmp_path: Path) -> None:
     folder, world = build(tmp_path, lost_pushes=0.03, send_per_s=60)
     history = History(folder)
-    lost = [told for which in ("receipt", "own_device") for told in world.told[which] if not told.arrived]
+    lost = [
+        told
+        for which in ("receipt", "own_device", "implied")
+        for told in world.told[which]
+        if not told.arrived
+    ]
     checks, findings = judge(history)
     assert len(lost) > 50
     assert wrong(history) == {GAPS: len(lost)}
