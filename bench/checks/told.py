@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bench.checks.pushed import Pushed
 from bench.metrics.history import History, Marks, items_of, joined, marks
-from bench.metrics.receivers import highest_below, told
+from bench.metrics.receivers import cursor_key, implied, told, unanswered_sends
 from bench.record import DUPLICATE, Op, Outcome, PushKind
 
 Ints = NDArray[np.int64]
@@ -59,7 +59,7 @@ class Lost:
 def lost(history: History, pushed: Pushed) -> tuple[int, Lost]:
     """(pushes that had to come and had the time, those of them that did not), each once."""
     sends, deliveries = _sends(history), _deliveries(history)
-    reads = joined(_reads(history), _implied(history, sends))
+    reads = joined(_reads(history), implied(history, sends))
     found = [
         _untold(history, pushed, PushKind.MESSAGE, sends, history.membership.members_of(sends.conversation)),
         _untold(history, pushed, PushKind.READ, reads, _told_of_reads(history, reads)),
@@ -154,14 +154,6 @@ def _reads(history: History) -> Marks:
     return _applied(history, Op.READ)
 
 
-def _implied(history: History, sends: Marks) -> Marks:
-    """SENDs that surely read messages of others: by no value that it may have had was the sender's cursor at
-    the message before."""
-    covered = highest_below(history, sends) < sends.up_to - 1
-    unsure = np.isin(_cell(history, sends.conversation, sends.user), _unanswered_sends(history))
-    return sends.take(covered & ~unsure)
-
-
 def _deliveries(history: History) -> Marks:
     """In direct conversations: nobody is told of others."""
     found = _applied(history, Op.DELIVERED)
@@ -180,7 +172,7 @@ def _told_of_reads(history: History, reads: Marks) -> Pairs:
     A person whose SEND was never answered may have read a group further than anybody knows: whose messages
     their READs covered there, nobody can say."""
     which, person = told(history, reads)
-    unsure = np.isin(_cell(history, reads.conversation, reads.user), _unanswered_sends(history))
+    unsure = np.isin(cursor_key(history, reads.conversation, reads.user), unanswered_sends(history))
     kept = history.membership.direct[reads.conversation[which]] | ~unsure[which]
     own = np.arange(len(reads.row), dtype=np.int64)
     return np.concatenate([own, which[kept]]), np.concatenate([reads.user, person[kept]])
@@ -313,22 +305,11 @@ def _maybe_unanswered(history: History, lost: Lost) -> Bools:
     info = operations["outcome"] == Outcome.INFO
     reads = marks(history, Op.READ, np.flatnonzero((operations["op"] == Op.READ) & info))
     values = int(max(reads.up_to.max(initial=0), lost.value.max(initial=0))) + 1
-    cell = _cell(history, lost.conversation, lost.actor)
-    read = _cell(history, reads.conversation, reads.user)
+    cell = cursor_key(history, lost.conversation, lost.actor)
+    read = cursor_key(history, reads.conversation, reads.user)
     return np.isin(cell * values + lost.value, read * values + reads.up_to) | np.isin(
-        cell, _unanswered_sends(history)
+        cell, unanswered_sends(history)
     )
-
-
-def _unanswered_sends(history: History) -> Ints:
-    """Whose cursors in which conversations an unanswered SEND may have moved (`_cell`)."""
-    operations = history.operations
-    rows = np.flatnonzero((operations["op"] == Op.SEND) & (operations["outcome"] == Outcome.INFO))
-    return _cell(history, *(operations[name][rows].astype(np.int64) for name in ("conversation", "user")))
-
-
-def _cell(history: History, conversation: Ints, user: Ints) -> Ints:
-    return conversation * (history.membership.people + 1) + user
 
 
 def _distinct(address: Ints, number: Ints) -> Ints:
