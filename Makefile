@@ -15,7 +15,7 @@ FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
 	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise proof-capacity \
-	proof-live
+	proof-live proof-own-effect
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -31,6 +31,7 @@ help:
 	@echo "make proof-check-speed   seconds and memory of each check up to 10 million operations, from RUN=$(RUN)"
 	@echo "make proof-noise   what bench noise $(NOISE) says is visible, planted; docs/evidence/noise.md"
 	@echo "make proof-capacity   searches for capacities that are known by construction; docs/evidence/capacity.md"
+	@echo "make proof-own-effect   probes, samplers and stage times on and off: CPU and READ p50; docs/evidence/own-effect.md"
 	@echo "make proof-live   tests that are long series of live runs: every arm's work ledger, coordinated omission"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
@@ -97,6 +98,12 @@ proof-noise: setup
 	@$(FILES); $(BIN)/bench noise $(NOISE)
 	@$(BIN)/python -m tests.proofs.noise results/latest-comparison/noise.json > docs/evidence/noise.md; \
 	code=$$?; cat docs/evidence/noise.md; exit $$code
+
+# Goes on where it stopped; results/proof-own-effect.jsonl has every block.
+proof-own-effect: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/python -m tests.proofs.own_effect > docs/evidence/own-effect.md.new; code=$$?; \
+	cat docs/evidence/own-effect.md.new; mv docs/evidence/own-effect.md.new docs/evidence/own-effect.md; exit $$code
 
 proof-live: setup
 	@$(FILES); $(BIN)/pytest -m proof

@@ -26,7 +26,7 @@ OF_MACHINE: Final = {
 """Key of `manifest.machine` -> what it is called."""
 OF_CODE: Final = {"git": "git commit", "git_dirty": "changes beyond the commit"}
 """The same of what may be just what is compared."""
-OF_RUN: Final = ("scenario", "store_rtt_ms", "workers", "history", "attention_factor")
+OF_RUN: Final = ("scenario", "store_rtt_ms", "workers", "history", "attention_factor", "left_out")
 
 
 class Run(Protocol):

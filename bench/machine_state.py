@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,8 @@ class MachineState:
         self._places = places
         self._clocks = Clocks()
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self._hot = list(_CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+        self._frequencies = list(_CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
 
     def sample(self) -> list[Told]:
         """Counters are cumulative."""
@@ -41,7 +43,8 @@ class MachineState:
         told = [
             *self._swapped(),
             *_throttled(),
-            *_frequency(),
+            *_too_hot(self._hot),
+            *_frequency(self._frequencies),
             *_sockets(),
             *self._free(),
             ("clock_steps_s", self._clocks.stepped_ns / 1e9),
@@ -65,7 +68,7 @@ class MachineState:
 
 
 def _throttled() -> Iterator[tuple[str, float]]:
-    """Seconds that the control group's quota took away, and times that a core was too hot."""
+    """Seconds that the control group's quota took away."""
     for file in _CGROUP:
         with contextlib.suppress(OSError):
             fields = dict(line.split() for line in file.read_text().splitlines())
@@ -74,15 +77,18 @@ def _throttled() -> Iterator[tuple[str, float]]:
             elif "throttled_time" in fields:
                 yield "throttled_s", int(fields["throttled_time"]) / 1e9
             break
-    hot = list(_CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-    if hot:
-        yield "too_hot", float(sum(int(file.read_text()) for file in hot))
 
 
-def _frequency() -> Iterator[tuple[str, float]]:
+def _too_hot(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
+    """Times that a core was."""
+    if files:
+        yield "too_hot", float(sum(int(file.read_text()) for file in files))
+
+
+def _frequency(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
     """Of the slowest core, kHz; a virtual machine's is not told."""
     found = []
-    for file in _CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"):
+    for file in files:
         with contextlib.suppress(OSError, ValueError):
             found.append(int(file.read_text()))
     if found:

@@ -86,7 +86,7 @@ def of(
             "intensity": planning.intensity_of_rate(rate, population.connected),
             "seed": options.seed,
             "nodes": 1,
-            "mysql_driver": options.mysql_driver if "mysql" in needs else None,
+            "mysql_driver": arm.driver_of(options) if "mysql" in needs else None,
             "services": services,
             "options": dict(arm.options),
             **said_of_the_server(arm, options.target, facts.welcome),
@@ -100,6 +100,7 @@ def of(
             "cache": options.cache if "redis" in needs else None,
             "attention_factor": load.plan.options.attention_factor,
             "pinned": facts.pinned,
+            "left_out": list(options.leave_out) or None,
             **facts.terms,
         },
         "load": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,11 @@ DURATION_MAX_S = 24 * 3600.0
 ARTICLE, PROCESS, POWER = "article", "process", "power"
 DURABILITIES = (PROCESS, POWER, ARTICLE)
 """Classes that `--durability` sets the stores to (`bench/services/terms.py`)."""
+DRIVERS = ("aiomysql", "asyncmy")
+"""Client libraries of MySQL."""
+BOTH = "both"
+LEAVE_OUT = ("probes", "probe_users", "samplers", "stamps")
+"""Parts of the harness that a run can do without, to see what they cost (`tests/proofs/own_effect.py`)."""
 STORE_RTTS_MS = {"0": 0.0, "1ms": 1.0, "2ms": 2.0}
 POOL_RATIO_MAX = 100.0
 FOREIGN = "url"
@@ -130,6 +135,7 @@ class RunOptions:
     web: bool = False
     fail_if: tuple[str, ...] = ()
     fail_fast: bool = False
+    leave_out: tuple[str, ...] = ()
     label: str = ""
     out: Path = Path("results")
     places: Places = Places()
@@ -139,10 +145,12 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Arm:
-    """One scheme with its options: one run each."""
+    """One scheme with its options: one run each.  `driver`: of MySQL, where both are measured; None: what
+    all arms have."""
 
     scheme: str
     options: Mapping[str, str]
+    driver: str | None = None
 
     @property
     def name(self) -> str:
@@ -150,14 +158,27 @@ class Arm:
         known = SCHEMES.get(self.scheme)
         defaults = known.options if known is not None else {}
         changed = [value for name, value in self.options.items() if value != defaults[name].default]
-        return "/".join((self.scheme, *changed))
+        return "/".join((self.scheme, *changed, *([self.driver] if self.driver else ())))
+
+    def driver_of(self, options: RunOptions) -> str:
+        """The client library of MySQL that its run uses."""
+        return self.driver or options.mysql_driver
 
 
 def arms(options: RunOptions) -> list[Arm]:
     """The runs that one command makes.  `all`: the control, the three schemes on the chosen model, and `db`
-    on the other model, so that what the model is worth is not credited to the place."""
+    on the other model, so that what the model is worth is not credited to the place.  With both drivers each
+    arm that has MySQL is there with either."""
     if options.target is not None:
         return [Arm(options.scheme, {})]
+    chosen = _arms(options)
+    if options.mysql_driver != BOTH:
+        return chosen
+    drivers = {arm.scheme: DRIVERS if "mysql" in SCHEMES[arm.scheme].needs else (None,) for arm in chosen}
+    return [replace(arm, driver=driver) for arm in chosen for driver in drivers[arm.scheme]]
+
+
+def _arms(options: RunOptions) -> list[Arm]:
     if options.scheme != ALL:
         return [_arm(options.scheme, options.scheme_options)]
     models = SCHEMES["db"].options["model"]

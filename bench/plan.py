@@ -11,6 +11,9 @@ drawn by strata, so that every 10 s carry the same load as far as their number a
 
 Times are nanoseconds after the start of the warm-up.  A planned operation's `plan` number, by which records
 name it, is its row in the sequence sends, reads, openings (STATE, SYNC), probes (SEND, READ).
+
+*Point reads* (`point_reads`, scenarios/point_reads.py): instead of openings one STATE of one conversation, by
+name; what is read, and what is talked in, is drawn from the same hot set (`hot_set`).
 """
 
 from __future__ import annotations
@@ -49,6 +52,11 @@ MUCH_LATER_MEDIAN_S: Final = 300.0
 SIGMA: Final = 1.0
 DELIVERED_WINDOW_S: Final = 1.0
 """How long a device gathers what it confirms; what its person has read by then needs no confirmation."""
+POINT_READS: Final = "point_reads"
+"""The scenario whose plan is of point reads."""
+POINT_READS_PER_MARK: Final = 19.0
+"""95 STATEs to 5 READs."""
+HOT_CONVERSATIONS: Final = 1_000
 FULL_DURATION_S: Final = 600.0
 """Both medians shrink with a shorter run."""
 HORIZON_MEDIANS: Final = 10
@@ -82,7 +90,8 @@ READS: Final = np.dtype(
     ]
 )
 """Ordered by (send, device), so that a device finds its read of a message by bisection."""
-OPENINGS: Final = np.dtype([("at", "<i8"), ("device", "<u4"), ("_pad", "<u4")])
+OPENINGS: Final = np.dtype([("at", "<i8"), ("device", "<u4"), ("conversation", "<u4")])
+"""`conversation`: of a point read; 0 where the app is opened."""
 PROBES: Final = np.dtype(
     [
         ("at", "<i8"),
@@ -105,10 +114,17 @@ class PlanOptions:
     probes: bool = True
     draw: int = 0
     """Another number is another plan of the same kind: a step that is repeated is not the same step."""
+    point_reads: bool = False
+    """An opening is one STATE of one hot conversation; `reads_per_mark` None: POINT_READS_PER_MARK."""
 
     @property
     def duration_s(self) -> float:
         return self.warmup_s + self.measure_s
+
+    @property
+    def per_opening(self) -> int:
+        """Operations that an opening is: a STATE, and unless it is a point read a SYNC."""
+        return 1 if self.point_reads else 2
 
     @property
     def attention_factor(self) -> float:
@@ -156,13 +172,13 @@ class Plan:
 
     @property
     def first_opening(self) -> int:
-        """Plan number of the first opening's STATE; its SYNC is the next."""
+        """Plan number of the first opening's STATE; its SYNC, if it has one, is the next."""
         return self.first_read + len(self.reads)
 
     @property
     def first_probe(self) -> int:
         """Plan number of the first probe's SEND; its READ is the next."""
-        return self.first_opening + 2 * len(self.openings)
+        return self.first_opening + self.options.per_opening * len(self.openings)
 
     @property
     def count(self) -> int:
@@ -182,14 +198,15 @@ class Plan:
         op = np.empty(self.count, np.uint8)
         op[: self.first_read] = Op.SEND
         op[self.first_read : self.first_opening] = Op.READ
-        op[self.first_opening : self.first_probe : 2] = Op.STATE
-        op[self.first_opening + 1 : self.first_probe : 2] = Op.SYNC
+        op[self.first_opening : self.first_probe] = Op.STATE
+        if not self.options.point_reads:
+            op[self.first_opening + 1 : self.first_probe : 2] = Op.SYNC
         op[self.first_probe :: 2] = Op.PROBE_SEND
         op[self.first_probe + 1 :: 2] = Op.PROBE_READ
         at = [
             self.sends["at"],
             self.reads["at"],
-            np.repeat(self.openings["at"], 2),
+            np.repeat(self.openings["at"], self.options.per_opening),
             np.repeat(self.probes["at"], 2),
         ]
         return op, np.concatenate(at)
@@ -212,7 +229,8 @@ class Plan:
         with np.load(path) as saved:
             values = [None if np.isnan(value) else float(value) for value in saved["options"]]
             named: dict[str, Any] = dict(zip(PlanOptions.__dataclass_fields__, values, strict=True))
-            whole = {"probes": bool(named["probes"]), "draw": int(named["draw"])}
+            whole = {"draw": int(named["draw"])}
+            whole |= {name: bool(named[name]) for name in ("probes", "point_reads")}
             options = PlanOptions(**named | whole)
             tables = {name: saved[name] for name in ("sends", "reads", "openings", "probes")}
             unread = Unread(**{name: saved[f"unread_{name}"] for name in Unread.__dataclass_fields__})
@@ -293,6 +311,10 @@ class _Talk:
 def _talk(population: Population, options: PlanOptions, rng: np.random.Generator) -> _Talk:
     horizon_s = HORIZON_MEDIANS * MUCH_LATER_MEDIAN_S * options.attention_factor
     at = _arrivals(options.rate_per_s, -horizon_s, options.duration_s, options.warmup_s, rng)
+    if options.point_reads:
+        hot, n = hot_set(population), len(at)
+        conversation, sender = hot.draw(population, rng.random(n), rng.random(n))
+        return _Talk(at, conversation, sender, _device_of(population, sender, rng), _bodies(n, rng))
     activity = _skewed(population.connected, population.connected, rng)
     activity = np.concatenate([activity, np.zeros(len(population.first_device) - 1 - population.connected)])
     grouped = _every(len(at), options.group_share, rng)
@@ -372,6 +394,34 @@ def _direct_talk(
     second_speaker = np.maximum(starter, other)
     speaker = np.where(second, second_speaker, first_speaker)
     return conversation, np.where(speaker < population.connected, speaker, starter)
+
+
+@dataclass(frozen=True)
+class HotSet:
+    """Direct conversations of connected people, the hottest first, and how often each is chosen (sum 1)."""
+
+    conversations: Ints
+    weights: Floats
+
+    def draw(self, population: Population, uniform: Floats, side: Floats) -> tuple[Ints, Ints]:
+        """(conversation, which of its two people) for uniform draws of both."""
+        rows = np.searchsorted(np.cumsum(self.weights), uniform, side="right")
+        conversation = self.conversations[np.minimum(rows, len(self.conversations) - 1)]
+        person = population.member[population.member_start[conversation] + (side >= 0.5)]
+        return conversation, person.astype(np.int64)
+
+
+def hot_set(population: Population, size: int = HOT_CONVERSATIONS) -> HotSet:
+    """Zipf's: the conversation of rank r is chosen 1 / (r + 1) as often as that of rank 0.
+
+    Raises ValueError if no two connected people talk to each other."""
+    rng = np.random.default_rng([population.options.seed, 4])
+    pairs = population.member[: 2 * population.direct].reshape(-1, 2)
+    hot = rng.permutation(np.flatnonzero((pairs < population.connected).all(axis=1)))[:size]
+    if not len(hot):
+        raise ValueError("no two connected people talk to each other: ask for more users, or fewer people")
+    weights = 1 / (np.arange(len(hot)) + 1.0)
+    return HotSet(hot.astype(np.int64), weights / weights.sum())
 
 
 def _ranks_within(starts: Ints, rng: np.random.Generator) -> Ints:
@@ -533,11 +583,19 @@ def _openings(
     population: Population, options: PlanOptions, marks_per_s: float, rng: np.random.Generator
 ) -> Rows:
     rate = options.rate_per_s * OPENINGS_PER_SEND
-    if options.reads_per_mark is not None:
-        rate = options.reads_per_mark * marks_per_s
+    per_mark = options.reads_per_mark
+    if per_mark is None and options.point_reads:
+        per_mark = POINT_READS_PER_MARK
+    if per_mark is not None:
+        rate = per_mark * marks_per_s
     at = _arrivals(rate, 0, options.duration_s, options.warmup_s, rng)
     openings = np.zeros(len(at), OPENINGS)
     openings["at"] = at
+    if options.point_reads:
+        hot, n = hot_set(population), len(at)
+        openings["conversation"], person = hot.draw(population, rng.random(n), rng.random(n))
+        openings["device"] = _device_of(population, person, rng)
+        return openings
     openings["device"] = rng.integers(0, population.devices, len(at))
     return openings
 
@@ -546,7 +604,8 @@ def _probes(population: Population, plan: Plan, rng: np.random.Generator) -> Row
     """Of each kind as many as a hundredth of all operations allows.  The first half of the pairs, in turn, is
     asked until the READ shows; the second half looks once."""
     pairs = population.options.probe_pairs
-    operations = len(plan.sends) * (1 + 2 * causes(population, plan).read) + 2 * len(plan.openings)
+    operations = len(plan.sends) * (1 + 2 * causes(population, plan).read)
+    operations += plan.options.per_opening * len(plan.openings)
     rate = PROBE_SHARE * operations / plan.options.duration_s if pairs else 0.0
     polled = (pairs + 1) // 2
     at = _arrivals(rate / OPERATIONS_PER_PROBE, 0, plan.options.duration_s, plan.options.warmup_s, rng)

@@ -87,11 +87,13 @@ class PushKind(IntEnum):
 
 class Stall(IntEnum):
     """What held a process up: its event loop came back late, it collected garbage, or the wall clock was
-    moved while it ran (which holds nobody up, but is seen in the same place)."""
+    moved while it ran (which holds nobody up, but is seen in the same place).  CORE: of a LOOP that was
+    noticed at the same time, how much the process waited for a core, at most."""
 
     LOOP = 0
     GC = 1
     CLOCK = 2
+    CORE = 3
 
 
 ERROR_NAMES: Final = ("", *ERRORS, "DEADLINE", "CLOSED", "REFUSED", "NOT_CONNECTED")

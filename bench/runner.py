@@ -114,9 +114,12 @@ class Load:
             warmup_s=options.warmup_s,
             measure_s=options.duration_s,
             reads_per_mark=options.reads_per_mark,
+            point_reads=options.scenario == planning.POINT_READS,
+            probes="probes" not in options.leave_out,
         )
         plan = planning.make(population, wanted)
-        return cls(population, plan, choose_probe_users(population, plan))
+        nobody = "probe_users" in options.leave_out
+        return cls(population, plan, ProbeUsers((), 0.0) if nobody else choose_probe_users(population, plan))
 
 
 class NotStored(Exception):
@@ -259,10 +262,13 @@ class Attempt:
         end = measure + round(options.measure_s * 1e9)
         self._facts.window = {"start": start, "measure": measure, "measure_end": end}
         fleet.begin(start)
+        self._look()
         self._enter("warmup")
         self._wait(lambda _: time.monotonic_ns() >= measure, total_s=options.warmup_s)
+        self._look()
         self._enter("measure")
         self._wait(lambda _: time.monotonic_ns() >= end, total_s=options.measure_s)
+        self._look()
         self._ask_how_it_went()
 
     def _ask_how_it_went(self) -> None:
@@ -304,6 +310,7 @@ class Attempt:
         if left:
             self._say(f"not drained after {DRAIN_S:.0f} s: {left}")
         self._facts.window["drain_end"] = time.monotonic_ns()
+        self._look()
         self._check_alive()
         self._take_totals("after")
         fleet.poll(POLL_S)
@@ -469,7 +476,8 @@ class Attempt:
         found = {}
         if "mysql" in services:
             scheme, _, rest = services["mysql"].url.partition("://")
-            found["mysql-url"] = f"{scheme.partition('+')[0]}+{self._options.mysql_driver}://{rest}"
+            driver = self._arm.driver_of(self._options)
+            found["mysql-url"] = f"{scheme.partition('+')[0]}+{driver}://{rest}"
         if "redis" in services:
             found["redis-url"] = services["redis"].url
         if "kafka" in services:
@@ -496,6 +504,7 @@ class Attempt:
             arrivals=options.arrivals,
             web_port=WEB_PORT if options.web else None,
             door=self._door_of_probes(),
+            trace="stamps" not in options.leave_out,
         )
 
     def _door_of_probes(self) -> ProbeDoor | None:
@@ -513,15 +522,23 @@ class Attempt:
         counters = Counters(self._stack.services)
         self._exit.callback(counters.close)
         asked = [counters.sample]
-        if "kafka" in self._needs:
+        seldom = "samplers" in self._options.leave_out
+        if "kafka" in self._needs and not seldom:
             self._queue_lag = QueueLag(self._new_door)
             self._exit.callback(self._queue_lag.close)
             asked.append(self._queue_lag.sample)
         places = {"results": self._folder.path, "memory": self._memory, "data": self._stack.folder}
         asked.append(machine_state.MachineState(places).sample)
         self._facts.services_seen["before"] = identity.of_all(self._stack.services)
-        self._sampler = sampler.Sampler(self._components, lambda: [one for ask in asked for one in ask()])
+        self._sampler = sampler.Sampler(
+            self._components, lambda: [one for ask in asked for one in ask()], seldom=seldom
+        )
         self._sampler.start()
+
+    def _look(self) -> None:
+        """At the borders of a window, where nobody looks once a second."""
+        if self._sampler is not None:
+            self._sampler.look()
 
     def _components(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}

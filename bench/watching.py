@@ -16,7 +16,7 @@ from bench.record import Stall
 from bench.results import STALLS, Json
 
 TIMEOUT_S: Final = 5.0
-_KINDS: Final = {"loop": Stall.LOOP, "gc": Stall.GC, "clock": Stall.CLOCK}
+_KINDS: Final = {"loop": Stall.LOOP, "gc": Stall.GC, "clock": Stall.CLOCK, "core": Stall.CORE}
 LONGEST_US: Final = (1 << 32) - 1
 
 

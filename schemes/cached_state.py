@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from schemes.ports import Refused
 from schemes.protocol import ConversationState
-from schemes.read_state import unread
+from schemes.read_state import Conversation, unread
 from schemes.stores.redis import Cursors, Head, Key, Membership, RedisStore, unpack_cursors, unpack_head
 
 
@@ -21,6 +21,10 @@ class Line(NamedTuple):
 
     last_sent_ms: int
     state: ConversationState
+
+
+def membership(user: int, conversation: Conversation) -> Membership:
+    return Membership(conversation.conversation_id, conversation.kind, conversation.peer_of(user))
 
 
 class KeysOf:

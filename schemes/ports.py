@@ -123,13 +123,15 @@ class DeliveredOutcome:
 
 
 class StatePage:
+    """`change_id` and `total_unread` are None where conversations were named."""
+
     __slots__ = ("change_id", "conversations", "cursor", "total_unread")
 
     def __init__(
         self,
         conversations: list[ConversationState],
         total_unread: int | None,
-        change_id: int,
+        change_id: int | None,
         cursor: str | None,
     ) -> None:
         self.conversations = conversations

@@ -96,7 +96,10 @@ class Unsub(Struct, tag_field="type", tag="UNSUB"):
 
 
 class Send(Struct, tag_field="type", tag="SEND"):
-    """A new message.  Repeating it with the same `client_msg_id` returns the first one, `duplicate: true`."""
+    """A new message.  Repeating it with the same `client_msg_id` returns the first one, `duplicate: true`.
+
+    Sending implies reading: the sender's cursor moves to the new message.  Where that covers messages of
+    others, it is told, logged and numbered like a READ; where it does not, it is no event."""
 
     conversation_id: str
     client_msg_id: str
@@ -290,12 +293,15 @@ class ConversationState(Struct, omit_defaults=True):
 
 
 class StateResult(Struct, tag_field="type", tag="STATE_RESULT", omit_defaults=True):
-    """Answer to STATE.  `total_unread`, over all conversations, is on the last page only."""
+    """Answer to STATE.  `total_unread`, over all conversations, is on the last page only.
+
+    Where conversations were named, neither it nor `change_id` need be there: they are about all of a user's
+    conversations, and a read of one would cost as much as a read of all."""
 
     reply_to: str
     conversations: list[ConversationState]
-    change_id: int
     done: bool
+    change_id: int | None = None
     total_unread: int | None = None
     cursor: str | None = None
     t: StageTimes | UnsetType = UNSET
@@ -569,9 +575,9 @@ class ControlRequest(Struct, omit_defaults=True):
     DURABLE / CACHED {user, conversation} what MySQL / Redis holds now.  LAG {} queue lag, as stats
     {lag_events, lag_ms: produced and not applied, age of the oldest; lag_ages: [[above µs, within µs, events
     applied at such an age since the start]]}.  STATS {} counters and stage sums, and stalls {now_ns,
-    since_ns, found: [[loop|gc|clock, at_ns, µs]]}: when the server's event loop was late, its garbage was
-    collected or its wall clock was moved, by CLOCK_MONOTONIC.  FREEZE_GC {} collects and freezes garbage
-    collection.
+    since_ns, found: [[loop|gc|clock|core, at_ns, µs]]}: when the server's event loop was late, its garbage
+    was collected or its wall clock was moved, by CLOCK_MONOTONIC; core, with the time of a loop: how much of
+    it the server waited for a core at most.  FREEZE_GC {} collects and freezes garbage collection.
 
     FAILPOINT {name, action, user, conversation, op_id} where the server was started with `--failpoints`.
     What is left out fits everybody; `op_id` is a READ's op_id, a SEND's client_msg_id, else a request's id.

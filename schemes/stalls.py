@@ -12,13 +12,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from schemes.run_queue import RunQueue
+
 TICK_S: Final = 0.02
 GAP_NS: Final = 5_000_000
 """A loop that came back this much later than it was due held up everybody."""
 PAUSE_NS: Final = 1_000_000
 STEP_NS: Final = 1_000_000
 KEPT: Final = 20_000
-LOOP, GC, CLOCK = "loop", "gc", "clock"
+LOOP, GC, CLOCK, CORE = "loop", "gc", "clock", "core"
+"""CORE comes after a LOOP, with the same time: how much of it the process waited for a core at most."""
 
 
 class Stalls:
@@ -28,9 +31,12 @@ class Stalls:
         self,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         realtime_ns: Callable[[], int] = time.time_ns,
+        waited_ns: Callable[[], int] | None = None,
     ) -> None:
         self._monotonic_ns = monotonic_ns
         self._realtime_ns = realtime_ns
+        self._waited_ns = waited_ns or RunQueue().waited_ns
+        self._waited = self._waited_ns()
         self._found: deque[tuple[str, int, int]] = deque(maxlen=KEPT)
         self._since_ns = monotonic_ns()
         self._collecting_ns = 0
@@ -71,9 +77,12 @@ class Stalls:
 
     def tick(self, due_ns: int) -> int:
         """The loop is back from a wait until `due_ns`; by how many ns it is late."""
-        now = self._monotonic_ns()
+        now, waited = self._monotonic_ns(), self._waited_ns()
         if now - due_ns > GAP_NS:
             self._note(LOOP, now, now - due_ns)
+            if waited > self._waited:
+                self._note(CORE, now, min(waited - self._waited, now - due_ns))
+        self._waited = waited
         low, high = self._clocks_apart()
         step = max(low - self._clock[1], self._clock[0] - high)
         if step > STEP_NS:

@@ -101,6 +101,8 @@ class Climb(Attempt):
         self._planned = 0
         self._cut_at = 0
         self._counted: dict[str, tuple[int, int]] = {}
+        self._at_rest: Json = {}
+        """The counters of stores and server when the last step was over."""
         self._windows: list[dict[str, int]] = []
 
     def _carry_load(self) -> None:
@@ -146,6 +148,7 @@ class Climb(Attempt):
         path.mkdir(parents=True)
         folder = RunFolder(path)
         facts = replace(self._facts, rows={}, live={}, final={}, window=dict(self._facts.window))
+        facts.ledger = self._moments()
         facts.clock = {"began": self._cut_at - MARGIN_NS, "ended": time.monotonic_ns()}
         for shard, rows in self._own_rows(self._fleet.paths()).items():
             table, _, worker = shard.rpartition("-")
@@ -161,7 +164,15 @@ class Climb(Attempt):
         figures = self._figures(folder, number)
         folder.write_summary(figures)
         self._cut_at = facts.clock["ended"]
+        self._at_rest = self._facts.ledger.get("after", {})
         return folder, figures
+
+    def _moments(self) -> Json:
+        """Of the step's work ledger: it begins where the last one ended, everybody being connected."""
+        moments = dict(self._facts.ledger)
+        if self._at_rest:
+            moments |= {"before": self._at_rest, "connected": self._at_rest}
+        return moments
 
     def _figures(self, folder: RunFolder, number: int) -> Json:
         """The first step's record is all that was until then, so that everything can be told of it."""

@@ -5,6 +5,7 @@
     arms          [{arm, run, runs: [run id], found: {how, capacity, interval, confidence, half_width,
                   binding, held, failed, why, blocks: [{holds, fails, by, binding}]}, sentence, disagreements,
                   broken: [{name, violations, eligible}], steps: [...]}]
+    settings      what an ablation may change (`beside.py`); beside: what is kept of other studies
     control       {runs, first, last: server CPU-s per 1,000 messages at the base load, drift}
     verdict       {status, correctness, exit_code, reasons: [text]}
 
@@ -19,7 +20,7 @@ from statistics import median
 from typing import Final
 
 import schemes
-from bench.capacity import words
+from bench.capacity import beside, words
 from bench.capacity.objective import FOREIGN
 from bench.capacity.search import FOUND, GENERATOR, Found
 from bench.options import CONTROL, RunOptions
@@ -140,6 +141,7 @@ def of(
         "users": options.users,
         "seed": options.seed,
         "history": list(options.history),
+        "settings": beside.settings(options),
         **about,
         "arms": list(arms),
         "control": control,

@@ -140,10 +140,12 @@ class Study:
         say: Say,
         show: Show,
         name: Callable[[str], None] = lambda _: None,
+        beside: Sequence[Json] = (),
     ) -> None:
         self.objective, self.limits, self.pace = objective, limits, pace
         self._options = self._at(options, limits.start)
         self._say, self._show, self._name = say, show, name
+        self._beside = list(beside)
         self._began = time.monotonic()
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.climbers = [Climber(arm, Search(limits)) for arm in running.arms(options)]
@@ -184,7 +186,11 @@ class Study:
             arm["arm"] = named.label
             arm["sentence"] = words.sentence(climber.found(), named.label, self.objective.text, self.unit)
         steps = [step.to_dict() for step in self.control.steps]
-        about = {"people": self.load.population.people, "intensity_of_one": self.intensity_of_one}
+        about = {
+            "people": self.load.population.people,
+            "intensity_of_one": self.intensity_of_one,
+            "beside": self._beside,
+        }
         return content.of(
             arms,
             content.control(self.control.runs, steps, self.limits.start),
@@ -339,7 +345,12 @@ class _Steps:
 
 def _unvisited(arm: Arm) -> Json:
     """What can be said of an arm whose turn never came."""
-    return {"scheme": arm.scheme, "model": arm.options.get("model"), "options": dict(arm.options)}
+    return {
+        "scheme": arm.scheme,
+        "model": arm.options.get("model"),
+        "options": dict(arm.options),
+        "mysql_driver": arm.driver,
+    }
 
 
 def said_of(ask: Ask, seen: Seen) -> str:
@@ -368,6 +379,7 @@ def digest(summary: Json) -> Json:
         "cpu_s_per_1000_messages": {n: used["cpu_s_per_1000_messages"] for n, used in resources.items()},
         "rss_bytes": {name: used["rss_bytes_max"] for name, used in resources.items()},
         "stores": summary["stores"],
+        "ledger": summary["ledger"].get("per_message"),
         "resolution_floor_us": summary["generator"]["resolution_floor_us"],
         "backlog": [one for one in summary["backlog"] if one["grows"]],
         "foreign_cores": round(objectives.foreign_cores(summary), 3),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.checks import device_state, sentences, syncs, versions
 from bench.checks.changes import ITEM, OPERATION, Record, Synced, Versions
-from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.check import Check, Judgement, findings_max
 from bench.checks.packing import among, numbered
 from bench.checks.story import Story
 from bench.checks.syncs import NOWHERE
@@ -59,7 +59,7 @@ class _Case:
         holes, pages, told = verdict.holes, synced.pages, synced.told
         heard, gap = holes.later != NOWHERE, (holes.witness == NOWHERE) & (holes.owed == NOWHERE)
         late_ns = np.where(heard, told.received[holes.later] - pages.received[holes.page], -1)
-        shown = np.lexsort((-late_ns, heard, gap))[:FINDINGS_MAX]
+        shown = np.lexsort((-late_ns, heard, gap))[: findings_max()]
         made_by = self._made_by(synced, holes, shown)
         findings = [
             self._hole(synced, holes, int(i), made, int(late_ns[i]))
@@ -136,7 +136,9 @@ class _Case:
             ("changes outside of its range", np.unique(synced.told.page[verdict.outside])),
         )
         findings = [
-            self._page(synced, kind, page) for kind, rows in faults for page in rows[:FINDINGS_MAX].tolist()
+            self._page(synced, kind, page)
+            for kind, rows in faults
+            for page in rows[: findings_max()].tolist()
         ]
         wrong = len(np.unique(np.concatenate([rows for _, rows in faults])))
         return self._check("sync_pages", COMPLETE, len(synced.pages.device), wrong, findings), findings
@@ -191,7 +193,9 @@ class _Case:
                 int(rows[second]),
             )
             for kind, pairs, rows in found
-            for first, second in zip(pairs.first[:FINDINGS_MAX], pairs.second[:FINDINGS_MAX], strict=True)
+            for first, second in zip(
+                pairs.first[: findings_max()], pairs.second[: findings_max()], strict=True
+            )
         ]
         named, changes = self._change_forks(synced)
         findings += [
@@ -209,7 +213,9 @@ class _Case:
                 int(named[first]),
                 int(named[second]),
             )
-            for first, second in zip(changes.first[:FINDINGS_MAX], changes.second[:FINDINGS_MAX], strict=True)
+            for first, second in zip(
+                changes.first[: findings_max()], changes.second[: findings_max()], strict=True
+            )
         ]
         eligible = suspects.same_version + suspects.lower_version + by_time.same_version + changes.eligible
         wrong = sum(len(pairs.first) for _, pairs, _ in found) + len(changes.first)
@@ -240,10 +246,10 @@ class _Case:
         found = self.record.device_state()
         verdict, due = device_state.judge(found.known, found.due), found.due
         behind = verdict.behind[np.argsort(-(due.least - verdict.knows)[verdict.behind], kind="stable")]
-        shown = behind[:FINDINGS_MAX]
+        shown = behind[: findings_max()]
         missed = self.record.first_acknowledged(due.cursor[shown], verdict.knows[shown])
         told = [("behind the store", i, [row]) for i, row in zip(shown, missed, strict=True)]
-        told += [("ahead of the store", i, []) for i in verdict.ahead[:FINDINGS_MAX]]
+        told += [("ahead of the store", i, []) for i in verdict.ahead[: findings_max()]]
         findings = [
             {"check": "device_state", "kind": kind}
             | _of_cursor(int(due.cursor[i]))

@@ -318,7 +318,7 @@ class Record:
         stays &= np.isin(connections["session"], signed_in) & ~np.isin(connections["device"], reset)
         device, user = (connections[name][stays].astype(np.int64) for name in ("device", "user"))
         states = self._rows(Op.STATE)
-        states = states[self._of_device[states]]
+        states = states[self._of_device[states] & (operations["conversation"][states] == NOBODY)]
         devices = distinct(device)
         newest = _least(devices, operations["device"][states].astype(np.int64), -operations["sent"][states])
         state = np.where(newest == np.iinfo(np.int64).max, newest, -newest)  # none: it may know anything

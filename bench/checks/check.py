@@ -7,6 +7,9 @@ upper bound says what n can exclude.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,8 +18,8 @@ import numpy as np
 from bench.results import Json
 
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
-FINDINGS_MAX: Final = 1_000
-"""Findings kept per check; the number of violations is always whole."""
+EVERY_FINDING: Final = 1 << 62
+_findings_max: Final = ContextVar("findings_max", default=1_000)
 _EXACT_MAX: Final = 10_000
 
 
@@ -74,6 +77,21 @@ class Judgement:
 
     def __add__(self, other: Judgement) -> Judgement:
         return Judgement(self.checks + other.checks, self.findings + other.findings)
+
+
+def findings_max() -> int:
+    """Findings kept per check; the number of violations is always whole."""
+    return _findings_max.get()
+
+
+@contextmanager
+def keep_findings(number: int) -> Iterator[None]:
+    """Within it, checks keep so many: whoever holds each finding against a truth needs EVERY_FINDING."""
+    before = _findings_max.set(number)
+    try:
+        yield
+    finally:
+        _findings_max.reset(before)
 
 
 def upper_bound_95(violations: int, eligible: int) -> float | None:

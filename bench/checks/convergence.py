@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks import sentences
-from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.check import Check, Judgement, findings_max
 from bench.checks.final_read import NO_OPERATION, Cursors, Evidence, Promises, Writes
 from bench.checks.kernel import Steps
 from bench.checks.packing import among, places
@@ -87,7 +87,7 @@ def judge(evidence: Evidence, cached: Cached, promises: Promises, story: Told) -
         _unknown(evidence, cached),
         figures=figures,
     )
-    return Judgement([check], found[:FINDINGS_MAX])
+    return Judgement([check], found[: findings_max()])
 
 
 def _wrong(paths: _Paths) -> Bools:
@@ -153,7 +153,7 @@ def _tell(cursor: str, paths: _Paths, writes: Writes, at: int, story: Told) -> l
     shown = np.where(behind | ahead, paths.cache[wrong], paths.api[wrong])
     ages, operations, values = _since(paths.names[wrong], shown, writes, at)
     findings = []
-    for i in np.argsort(-ages, kind="stable")[:FINDINGS_MAX].tolist():
+    for i in np.argsort(-ages, kind="stable")[: findings_max()].tolist():
         store, cache, api = (int(path[wrong[i]]) for path in (paths.store, paths.cache, paths.api))
         asked = [] if operations[i] == NO_OPERATION else [(int(operations[i]), int(values[i]))]
         age_s = round(int(ages[i]) / 1e9, 6) if ages[i] >= 0 else None

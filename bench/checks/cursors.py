@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks import episodes, register, sentences, sessions
-from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.check import Check, Judgement, findings_max
 from bench.checks.fills import CACHE_ASIDE, Fills
 from bench.checks.observed import SEED, Observed, collect
 from bench.checks.story import Story
@@ -119,7 +119,7 @@ class _Case:
             operations.key, operations.invoked, judged, wrong.read, wrong.witness, wrong.age
         )
         findings = []
-        for i in found.told[:FINDINGS_MAX].tolist():
+        for i in found.told[: findings_max()].tolist():
             cursor = int(self.observed.cursor[operations.key[wrong.read[i]]])
             findings.append(
                 {"check": name, "conversation": cursor >> 32, "user": cursor & 0xFFFFFFFF}

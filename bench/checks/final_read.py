@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks import sentences
-from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.check import Check, Judgement, findings_max
 from bench.checks.packing import among, places
 from bench.checks.story import Told
 from bench.metrics.ragged import distinct
@@ -384,6 +384,6 @@ def _age_s(evidence: Evidence, i: int, missed: int | None) -> float | None:
 
 def _result(kept: _Kept, eligible: int, wrong: Ints, tell: Callable[[int], Json]) -> tuple[Check, list[Json]]:
     """`wrong`: the violations, worst first."""
-    findings = [tell(int(i)) for i in wrong[:FINDINGS_MAX]]
+    findings = [tell(int(i)) for i in wrong[: findings_max()]]
     worst = findings[0] if findings else None
     return Check(kept.name, kept.promise, kept.promised, eligible, len(wrong), worst, kept.unknown), findings

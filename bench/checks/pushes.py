@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks import sentences
-from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.check import Check, Judgement, findings_max
 from bench.checks.pushed import Pushed
 from bench.checks.story import Story
 from bench.checks.streams import Broken
@@ -93,7 +93,7 @@ class _Case:
         eligible, gone = lost(self.history, self.pushed)
         if self.unknown:
             gone = gone.take(np.zeros(0, np.int64))
-        findings = [self._tell_lost(name, gone, i) for i in range(min(len(gone.session), FINDINGS_MAX))]
+        findings = [self._tell_lost(name, gone, i) for i in range(min(len(gone.session), findings_max()))]
         return self._check(name, NONE_LOST, eligible, len(gone.session), findings, unknown), findings
 
     def _broken(
@@ -111,7 +111,7 @@ class _Case:
         findings = [
             self._tell(name, kind, int(wrong.rows[i]), int(wrong.witness[i]), int(late[i]) / 1e9, says)
             | more(int(wrong.rows[i]))
-            for i in np.argsort(-late, kind="stable")[:FINDINGS_MAX]
+            for i in np.argsort(-late, kind="stable")[: findings_max()]
         ]
         return self._check(name, promise, eligible, len(wrong.rows), findings, self.unknown), findings
 

@@ -2,8 +2,8 @@
 
 There are two kinds of evidence:
 
-    told      an acknowledged change (a SEND, a READ or DELIVERED that was applied) has to be told to each
-              session that had subscribed before it was sent
+    told      an acknowledged change (a SEND, the reading that it implied, a READ or DELIVERED that was
+              applied) has to be told to each session that had subscribed before it was sent
     skipped   a message that somebody was pushed, or a change of a person's log that another device of theirs
               was pushed or a SYNC lists: a lower and a higher one of its stream came, this one did not
 
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.checks.pushed import Pushed
-from bench.metrics.history import History, Marks, items_of, marks
-from bench.metrics.receivers import told
+from bench.metrics.history import History, Marks, items_of, joined, marks
+from bench.metrics.receivers import cursor_key, implied, told, unanswered_sends
 from bench.record import DUPLICATE, Op, Outcome, PushKind
 
 Ints = NDArray[np.int64]
@@ -58,7 +58,8 @@ class Lost:
 
 def lost(history: History, pushed: Pushed) -> tuple[int, Lost]:
     """(pushes that had to come and had the time, those of them that did not), each once."""
-    sends, reads, deliveries = _sends(history), _reads(history), _deliveries(history)
+    sends, deliveries = _sends(history), _deliveries(history)
+    reads = joined(_reads(history), implied(history, sends))
     found = [
         _untold(history, pushed, PushKind.MESSAGE, sends, history.membership.members_of(sends.conversation)),
         _untold(history, pushed, PushKind.READ, reads, _told_of_reads(history, reads)),
@@ -171,7 +172,7 @@ def _told_of_reads(history: History, reads: Marks) -> Pairs:
     A person whose SEND was never answered may have read a group further than anybody knows: whose messages
     their READs covered there, nobody can say."""
     which, person = told(history, reads)
-    unsure = np.isin(_cell(history, reads.conversation, reads.user), _unanswered_sends(history))
+    unsure = np.isin(cursor_key(history, reads.conversation, reads.user), unanswered_sends(history))
     kept = history.membership.direct[reads.conversation[which]] | ~unsure[which]
     own = np.arange(len(reads.row), dtype=np.int64)
     return np.concatenate([own, which[kept]]), np.concatenate([reads.user, person[kept]])
@@ -304,22 +305,11 @@ def _maybe_unanswered(history: History, lost: Lost) -> Bools:
     info = operations["outcome"] == Outcome.INFO
     reads = marks(history, Op.READ, np.flatnonzero((operations["op"] == Op.READ) & info))
     values = int(max(reads.up_to.max(initial=0), lost.value.max(initial=0))) + 1
-    cell = _cell(history, lost.conversation, lost.actor)
-    read = _cell(history, reads.conversation, reads.user)
+    cell = cursor_key(history, lost.conversation, lost.actor)
+    read = cursor_key(history, reads.conversation, reads.user)
     return np.isin(cell * values + lost.value, read * values + reads.up_to) | np.isin(
-        cell, _unanswered_sends(history)
+        cell, unanswered_sends(history)
     )
-
-
-def _unanswered_sends(history: History) -> Ints:
-    """Whose cursors in which conversations an unanswered SEND may have moved (`_cell`)."""
-    operations = history.operations
-    rows = np.flatnonzero((operations["op"] == Op.SEND) & (operations["outcome"] == Outcome.INFO))
-    return _cell(history, *(operations[name][rows].astype(np.int64) for name in ("conversation", "user")))
-
-
-def _cell(history: History, conversation: Ints, user: Ints) -> Ints:
-    return conversation * (history.membership.people + 1) + user
 
 
 def _distinct(address: Ints, number: Ints) -> Ints:

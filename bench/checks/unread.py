@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.checks import sentences
 from bench.checks.bounds import NOTHING
-from bench.checks.check import FINDINGS_MAX, Check, Judgement
+from bench.checks.check import Check, Judgement, findings_max
 from bench.checks.counted import Counted, collect
 from bench.checks.observed import SEED, Observed
 from bench.checks.story import Story
@@ -75,9 +75,9 @@ class _Case:
         """Which of those that are out of their bounds; the furthest first."""
         wrong = np.flatnonzero(which & (not unknown))
         wrong = wrong[np.argsort(-np.abs(self.counted.wrong.bounds.drift[wrong]), kind="stable")]
-        kinds = _kinds(self.counted, wrong[:FINDINGS_MAX])
+        kinds = _kinds(self.counted, wrong[: findings_max()])
         findings = [
-            self._tell(name, kind, int(i)) for i, kind in zip(wrong[:FINDINGS_MAX], kinds, strict=True)
+            self._tell(name, kind, int(i)) for i, kind in zip(wrong[: findings_max()], kinds, strict=True)
         ]
         return self._check(name, promise, eligible, len(wrong), findings, unknown), findings
 
@@ -123,7 +123,7 @@ class _Case:
         of = np.bincount(membership.user, minlength=int(operations["user"][rows].max(initial=0)) + 1)
         whole = listed == of[operations["user"][rows]]
         wrong = np.flatnonzero(whole & (total != operations["unread"][rows]))
-        findings = [self._tell_total(int(rows[i]), int(total[i])) for i in wrong[:FINDINGS_MAX]]
+        findings = [self._tell_total(int(rows[i]), int(total[i])) for i in wrong[: findings_max()]]
         eligible = int(np.count_nonzero(whole))
         return self._check("total_unread", TOTAL, eligible, len(wrong), findings, self.unknown), findings
 

@@ -13,6 +13,7 @@ from schemes import __version__
 COMMANDS = (
     "run",
     "capacity",
+    "claims",
     "compare",
     "noise",
     "check",
@@ -74,6 +75,7 @@ def main() -> None:
     bench doctor                                is this machine fit for a run
     bench calibrate                             what generator and stores can carry here
     bench capacity --scheme redis               how much it carries inside an objective
+    bench claims                                the article's figures, put to the test
     bench conformance --url ws://host:port/ws   does it keep to the protocol
     bench compare RUN RUN                       runs that are there already
     bench noise --scheme redis                  the smallest effect that this machine can see

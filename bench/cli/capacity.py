@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,17 @@ from bench.cli.run import (
     without_secrets,
 )
 from bench.cli.signals import end_as_by_ctrl_c
-from bench.options import ALL, BadOptions, Places, RunOptions
+from bench.options import (
+    ALL,
+    ARTICLE,
+    BOTH,
+    DRIVERS,
+    DURABILITIES,
+    STORE_RTTS_MS,
+    BadOptions,
+    Places,
+    RunOptions,
+)
 from schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -100,7 +111,27 @@ LOW: Final = 5.0
 @click.option("--reads-per-mark", type=float, help="STATE reads per READ.  [default: natural]")
 @click.option("--cache", type=click.Choice(["cold", "warm"]), default="cold", show_default=True)
 @click.option(
-    "--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True
+    "--mysql-driver",
+    type=click.Choice([*DRIVERS, BOTH]),
+    default=DRIVERS[0],
+    show_default=True,
+    help="Client library of MySQL; both: each arm with either, to see whether an order depends on it.",
+)
+@click.option(
+    "--durability",
+    type=click.Choice(DURABILITIES),
+    default=ARTICLE,
+    show_default=True,
+    help="As of bench run: what every store has done before an ACK.",
+)
+@click.option("--store-rtt", type=click.Choice(list(STORE_RTTS_MS)), default="0", show_default=True)
+@click.option("--pool-ratio", type=float, help="MySQL's buffer pool as a share of the seeded data.")
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="STUDY",
+    help="A study's folder: its settings are more columns and rows in the maps of this one's report.",
 )
 @click.option("--pin", type=click.Choice(["auto", "none"]), default="auto", show_default=True)
 @click.option(
@@ -157,8 +188,8 @@ def _study(given: dict[str, Any]) -> tuple[Study, Any]:
     except ExpressionError as why:
         raise BadOptions(f"--slo: {why}") from None
     of_all, users = given["scheme"] == ALL, given["find"] == "users"
-    if users and of_all:
-        raise BadOptions("--find users is for one scheme: arms are compared at equal loads of equal users.")
+    if users and (of_all or given["mysql_driver"] == BOTH):
+        raise BadOptions("--find users is for one arm: arms are compared at equal loads of equal users.")
     if given["intensity"] and not users:
         raise BadOptions("--intensity belongs to --find users; otherwise it is what is searched.")
     start = given["start"] or START["users" if users else ALL if of_all else "one"]
@@ -178,11 +209,36 @@ def _study(given: dict[str, Any]) -> tuple[Study, Any]:
     def name(arm: str) -> None:
         line.prefix = f"{arm}  "
 
+    told: dict[str, Any] = {
+        "say": line.say,
+        "show": line.show,
+        "name": name,
+        "beside": _beside(given["beside"]),
+    }
     if users:
         most = min(int(limits.high), MOST_USERS * options.workers)
         limits = replace(limits, low=max(limits.low, 10.0), high=_room(most, least=start), checks=())
-        return ByUsers(options, wanted, limits, pace, say=line.say, show=line.show, name=name), line
-    return Study(options, wanted, limits, pace, say=line.say, show=line.show, name=name), line
+        return ByUsers(options, wanted, limits, pace, **told), line
+    return Study(options, wanted, limits, pace, **told), line
+
+
+def _beside(folders: Sequence[Path]) -> list[Json]:
+    """What is kept of other studies.  Raises BadOptions."""
+    from bench.capacity import beside
+    from bench.capacity.content import KIND
+
+    found = []
+    for folder in folders:
+        try:
+            content = json.loads((folder / "comparison.json").read_text())
+        except (OSError, ValueError) as why:
+            raise BadOptions(
+                f"--beside {folder}: it has no comparison.json that can be read ({why})."
+            ) from None
+        if not isinstance(content, dict) or content.get("kind") != KIND or "settings" not in content:
+            raise BadOptions(f"--beside {folder}: that is no study of this version of bench capacity.")
+        found.append(beside.kept(content, folder.name))
+    return found
 
 
 def _room(users: int, *, least: float) -> int:
@@ -219,6 +275,9 @@ def _options(given: dict[str, Any], start: float) -> RunOptions:
         reads_per_mark=given["reads_per_mark"],
         cache=given["cache"],
         mysql_driver=given["mysql_driver"],
+        durability=given["durability"],
+        store_rtt_ms=STORE_RTTS_MS[given["store_rtt"]],
+        pool_ratio=given["pool_ratio"],
         pin=given["pin"],
         out=given["out"],
         places=Places(

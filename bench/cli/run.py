@@ -20,8 +20,11 @@ from bench.options import (
     ALL,
     ARRIVALS,
     ARTICLE,
+    BOTH,
+    DRIVERS,
     DURABILITIES,
     FOREIGN,
+    LEAVE_OUT,
     PRESETS,
     PROMISES,
     STORE_RTTS_MS,
@@ -209,7 +212,11 @@ class _Configured(click.Command):
     help="Redis before the run (redis).",
 )
 @click.option(
-    "--mysql-driver", type=click.Choice(["aiomysql", "asyncmy"]), default="aiomysql", show_default=True
+    "--mysql-driver",
+    type=click.Choice([*DRIVERS, BOTH]),
+    default=DRIVERS[0],
+    show_default=True,
+    help="Client library of MySQL; both: each arm with either, to see whether an order depends on it.",
 )
 @click.option(
     "--durability",
@@ -256,6 +263,7 @@ class _Configured(click.Command):
     "--fail-if", multiple=True, metavar="EXPRESSION", help='Exit 10 if it holds, like "READ.p99 > 50ms".'
 )
 @click.option("--fail-fast", is_flag=True, help="End as soon as a promise is seen broken, with exit code 12.")
+@click.option("--leave-out", multiple=True, type=click.Choice(LEAVE_OUT), hidden=True)
 @click.option("--label", default="", help="A note for the manifest; with --url the name in the results.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True
@@ -332,6 +340,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         web=given["web"],
         fail_if=given["fail_if"],
         fail_fast=given["fail_fast"],
+        leave_out=tuple(sorted(set(given["leave_out"]))),
         label=given["label"],
         out=given["out"],
         places=Places(
@@ -416,6 +425,34 @@ def _describe(options: RunOptions) -> None:
     click.echo(
         "one message causes  " + ", ".join(f"{name} {value:.2f}" for name, value in vars(caused).items())
     )
+    for line in _terms(options):
+        click.echo(line)
+
+
+def _terms(options: RunOptions) -> list[str]:
+    """Fair terms, as the stores will be set."""
+    from bench.options import arms
+    from bench.services.terms import Terms, planned
+
+    if options.target is not None:
+        return ["terms      as the server that runs already has them"]
+    pool = "of this machine's size" if options.pool_ratio is None else f"{options.pool_ratio:g} x the data"
+    places = options.places
+    found = places.services == "external" or any((places.mysql_url, places.redis_url, places.kafka_bootstrap))
+    lines = [
+        f"terms      --durability {options.durability}, --store-rtt {options.store_rtt_ms:g} ms, "
+        f"--pool-ratio: buffer pool {pool}"
+        + ("; services that you name are left as they are" if found else "")
+    ]
+    for arm in arms(options):
+        about = SCHEMES[arm.scheme]
+        class_, stores = planned(Terms(options.durability, about.rests_on), about.needs)
+        each = ", ".join(f"{name} {own}" for name, own in sorted(stores.items()))
+        rests = " and ".join(sorted(about.rests_on)) or "no store"
+        lines.append(
+            f"           {arm.name}: {class_}, an ACK rests on {rests}{f' ({each})' if each else ''}"
+        )
+    return lines
 
 
 def _run(options: RunOptions, *, quiet: bool, as_json: bool) -> int:

@@ -51,6 +51,22 @@ async def a_read_goes_to_own_devices_and_the_peer(case: Case) -> None:
     expect("pushes at the reading socket", [], reading.updates(key))
 
 
+@row("pushes", "a SEND that covers messages of others is told like a READ, and no other is")
+async def a_send_that_reads_is_told_like_a_read(case: Case) -> None:
+    room = case.rooms.direct()
+    sending, own = await case.device(room.users[0]), await case.device(room.users[0], "laptop")
+    peer = await case.device(room.users[1])
+    await case.several(peer, room, 1)
+    seq = (await case.send(sending, room, "answer"))["seq"]
+    key = f"read/{room.id}/{room.users[0]}"
+    for device in (own, peer):
+        expect_fields((await device.update(key, seq))["value"], up_to_seq=seq)
+    await case.send(sending, room, "one more")
+    await case.quiet()
+    for device in (own, peer):
+        expect("told of reading", [seq], [push["value"]["up_to_seq"] for push in device.updates(key)])
+
+
 @row("pushes", "the change_id of a push is that of its row in the log of whoever is told")
 async def pushes_carry_the_change_id_of_the_log(case: Case) -> None:
     room = case.rooms.direct()

@@ -125,7 +125,7 @@ def _hub_bound(summary: Json) -> Guard:
         WARN if hub_bound(summary) else OK,
         share,
         HUB_SHARE,
-        f"{hub['held']} of {hub['reads']} READs ({share:.2%}) met a gap of more than 5 ms of an event loop"
+        f"{hub['held']} of {hub['reads']} READs ({share:.2%}) met an event loop that was busy for over 5 ms"
         + (f" ({by})" if by else ""),
         "READ p99 is hub-bound: it says how long an event loop was busy, not how long a store took, and is "
         "not ranked. Lower --rate, or give the processes cores.",

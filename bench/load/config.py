@@ -51,6 +51,8 @@ class LoadConfig:
     """Cores that master and workers are bound to; empty: any."""
     door: ProbeDoor | None = None
     """None: nobody asks the stores while the run goes on."""
+    trace: bool = True
+    """Whether replies carry the server's stage times."""
 
     @property
     def memory_folder(self) -> Path:

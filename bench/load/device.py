@@ -72,8 +72,10 @@ class Crowd:
         secret: str | None,
         delivered_window_s: float = 1.0,
         door: ProbeDoor | None = None,
+        trace: bool = True,
     ) -> None:
         self.engine = engine
+        self.trace = trace
         self.population = population
         self.secret = secret.encode() if secret is not None else None
         self.door = door
@@ -190,7 +192,7 @@ class Device:
         crowd, user, device = self._crowd, user_id(self.person), self.device_id
         token = make_token(crowd.secret, user, device, crowd.expires_s) if crowd.secret is not None else ""
         resume = Resume(self._epoch, self._change_id) if self._change_id >= 0 else None
-        self._engine.request(self, Op.HELLO, Hello(user, device, token, resume=resume, trace=True))
+        self._engine.request(self, Op.HELLO, Hello(user, device, token, resume=resume, trace=crowd.trace))
 
     def lost(self, code: int) -> None:  # noqa: ARG002  the record has it
         """The connection ended, not by us: come back, later each time, and not all at once."""
@@ -252,6 +254,11 @@ class Device:
     def state(self, limit: int = OPENING_PAGE, due: int = 0, plan: int = NONE) -> int:
         """The most recent conversations."""
         return self._engine.request(self, Op.STATE, State(limit=limit), due, NOBODY, NONE, plan)
+
+    def state_of(self, conversation: int, due: int = 0, plan: int = NONE) -> int:
+        """Asks for one conversation, by its name."""
+        frame = State(conversations=[self._crowd.population.conversation_id(conversation)], limit=1)
+        return self._engine.request(self, Op.STATE, frame, due, conversation, NONE, plan)
 
     def sync(self, due: int = 0, plan: int = NONE) -> int:
         """What changed since this device last knew."""

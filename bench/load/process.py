@@ -75,6 +75,7 @@ class LoadProcess:
             secret=config.secret,
             delivered_window_s=config.delivered_window_s,
             door=config.door,
+            trace=config.trace,
         )
         self.stalls = Stalls(self.engine.hub.loop)
         self.stalls.start()

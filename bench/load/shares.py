@@ -73,12 +73,12 @@ def _how_many(population: Population, plan: Plan) -> int:
 
 
 def _planned_by_device(population: Population, plan: Plan) -> Ints:
-    """Planned operations of each device: SENDs, READs, and two for each opening."""
+    """Planned operations of each device: SENDs, READs, and what its openings are."""
     each = [
         np.bincount(table["device"], minlength=population.devices)
         for table in (plan.sends, plan.reads, plan.openings)
     ]
-    total: Ints = each[0] + each[1] + 2 * each[2]
+    total: Ints = each[0] + each[1] + plan.options.per_opening * each[2]
     return total
 
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,12 +49,12 @@ _CONTROL_CONNECTION: Final[dict[str, Any]] = {
 }
 
 
-def install() -> None:
+def install(*, point_reads: bool = False) -> None:
     """Makes the scenario file that calls this a complete Locust file."""
     hooks: Any = events  # untyped in Locust
     hooks.init_command_line_parser.add_listener(_options)
     hooks.init.add_listener(_connect_at_once)
-    hooks.test_start.add_listener(_start)
+    hooks.test_start.add_listener(partial(_start, point_reads=point_reads))
     hooks.test_stop.add_listener(_stop)
 
 
@@ -73,7 +74,7 @@ def _connect_at_once(environment: Any, **_: Any) -> None:
         options.spawn_rate = options.num_users or 1
 
 
-def _start(environment: Any, **_: Any) -> None:
+def _start(environment: Any, *, point_reads: bool = False, **_: Any) -> None:
     if not isinstance(environment.runner, LocalRunner) or hasattr(environment, "load"):
         return
     options = environment.parsed_options
@@ -83,6 +84,7 @@ def _start(environment: Any, **_: Any) -> None:
         rate_per_s=options.rate,
         warmup_s=min(options.warmup, duration_s / 2),
         measure_s=duration_s - min(options.warmup, duration_s / 2),
+        point_reads=point_reads,
     )
     try:
         population = build(people)
@@ -91,7 +93,7 @@ def _start(environment: Any, **_: Any) -> None:
         seed(host, secret, population, plan.unread_at_start)
     except (ValueError, ControlClosed) as error:
         environment.process_exit_code = 2
-        raise SystemExit(f"steady_chat: {error}") from None
+        raise SystemExit(f"this scenario: {error}") from None
     tmpfs = "/dev/shm" if Path("/dev/shm").is_dir() else None
     memory = tempfile.mkdtemp(prefix="readstate-locust-", dir=tmpfs)
     config = LoadConfig(

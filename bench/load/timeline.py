@@ -80,7 +80,7 @@ class Timeline:
             plan.sends["at"][self._owns_device[plan.sends["device"]]],
             plan.reads["at"][self._owns_device[plan.reads["device"]]],
         ]
-        parts += 2 * [plan.openings["at"][self._owns_device[plan.openings["device"]]]]
+        parts += plan.options.per_opening * [plan.openings["at"][self._owns_device[plan.openings["device"]]]]
         parts += 2 * [plan.probes["at"][self._owns_pair[plan.probes["pair"]]]]
         at: Ints = np.sort(np.concatenate(parts))
         return at
@@ -112,6 +112,12 @@ class Timeline:
         for row in self._own(table).tolist():
             yield self.t0_ns + int(table["at"][row]), self._open, (row,)
 
+    def point_reads(self) -> Iterator[Step]:
+        """Somebody asks for the state of one conversation, by its name."""
+        table = self._plan.openings
+        for row in self._own(table).tolist():
+            yield self.t0_ns + int(table["at"][row]), self._look, (row,)
+
     def probes(self) -> Iterator[Step]:
         """How long a read stays invisible elsewhere (lags L4 to L6, t-visibility)."""
         table = self._plan.probes
@@ -136,6 +142,15 @@ class Timeline:
         number = self._plan.first_opening + 2 * row
         self._do(device, due, number, self._state_now, number)
         self._do(device, due, number + 1, self._sync_now, number + 1)
+
+    def _look(self, due: int, row: int) -> None:
+        opening = self._plan.openings[row]
+        device = self.crowd.device(int(opening["device"]))
+        number = self._plan.first_opening + row
+        self._do(device, due, number, self._look_now, int(opening["conversation"]), number)
+
+    def _look_now(self, due: int, device: Device, conversation: int, number: int) -> int:
+        return device.state_of(conversation, due=due, plan=number)
 
     def _state_now(self, due: int, device: Device, number: int) -> int:
         return device.state(due=due, plan=number)
@@ -200,6 +215,8 @@ class Timeline:
             return Op.SEND, int(plan.sends["conversation"][number])
         if number < plan.first_opening:
             return Op.READ, int(self._read_conversation[number - plan.first_read])
+        if plan.options.point_reads:
+            return Op.STATE, int(plan.openings["conversation"][number - plan.first_opening])
         return (Op.SYNC if (number - plan.first_opening) % 2 else Op.STATE), NOBODY
 
     def finish(self) -> None:

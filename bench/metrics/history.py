@@ -242,6 +242,15 @@ class Marks:
         return Marks(**{name: getattr(self, name)[which] for name in self.__dataclass_fields__})
 
 
+def joined(one: Marks, other: Marks) -> Marks:
+    return Marks(
+        **{
+            name: np.concatenate([getattr(one, name), getattr(other, name)])
+            for name in Marks.__dataclass_fields__
+        }
+    )
+
+
 def marks(history: History, op: Op, rows: Ints) -> Marks:
     """The items of READs or DELIVEREDs.  The first is in the operation's own row, the others in `items`."""
     operations = history.operations

@@ -10,13 +10,15 @@ the first time, and a poll may fall between two questions."""
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.history import APPLIED, History, Marks, marks
-from bench.metrics.receivers import told
+from bench.metrics.receivers import implied, told
+from bench.population import NOBODY
 from bench.record import DUPLICATE, MORE, NONE, RESET, Op, Outcome, PushKind
 from bench.results import Json
 from schemes import SCHEMES
@@ -49,8 +51,8 @@ OWN_DEVICES: Final = 2
 PEERS_DEVICES: Final = 3
 SENDERS: Final = 10
 DELIVERED_ITEMS: Final = 100
-"""Who may be told of a read that a SEND implied: other devices of the sender, devices of the direct peer, and
-in groups so many senders' devices; and the conversations of one DELIVERED at most."""
+"""Who may be told of a read that a SEND may have implied: other devices of the sender, devices of the direct
+peer, and in groups so many senders' devices; and the conversations of one DELIVERED at most."""
 
 
 def summarise(history: History) -> Json:
@@ -176,11 +178,12 @@ def _count_questions(history: History, ok: Bools, found: Counts) -> None:
     op, flags = operations["op"], operations["flags"]
     sync = ok & (op == Op.SYNC)
     later = _later_pages(history, ok)
+    named = (op == Op.STATE) & (operations["conversation"] != NOBODY)
     counts = {
         "hello": ok & (op == Op.HELLO) & (operations["version"] != NONE),  # else it was AUTH at /control
         "state.later": later & (operations["unread"] != NONE),
-        "state.page": ok & (op == Op.STATE) & ~(later & (operations["unread"] != NONE)),
-        "state.named": ok & ((op == Op.PROBE_STATE) | (op == Op.PROBE_ONCE)),
+        "state.page": ok & (op == Op.STATE) & ~named & ~(later & (operations["unread"] != NONE)),
+        "state.named": ok & (named | (op == Op.PROBE_STATE) | (op == Op.PROBE_ONCE)),
         "sync.reset": sync & ((flags & RESET) > 0),
         "sync.more": sync & ((flags & MORE) > 0),
         "sync.done": sync & ((flags & (MORE | RESET)) == 0),
@@ -332,15 +335,29 @@ def _receipts(history: History, first: Json, last: Json) -> Range:
             _, person = told(history, some)
             count = int(devices[some.user].sum() + devices[person].sum()) - len(some.row) * (op == Op.READ)
             low, high = low + count * sure, high + count
+    by_sends = _implied(history, first, last)
+    _, person = told(history, by_sends)
+    count = int(devices[by_sends.user].sum() + devices[person].sum()) - len(by_sends.row)
     unsure = _sent(history, first, last, (Op.READ, Op.PROBE_READ, Op.SEND, Op.PROBE_SEND), Outcome.INFO)
-    noted = _noted(first, last)
-    implied, direct = (
-        noted["mysql.sends_reading"] + noted["mysql.sends_locked"],
-        noted["mysql.sends_reading_direct"],
+    noted, in_direct = _noted(first, last), history.membership.direct[by_sends.conversation]
+    direct = max(0, noted["mysql.sends_reading_direct"] - int(np.count_nonzero(in_direct)))
+    group = max(
+        0,
+        noted["mysql.sends_reading"]
+        + noted["mysql.sends_locked"]
+        - noted["mysql.sends_reading_direct"]
+        - int(np.count_nonzero(~in_direct)),
     )
     in_group = OWN_DEVICES + PEERS_DEVICES * SENDERS
-    perhaps = direct * (OWN_DEVICES + PEERS_DEVICES) + (implied - direct + len(unsure)) * in_group
-    return low, high + perhaps
+    perhaps = direct * (OWN_DEVICES + PEERS_DEVICES) + (group + len(unsure)) * in_group
+    return low + count, high + count + perhaps
+
+
+def _implied(history: History, first: Json, last: Json) -> Marks:
+    """SENDs that surely read something."""
+    rows = _sent(history, first, last, (Op.SEND,), Outcome.OK)
+    rows = rows[(history.operations["flags"][rows] & DUPLICATE) == 0]
+    return implied(history, replace(marks(history, Op.SEND, rows), up_to=history.operations["value"][rows]))
 
 
 def _confirmations(history: History, first: Json, last: Json) -> Range:

@@ -48,6 +48,28 @@ def told(history: History, writes: Marks) -> tuple[Ints, Ints]:
     )
 
 
+def implied(history: History, sends: Marks) -> Marks:
+    """SENDs that surely read messages of others: by no value that it may have had was the sender's cursor at
+    the message before.  `up_to` is the message's own seq."""
+    covered = _Cursors(history).next_below(sends) < sends.up_to - 1
+    unsure = np.isin(cursor_key(history, sends.conversation, sends.user), unanswered_sends(history))
+    return sends.take(covered & ~unsure)
+
+
+def unanswered_sends(history: History) -> Ints:
+    """Whose cursors in which conversations an unanswered SEND may have moved (`cursor_key`)."""
+    operations = history.operations
+    rows = np.flatnonzero((operations["op"] == Op.SEND) & (operations["outcome"] == Outcome.INFO))
+    return cursor_key(
+        history, *(operations[name][rows].astype(np.int64) for name in ("conversation", "user"))
+    )
+
+
+def cursor_key(history: History, conversation: Ints, user: Ints) -> Ints:
+    """One number for each cursor."""
+    return conversation * (history.membership.people + 1) + user
+
+
 def _senders_covered(history: History, writes: Marks) -> tuple[Ints, Ints]:
     """(which write, person): the distinct senders of the messages that each newly covered, but the reader.
 

@@ -2,6 +2,9 @@
 
 From the table `stalls` (`bench/results.py`).  A process that told nothing, or not of the whole window, is
 listed with figures that are not known.
+
+A process that is late to its loop was either busy in it or kept from a core by others, which on few cores are
+the stores: who measures or is measured has stood still either way, but only the first is the loop's doing.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from bench.results import Json
 
 Ints = NDArray[np.int64]
 SERVER: Final = "server"
+GAP_NS: Final = 5_000_000
 FIGURES: Final = (
     "stalled_share", "gaps", "gap_us_max", "gc_pauses", "gc_us_max", "clock_steps_us", "clock_apart_us",
 )  # fmt: skip
@@ -54,7 +58,7 @@ def _one(history: History, number: int | None) -> Json:
     apart = {"clock_apart_us": watched["clock_apart_us"]}
     if watched["since"] > window.measure or watched["until"] < window.measure_end:
         return dict.fromkeys(FIGURES) | apart
-    gaps, pauses, steps = (_lengths_us(history, number, kind) for kind in Stall)
+    gaps, pauses, steps = (_lengths_us(history, number, kind) for kind in (Stall.LOOP, Stall.GC, Stall.CLOCK))
     return {
         "stalled_share": round(float(gaps.sum()) / 1e6 / window.seconds, 6),
         "gaps": len(gaps),
@@ -77,6 +81,20 @@ def _lengths_us(history: History, number: int, kind: Stall) -> Ints:
     return lengths
 
 
+def _own_gaps(history: History, number: int) -> tuple[Ints, Ints]:
+    """(from, to) of each gap of the loop that is longer than GAP_NS without what the process may have waited
+    for a core in it; that is taken to be its beginning."""
+    start, end = _spans(history, number, Stall.LOOP)
+    queued, at = _spans(history, number, Stall.CORE)
+    place = np.searchsorted(at, end)
+    waited = np.zeros(len(end), np.int64)
+    known = np.flatnonzero(place < len(at))
+    known = known[at[place[known]] == end[known]]
+    waited[known] = (at - queued)[place[known]]
+    own = end - start - waited > GAP_NS
+    return (start + waited)[own], end[own]
+
+
 def _spans(history: History, number: int, kind: Stall) -> tuple[Ints, Ints]:
     """(from, to) of each, ns, in order."""
     stalls = history.folder.table("stalls")
@@ -91,13 +109,14 @@ def _spans(history: History, number: int, kind: Stall) -> tuple[Ints, Ints]:
 
 
 def hub(history: History) -> Json:
-    """`hub` of `summary.json`: how many of the READs that give the headline were under way, from when they
-    were meant to be sent, while the loop of the server stood still, or of the load process that timed them.
+    """`hub` of `summary.json`: how many of the READs that give the headline were under way while a loop was
+    busy with something else: that of the server since they were sent, that of the load process that timed
+    them since they were meant to be sent.
 
     share None: a loop that had to be watched was not."""
     took = operations.timed_best(history, Op.READ)
     row, answered = took.row[took.answered], history.operations["acknowledged"]
-    begun, done = history.operations["intended"][row], answered[row]
+    begun, sent, done = history.operations["intended"][row], history.operations["sent"][row], answered[row]
     worker = history.operations["op_id"][row] >> 40
     numbers = {watched["process"]: number for number, watched in enumerate(_watched(history))}
     held, by, unknown = np.zeros(len(row), np.bool_), {}, False
@@ -105,7 +124,8 @@ def hub(history: History) -> Json:
         if process not in numbers or _one(history, numbers[process])["gaps"] is None:
             unknown |= bool(mine.any())
             continue
-        touched = mine & _touched(*_spans(history, numbers[process], Stall.LOOP), begun, done)
+        since = sent if process == SERVER else begun
+        touched = mine & _touched(*_own_gaps(history, numbers[process]), since, done)
         held |= touched
         by[process] = int(np.count_nonzero(touched))
     known = len(row) > 0 and not unknown

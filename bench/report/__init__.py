@@ -136,8 +136,10 @@ def check(content: Json, out: Path) -> None:
 
 def capacity_study(content: Json, out: Path) -> None:
     """summary.md, report.html and charts/ of a capacity study, from its comparison.json, in its folder."""
+    from bench.capacity import ratios, winners
     from bench.capacity.content import labelled
-    from bench.report import canvas, capacity, load_curves, queries, trade_off
+    from bench.report import canvas, capacity, crossover, load_curves, queries, robustness, trade_off
+    from bench.report.ceiling import ceiling
     from bench.report.document import Chart
 
     named, subtitle, drawn = labelled(content["arms"]), capacity.subtitle(content), []
@@ -147,7 +149,26 @@ def capacity_study(content: Json, out: Path) -> None:
         drawn.append(("load-latency", "Load and latency", words, load_curves.draw(curves, content, words)))
     if crosses:
         words = canvas.Words(trade_off.finding(crosses, content["unit"]), subtitle, trade_off.NOTE)
-        drawn.append(("trade-off", "Trade-off", words, trade_off.draw(crosses, words, content["unit"])))
+        sheet = trade_off.draw(crosses, words, content["unit"], ceiling(content))
+        drawn.append(("trade-off", "Trade-off", words, sheet))
+    if not winners.why_not(content):
+        cells = winners.cells(content)
+        note = (
+            crossover.NOTE
+            if len({cell.mix for cell in cells}) > 1
+            else f"{crossover.NOTE} {crossover.ONE_MIX}"
+        )
+        words = canvas.Words(crossover.finding(cells, content["unit"]), subtitle, note)
+        drawn.append(("crossover", "Crossover map", words, crossover.draw(cells, named, content, words)))
+    if not ratios.why_not(content):
+        pairs = ratios.ratios(content)
+        note = (
+            f"{robustness.NOTE} {robustness.ONE_SETTING}"
+            if robustness.one_setting(pairs)
+            else robustness.NOTE
+        )
+        words = canvas.Words(robustness.finding(pairs), subtitle, note)
+        drawn.append(("robustness", "Robustness", words, robustness.draw(pairs, words)))
     made = []
     for name, heading, words, figure in drawn:
         pictures = canvas.render(figure, name)
@@ -155,6 +176,22 @@ def capacity_study(content: Json, out: Path) -> None:
         made.append((chart, pictures))
     document, tables = capacity.capacity_document(content), capacity.detail_tables(content)
     _write(out, document, made, tables, capacity.provenance(content))
+
+
+def claims_study(content: Json, out: Path) -> None:
+    """summary.md, report.html and charts/ of `bench claims`, from its claims.json, in its folder."""
+    from bench.report import canvas, claims
+    from bench.report.document import Chart
+
+    made = []
+    if any(entry for cell in content["cells"] for entry in cell["figures"].values()):
+        words = claims.words(content)
+        pictures = canvas.render(claims.draw(content, words), "claims")
+        heading = "The article's ratios, cell by cell"
+        chart = Chart("claims", heading, words.title, pictures.inline, claims.QUERY, ("claims.json",))
+        made.append((chart, pictures))
+    tables = (claims.why_table(content), claims.figures_table(content))
+    _write(out, claims.claims_document(content), made, tables, claims.provenance(content))
 
 
 def _seen_from(page: Path, folder: RunFolder) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
+from bench import alike, drivers
 from bench.capacity import content as studies
+from bench.capacity import ratios, winners
 from bench.capacity.search import GENERATOR, HOLDS
 from bench.options import CONTROL
 from bench.report import figures, wording
@@ -23,6 +25,13 @@ CAVEATS: Final = (
 STORES: Final = ("mysql", "redis")
 BROKER: Final = ("kafka",)
 SERVER: Final = ("server", "consumer")
+WORK: Final = {
+    "per msg: rows written | commits": ("rows", "commits"),
+    "  MySQL | Redis commands": ("mysql_round_trips", "redis_commands"),
+    "  round trips | records | pushes": ("round_trips", "records", "pushes"),
+    "  fsyncs | log | network KiB": ("fsyncs", "log_bytes", "network_bytes"),
+}
+"""Row of the table -> what it shows of the ledger."""
 BADLY: Final = {"no_load": "fails at every load", "every_load": "held everything tried"}
 
 
@@ -37,7 +46,7 @@ def capacity_document(content: Json) -> Document:
         good={"VALID": True, "INVALID": False}.get(verdict["status"]),
         answer=_answer(content),
         tables=(_table(content),),
-        caveats=(*CAVEATS, *_hysteresis(content)),
+        caveats=(*CAVEATS, *_unfair(content), *_hysteresis(content), *_left_out(content)),
         last=verdict_line(content),
     )
 
@@ -58,6 +67,7 @@ def _load(content: Json) -> tuple[str, ...]:
     services: dict[str, None] = {}
     for arm in content["arms"]:
         services |= dict.fromkeys(wording.service_lines(arm["run"]))
+        services |= dict.fromkeys(wording.terms_line(arm["run"]))
     devices = f"{figures.count(content['users'])} devices = {figures.count(content['people'])} people · "
     people = (
         f"{content['scenario']} · {devices if content['intensity_of_one'] else ''}"
@@ -101,16 +111,63 @@ def _answer(content: Json) -> tuple[str, ...]:
 
 
 def _ranking(arms: Sequence[Json]) -> tuple[str, ...]:
-    """Arms by capacity; ≈ between neighbours whose intervals overlap."""
-    known = [arm for arm in arms if studies.is_found(arm)]
-    if len(known) < 2:
-        return ()
-    known.sort(key=lambda arm: -float(arm["found"]["capacity"]))
-    said = known[0]["arm"]
-    for higher, lower in pairwise(known):
+    """Arms by capacity, those of one durability class at a time; ≈ between neighbours whose intervals
+    overlap.  An order that is another one with the other client library is none."""
+    known = sorted((arm for arm in arms if studies.is_found(arm)), key=lambda arm: -arm["found"]["capacity"])
+    classes = dict.fromkeys(alike.class_of(arm["run"]) for arm in known)
+    said = []
+    for class_ in classes:
+        among = [arm for arm in known if alike.class_of(arm["run"]) == class_]
+        if len(among) > 1:
+            which = f" · {wording.class_words(class_)}" if len(classes) > 1 else ""
+            said.append(f"{_order_of(among)}{which}")
+    return tuple(said)
+
+
+def _order_of(arms: Sequence[Json]) -> str:
+    runs = {arm["arm"]: arm["run"] for arm in arms}
+    intervals = {arm["arm"]: arm["found"]["interval"] for arm in arms}
+
+    def below(one: str, other: str) -> bool:
+        return bool(intervals[one][1] < intervals[other][0])
+
+    if drivers.flips(runs, below):
+        orders = (
+            f"with {driver} {_chain([a for a in arms if a['arm'] in drivers.among(runs, driver)])}"
+            for driver in drivers.both(runs)
+        )
+        return f"Order: depends on the client library: {'; '.join(orders)} (≈ not separated)"
+    same = ", with either client library" if drivers.both(runs) else ""
+    return f"Order: {_chain(arms)} (≈ not separated{same})"
+
+
+def _chain(arms: Sequence[Json]) -> str:
+    said = str(arms[0]["arm"])
+    for higher, lower in pairwise(arms):
         apart = higher["found"]["interval"][0] > lower["found"]["interval"][1]
         said += f" {'>' if apart else '≈'} {lower['arm']}"
-    return (f"Order: {said} (≈ not separated)",)
+    return said
+
+
+def _unfair(content: Json) -> tuple[str, ...]:
+    """Arms that are not held to the same are never ranked with each other."""
+    classes: dict[str | None, list[str]] = {}
+    for arm in content["arms"]:
+        if arm["run"].get("scheme") != CONTROL:
+            classes.setdefault(alike.class_of(arm["run"]), []).append(arm["arm"])
+    if len(classes) < 2:
+        return ()
+    who = "; ".join(f"{figures.joined(labels)}: {wording.class_words(c)}" for c, labels in classes.items())
+    why = "Not ranked with each other, since an ACK outlives different things"
+    return (f"{why}. {who}. --durability process or power holds every store to the same.",)
+
+
+def _left_out(content: Json) -> tuple[str, ...]:
+    """Charts that this study cannot have, of those of several arms."""
+    if len(content["arms"]) < 2:
+        return ()
+    charts = {"crossover map": winners.why_not(content), "robustness": ratios.why_not(content)}
+    return tuple(f"No chart of {name}: {why}." for name, why in charts.items() if why)
 
 
 def _hysteresis(content: Json) -> tuple[str, ...]:
@@ -133,6 +190,7 @@ def _table(content: Json) -> Table:
     arms, base = content["arms"], f"at {figures.digits(content['base'])} {content['unit']}"
     rows: list[tuple[str, Callable[[Json], str]]] = [
         ("ack means", lambda arm: wording.durability(arm["run"])),
+        *_outlives(content),
         (f"capacity inside the objective {content['unit']}", _capacity),
         ("  interval", _interval),
         ("  stopped by", _stopped),
@@ -143,7 +201,7 @@ def _table(content: Json) -> Table:
         ("stale reads per million", lambda arm: _stale(_base(content, arm))),
         ("CPU-s per 1,000 msgs, drained", lambda arm: _cpu(_base(content, arm), (*SERVER, *STORES, *BROKER))),
         ("  Python | stores | broker", lambda arm: _split(_base(content, arm))),
-        ("per operation: SQL · commits · Redis", lambda arm: _trips(_base(content, arm))),
+        *((name, _of_ledger(content, *names)) for name, names in WORK.items()),
         ("processes | memory MiB", lambda arm: _memory(_base(content, arm))),
     ]
     return Table(
@@ -222,13 +280,24 @@ def _split(step: Json) -> str:
     return " | ".join(_cpu(step, names) for names in (SERVER, STORES, BROKER))
 
 
-def _trips(step: Json) -> str:
-    stores = step.get("stores")
-    if stores is None:
+def _outlives(content: Json) -> list[tuple[str, Callable[[Json], str]]]:
+    """The durability class of each arm, where it is known of any."""
+    if not any(alike.class_of(arm["run"]) for arm in content["arms"]):
+        return []
+    return [("durability class of it", lambda arm: alike.class_of(arm["run"]) or MISSING)]
+
+
+def _of_ledger(content: Json, *names: str) -> Callable[[Json], str]:
+    return lambda arm: _work(_base(content, arm), *names)
+
+
+def _work(step: Json, *names: str) -> str:
+    """What a message cost, by the step's work ledger."""
+    ledger = step.get("ledger")
+    if ledger is None:
         return MISSING
-    names = ("mysql_statements", "mysql_commits", "redis_commands")
-    values = [stores.get(f"{name}_per_operation") for name in names]
-    return " · ".join("0" if value is None else figures.digits(value) for value in values)
+    units = ((ledger.get(name), 2**10 if name.endswith("_bytes") else 1) for name in names)
+    return " | ".join(MISSING if value is None else figures.digits(value / unit) for value, unit in units)
 
 
 def _memory(step: Json) -> str:
@@ -279,6 +348,7 @@ def _step(number: int, step: Json) -> tuple[str, ...]:
 def provenance(content: Json) -> tuple[str, ...]:
     return (
         "comparison.json beside this page holds every step with its figures.",
+        *(f"Beside it: {study['from']}" for study in content.get("beside") or ()),
         *(f"{arm['arm']}: {', '.join(arm['runs'])}, each step in its steps/" for arm in content["arms"]),
         f"The control: {', '.join(content['control']['runs'])}",
     )

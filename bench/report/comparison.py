@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from bench import alike, compare
+from bench import alike, compare, drivers
 from bench.blocks import ratio_of
 from bench.metrics.headline import PROBES
 from bench.report import figures, gate, tables, wording
@@ -165,12 +165,51 @@ def _orders(content: Json, labels: Sequence[str]) -> list[str]:
         groups = compare.ranking(content, figure, labels)
         if groups:
             row = _row(content, figure)
-            order = " < ".join(
-                " ≈ ".join(f"{label} {_value(row, label)}" for label in group) + _times(row, groups, i)
-                for i, group in enumerate(groups)
-            )
-            said.append(f"{name}{' in ms' if row['unit'] == 'us' else ''}: {order}")
+            named = f"{name}{' in ms' if row['unit'] == 'us' else ''}"
+            flipped = _flips(content, row, labels)
+            said.append(f"{named}: {_by_driver(content, figure, labels) if flipped else _order(row, groups)}")
     return said
+
+
+def _order(row: Json, groups: Sequence[Sequence[str]]) -> str:
+    return " < ".join(
+        " ≈ ".join(f"{label} {_value(row, label)}" for label in group) + _times(row, groups, i)
+        for i, group in enumerate(groups)
+    )
+
+
+def _runs(content: Json, labels: Sequence[str]) -> dict[str, Json]:
+    return {arm["label"]: arm["summary"]["run"] for arm in content["arms"] if arm["label"] in labels}
+
+
+def _flips(content: Json, row: Json, labels: Sequence[str]) -> bool:
+    """Whether two arms stand one way with one client library, and the other way with another."""
+    values, together = row["values"], [set(pair) for pair in row["not_separated"]]
+
+    def below(one: str, other: str) -> bool:
+        known = values.get(one) is not None and values.get(other) is not None
+        return known and {one, other} not in together and bool(values[one] < values[other])
+
+    return bool(drivers.flips(_runs(content, labels), below))
+
+
+def _by_driver(content: Json, figure: str, labels: Sequence[str]) -> str:
+    runs, row = _runs(content, labels), _row(content, figure)
+    orders = (
+        f"with {driver} {_order(row, compare.ranking(content, figure, drivers.among(runs, driver)))}"
+        for driver in drivers.both(runs)
+    )
+    return f"depends on the client library: {'; '.join(orders)}"
+
+
+def _drivers(content: Json) -> tuple[str, ...]:
+    """Where both client libraries were measured and no order depends on which it is."""
+    labels = [arm["label"] for arm in content["arms"]]
+    found = drivers.both(_runs(content, labels))
+    ranked = [figure for figure in RANKED if compare.ranking(content, figure, labels)]
+    if not found or not ranked or any(_flips(content, _row(content, name), labels) for name in ranked):
+        return ()
+    return (f"Measured with {figures.joined(found)}: no order given above depends on the client library.",)
 
 
 def _unfair(content: Json) -> tuple[str, ...]:
@@ -195,7 +234,15 @@ def _caveats(content: Json) -> tuple[str, ...]:
     beside = tuple(f"{line}." for line in content.get("environment") or ())
     change = content.get("change")
     told = (*gate.opened(change), *_left_out(change)) if change else ()
-    return (*(unlike if content["unlike"] else ()), *_unfair(content), *told, *CAVEATS, *beside, *few)
+    return (
+        *(unlike if content["unlike"] else ()),
+        *_unfair(content),
+        *told,
+        *_drivers(content),
+        *CAVEATS,
+        *beside,
+        *few,
+    )
 
 
 def _left_out(change: Json) -> tuple[str, ...]:
@@ -438,7 +485,7 @@ def provenance(content: Json) -> tuple[str, ...]:
     return (
         "comparison.json beside this page holds every figure by arm, and which pairs it does not separate.",
         "comparison.csv: the same with every interval, and the ratio of every two arms.",
-        *_order(content),
+        *_turns(content),
         *(
             f"{arm['label']}: {', '.join(arm['run_ids'])}; charts show {arm['middle']}"
             for arm in content["arms"]
@@ -447,7 +494,7 @@ def provenance(content: Json) -> tuple[str, ...]:
     )
 
 
-def _order(content: Json) -> tuple[str, ...]:
+def _turns(content: Json) -> tuple[str, ...]:
     """In which order the runs took their turns, where there was one to choose."""
     return tuple(
         f"Order of the runs: {'; '.join(', '.join(block) for block in series['blocks'])}"

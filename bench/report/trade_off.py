@@ -12,7 +12,8 @@ from statistics import median
 from typing import Final
 
 from bench.report import canvas, figures, wording
-from bench.report.arms import Arm
+from bench.report.arms import CONTROL, LOOKS, Arm
+from bench.report.ceiling import Ceiling
 from bench.results import Json
 
 OF_CAPACITY: Final = 0.70
@@ -23,6 +24,8 @@ NOTE: Final = (
     "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other beats in both (without "
     "the control)."
 )
+SEEN: Final = 2.5
+"""A control above this factor of everything else would leave no room for the others."""
 DURABLE: Final = "on disk"
 """What an ACK means where the marker is filled."""
 
@@ -86,13 +89,22 @@ def finding(found: Sequence[Cross], unit: str) -> str:
     return f"Capacity against receipt lag p99 at 70 % of it; beaten by nobody in both: {'; '.join(said)}"
 
 
-def draw(found: Sequence[Cross], words: canvas.Words, unit: str) -> canvas.Sheet:
+def draw(
+    found: Sequence[Cross], words: canvas.Words, unit: str, control: Ceiling | None = None
+) -> canvas.Sheet:
+    """`control`: its line, or where that is far above, a word at the upper edge."""
     figure = canvas.sheet(words, 4.2)
     axes = figure.subplots()
     axes.set_xscale("log")
     lags = [lag for one in found for lag in one.lag_range]
     axes.set_xlim(min(lags) / 2, max(lags) * 4)
-    axes.set_ylim(0, max(one.interval[1] for one in found) * 1.12)
+    top = max(one.interval[1] for one in found)
+    if control is not None and control.load <= SEEN * top:
+        control.draw(axes)
+        top = max(top, control.load)
+    elif control is not None:
+        axes.set_title(f"above: {control.text}", color=LOOKS[CONTROL, ""].colour, loc="right")
+    axes.set_ylim(0, top * 1.12)
     canvas.log_ms(axes.xaxis)
     for one in found:
         colour = one.arm.look.colour

@@ -10,7 +10,8 @@ with the moment (ns of CLOCK_MONOTONIC, the load's own clock) at which it took e
     reordered_push    a MESSAGE comes after the next one of its conversation
     stale_answer      a STATE shows a cursor as it was before its last change
     lost_ack          a READ is acknowledged and never carried out, nor any later one of that cursor
-    unread_drift      a STATE shows one unread more or fewer
+    unread_drift      a STATE shows one unread more or fewer; where somebody sent or read in that conversation
+                      within SETTLED_NS of it, that may be true, and nobody can notice
     cut               a connection ends after a READ or SEND was sent; half of them were carried out
     silent            a READ or SEND is carried out and never answered
 
@@ -123,6 +124,8 @@ class Liar:
         self._dose = dose
         self._known: dict[tuple[int, str], _Known] = {}
         self._lost: dict[tuple[int, str], list[Planted]] = {}
+        self._stirred: dict[str, int] = {}
+        self._drifted: dict[str, list[tuple[int, Planted]]] = {}
 
     def _chosen(self, kind: str) -> bool:
         """Counts one more event of this kind, and says whether it is planted."""
@@ -149,6 +152,7 @@ class Liar:
             session.cuttable = zlib.crc32(name.encode()) % CUT_DEVICES == 0
         conversations = _conversations(frame)
         session.asked[frame.get("id", "")] = (str(kind), at, conversations)
+        self._stir(str(kind), conversations, at)
         if not session.recorded or kind not in ("READ", "SEND") or len(conversations) != 1:
             return Asked()
         (conversation,) = conversations
@@ -193,12 +197,13 @@ class Liar:
         if request is None:
             yield from self._pushed(session, frame, raw, at)
             return
+        self._stir(request[0], request[2], at)
         altered, acknowledged = False, request[0] if frame["type"] == "ACK" else ""
         if not session.recorded:
             pass
         elif frame["type"] == "STATE_RESULT":
             for item in frame["conversations"]:
-                altered |= self._shown(session, item, frame["reply_to"], request[1])
+                altered |= self._shown(session, item, frame["reply_to"], request[1], at)
                 self._learn(session.user, item, at)
         elif acknowledged in ("READ", "SEND") and self._silent(session, request[2], frame, at):
             return
@@ -225,11 +230,13 @@ class Liar:
         elif item["read_seq"] > known.now["read_seq"]:
             self._known[cursor] = _Known(at, dict(item), known.now)
 
-    def _shown(self, session: Session, item: Frame, request: str, asked_at: int) -> bool:
+    def _shown(self, session: Session, item: Frame, request: str, asked_at: int, at: int) -> bool:
         conversation = item["conversation_id"]
         lie = kind_of(conversation)
         if lie == "unread_drift" and self._chosen(lie):
-            self._plant(lie, session, asked_at, conversation, item["read_seq"], request=request)
+            planted = self._plant(lie, session, asked_at, conversation, item["read_seq"], request=request)
+            planted.effective = self._stirred.get(conversation, 0) < asked_at - SETTLED_NS
+            self._drifted.setdefault(conversation, []).append((at, planted))
             item["unread"] += 1 if self.events[lie] % 2 or not item["unread"] else -1
             return True
         known = self._known.get((session.user, conversation))
@@ -242,6 +249,13 @@ class Liar:
         for name in ("read_seq", "version"):
             item[name] = known.before[name]
         return True
+
+    def _stir(self, kind: str, conversations: list[str], at: int) -> None:
+        """Somebody asks to send or to read there, or is answered: nobody can say what is unread just then."""
+        for conversation in conversations if kind in ("READ", "SEND") else ():
+            self._stirred[conversation] = at
+            for answered, lie in self._drifted.pop(conversation, ()):
+                lie.effective &= answered < at - SETTLED_NS
 
     def _covered(self, user: int, conversation: str, seq: int) -> None:
         """A message of one's own implies that everything before it is read: what was lost is no longer."""

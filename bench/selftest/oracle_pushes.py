@@ -173,6 +173,7 @@ def _told(rows: Rows) -> Iterator[tuple[Json, PushKind, int, int, set[int]]]:
         if row["value"] > 0 and not row["flags"] & DUPLICATE:
             members = set(rows.members_of[row["conversation"]])
             yield row, PushKind.MESSAGE, row["conversation"], row["value"], members
+            yield from _implied(rows, row)
     for row in rows.answered(Op.DELIVERED):
         for conversation, up_to, _ in rows.applied(row):
             if rows.direct(conversation):
@@ -190,19 +191,42 @@ def _receivers(rows: Rows, conversation: int, reader: int, up_to: int) -> set[in
     members = rows.members_of[conversation]
     if rows.direct(conversation):
         return set(members) - {reader}
-    mine = [row for row in rows.unanswered(Op.SEND) if row["conversation"] == conversation]
     limit = rows.manifest["run"].get("receipt_members") or 200
-    if len(members) > limit or any(row["user"] == reader for row in mine):
+    if len(members) > limit or _sent_unanswered(rows, conversation, reader):
         return set()
+    sender, before = _senders(rows, conversation), _before(rows, conversation, reader, up_to)
+    return {sender[seq] for seq in range(before + 1, up_to + 1) if seq in sender} - {reader}
+
+
+def _implied(rows: Rows, row: Json) -> Iterator[tuple[Json, PushKind, int, int, set[int]]]:
+    """The reading that came with a SEND: of others' messages, if its sender had not read up to it."""
+    conversation, sender, value = row["conversation"], row["user"], row["value"]
+    unread = _before(rows, conversation, sender, value) < value - 1
+    if unread and not _sent_unanswered(rows, conversation, sender):
+        yield (
+            row,
+            PushKind.READ,
+            conversation,
+            value,
+            _receivers(rows, conversation, sender, value) | {sender},
+        )
+
+
+def _sent_unanswered(rows: Rows, conversation: int, person: int) -> bool:
+    return any(
+        row["conversation"] == conversation and row["user"] == person for row in rows.unanswered(Op.SEND)
+    )
+
+
+def _before(rows: Rows, conversation: int, reader: int, up_to: int) -> int:
+    """The highest value below `up_to` that the cursor may have had."""
     below = [rows.started[conversation, reader]]
     sends = [row for row in rows.happened(Op.SEND) if row["conversation"] == conversation]
     below += [row["value"] for row in sends if row["user"] == reader and row["value"] > 0]
     for row in rows.happened(Op.READ):
         if row["user"] == reader:
             below += [value for where, value in _may_have_read(rows, row) if where == conversation]
-    before = max([value for value in below if value < up_to], default=0)
-    sender = _senders(rows, conversation)
-    return {sender[seq] for seq in range(before + 1, up_to + 1) if seq in sender} - {reader}
+    return max([value for value in below if value < up_to], default=0)
 
 
 def _may_have_read(rows: Rows, row: Json) -> list[tuple[int, int]]:

@@ -45,7 +45,7 @@ def bring_up(
     if chosen == "external":
         stack = external.attach(needs, urls, folder=folder, allow_wipe=allow_wipe, say=say)
     elif chosen == "warm":
-        stack = warm.attach()
+        stack = warm.attach(needs)
     elif chosen == "compose":
         stack = compose.start(needs, folder=folder, terms=terms, keep=keep, say=say)
     else:

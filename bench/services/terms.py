@@ -101,3 +101,18 @@ def classed(
     if len(known) < len(counts):
         return None, own
     return min(known, key=CLASSES.index, default=NONE), own
+
+
+def planned(terms: Terms, needs: Collection[str]) -> tuple[str | None, dict[str, str | None]]:
+    """The same of services that `needs` names and that are still to be set so."""
+    asked = {
+        "mysql": mysql_settings(terms.durability),
+        "redis": redis_settings(terms.durability, terms.rests_on),
+        "kafka": {"flush-messages": "as shipped", **topic_settings(terms.durability, terms.rests_on)},
+    }
+    said = {
+        name: {key.replace("-", "." if name == "kafka" else "_"): value for key, value in settings.items()}
+        for name, settings in asked.items()
+        if name in needs
+    }
+    return classed(said, terms.rests_on)

@@ -58,8 +58,11 @@ class Remembered:
 class WarmStack(ExternalStack):
     """Left running at the end of a run."""
 
-    def __init__(self, remembered: Remembered) -> None:
-        super().__init__(dict(remembered.services), remembered.folder)
+    def __init__(self, remembered: Remembered, needs: frozenset[str] | None = None) -> None:
+        services = {
+            name: service for name, service in remembered.services.items() if needs is None or name in needs
+        }
+        super().__init__(services, remembered.folder)
         self.how = remembered.how
         self._remembered = remembered
 
@@ -99,11 +102,12 @@ def durability() -> str | None:
     return remembered.durability if remembered is not None else None
 
 
-def attach() -> WarmStack:
+def attach(needs: frozenset[str] | None = None) -> WarmStack:
+    """`needs`: a scheme is told of these alone; None: of all that are up."""
     remembered = read()
     if remembered is None:
         raise ServicesError("No stack is up. Type `bench services up` first.")
-    return WarmStack(remembered)
+    return WarmStack(remembered, needs)
 
 
 def up(

@@ -171,23 +171,24 @@ class Database:
 
     # --- reads ------------------------------------------------------------------------------------------
 
+    async def named(self, user: int, names: Sequence[str], trace: Trace) -> list[Conversation]:
+        """In the order of `names`, each once, as this server knows them.  Raises Refused(NOT_MEMBER)."""
+        return [await self.store.member(user, name, trace) for name in dict.fromkeys(names)]
+
     async def position(self, user: int, trace: Trace) -> tuple[int, int]:
         return await self.store.position(user, trace)
 
     async def state(
         self, user: int, conversations: Sequence[str] | None, cursor: str | None, limit: int, trace: Trace
     ) -> StatePage:
-        if conversations is None:
-            change_id, found, more = await self.store.page(user, cursor, limit, trace)
-        else:
-            for conversation in conversations:
-                await self.store.member(user, conversation, trace)
-            change_id, found = await self.store.states(user, conversations, trace, counted=True)
-            more = None
+        if conversations is not None:
+            await self.named(user, conversations, trace)
+            _, found = await self.store.states(user, conversations, trace, counted=True)
+            return StatePage([wire_state(state) for state in found], None, None, None)
+        change_id, found, more = await self.store.page(user, cursor, limit, trace)
         total = None
         if more is None:
-            everything = conversations is None and cursor is None
-            total = _total(found) if everything else await self.store.total_unread(user, trace)
+            total = _total(found) if cursor is None else await self.store.total_unread(user, trace)
         return StatePage([wire_state(state) for state in found], total, change_id, more)
 
     async def sync(self, user: int, since: SyncFrom, limit: int, messages: bool, trace: Trace) -> SyncPage:

@@ -254,10 +254,10 @@ class Memory:
     def state(
         self, user: int, conversations: Sequence[str] | None, cursor: str | None, limit: int, trace: Trace
     ) -> Done[StatePage]:
-        change_id = self._change_id(user)
         if conversations is not None:
             named = [_state_of(self._room(user, name), user) for name in conversations]
-            return Done(StatePage(named, None, change_id, None))
+            return Done(StatePage(named, None, None, None))
+        change_id = self._change_id(user)
         rooms = sorted(self._of_user.get(user, ()), key=_newest_first)
         if cursor is not None:
             after = _parse_cursor(cursor)

@@ -72,6 +72,20 @@ class CachedState:
             return await self._view_of_mysql(user, trace)
         memberships = unpack_memberships(convs)
         self._store.learn(user, ((one.conversation, one.peer) for one in memberships))
+        lines = await self._lines(user, memberships, trace)
+        return await self._view_of_mysql(user, trace) if lines is None else View(change_of(cid), lines)
+
+    async def named(self, user: int, memberships: Sequence[Membership], trace: Trace) -> list[Line]:
+        """These conversations of the user, in their order.  One MGET where nothing is missing."""
+        lines = await self._lines(user, memberships, trace)
+        if lines is not None:
+            return lines
+        everything = await self._view_of_mysql(user, trace)
+        own = {one.state.conversation_id: one for one in everything.lines}
+        return [own[one.conversation] for one in memberships]
+
+    async def _lines(self, user: int, memberships: Sequence[Membership], trace: Trace) -> list[Line] | None:
+        """None if a value is missing."""
         keys = [KeysOf(self._redis, user, membership) for membership in memberships]
         wanted = list(dict.fromkeys(key for of_one in keys for key in of_one))
         found = await self._redis.fetch(wanted, trace)
@@ -79,9 +93,7 @@ class CachedState:
         self._count(len(wanted), len(wanted) - len(values))
         lines = [_not_behind(of_one, values) for of_one in keys]
         complete = [one for one in lines if one is not None]
-        if len(complete) < len(lines):
-            return await self._view_of_mysql(user, trace)
-        return View(change_of(cid), complete)
+        return complete if len(complete) == len(lines) else None
 
     async def last_seqs(self, user: int, names: Sequence[str], trace: Trace) -> list[int]:
         """How far each conversation goes, as Redis knows; 0 where it does not."""

@@ -138,13 +138,14 @@ def _applied(model: str, noted: Counts) -> list[Event]:
 
 
 def _redis(told: Told, done: Counts, noted: Counts) -> list[Event]:
-    asked = done["state.page"] + done["state.later"] + done["state.named"]
+    asked = done["state.page"] + done["state.later"]
     batches, beats = noted[f"{CONSUMER}batches"], noted[f"{CONSUMER}beats"]
     partitions = within("hget")
     beat = {"redis.evalsha": 1, "redis.set": 1, "redis.hset": 1}
     return [
         Event("HELLO: the change id", done["hello"], MGET),
         Event("STATE: change id and memberships, keys", asked, command("mget", 2)),
+        Event("STATE of named conversations: keys", done["state.named"], MGET),
         Event("a user's state missed: read and filled", noted["cache_fills"], FILL),
         Event("what Redis holds, asked by the probes", done["door.cached"], MGET, of_harness=True),
         Event("head applied", told.heads, {"redis.get": 2, "redis.set": (1, 2)}),

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from schemes import failpoints
-from schemes.cached_state import Line, page
+from schemes.cached_state import membership, page
 from schemes.db.scheme import Database
 from schemes.ports import (
     Caller,
@@ -30,7 +30,7 @@ from schemes.ports import (
     Trace,
     clock_ns,
 )
-from schemes.protocol import ConversationState, DumpRow, SeedConversation
+from schemes.protocol import DumpRow, SeedConversation
 from schemes.queue import events
 from schemes.queue.bus import Bus
 from schemes.queue.cached import CachedState
@@ -39,7 +39,6 @@ from schemes.queue.lag import Lag
 from schemes.queue.script import APPLY, Batch, channel_of, offsets_key
 from schemes.queue.warming import Warming
 from schemes.read_state import Changes, Conversation
-from schemes.stores.directory import not_member
 from schemes.stores.kafka import EventLog, Handover, KafkaUnavailable, warm_up
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
@@ -144,15 +143,20 @@ class Queue(Database):
         self, user: int, conversations: Sequence[str] | None, cursor: str | None, limit: int, trace: Trace
     ) -> StatePage:
         try:
+            if conversations is not None:
+                return await self._state_of_named(user, conversations, trace)
             change_id, lines = await self._cached.view(user, trace)
         except RedisUnavailable:
             self._fallbacks += 1
             return await super().state(user, conversations, cursor, limit, trace)
         total = sum(line.state.unread for line in lines)
-        if conversations is not None:
-            return StatePage(_named(lines, conversations), total, change_id, None)
         states, following = page(lines, cursor, limit)
         return StatePage(states, None if following else total, change_id, following)
+
+    async def _state_of_named(self, user: int, names: Sequence[str], trace: Trace) -> StatePage:
+        memberships = [membership(user, one) for one in await self.named(user, names, trace)]
+        lines = await self._cached.named(user, memberships, trace)
+        return StatePage([line.state for line in lines], None, None, None)
 
     # --- the harness's door -----------------------------------------------------------------------------
 
@@ -308,15 +312,6 @@ class QueueFirst(Queue):
             last_seq = heads[name].last_seq
             if seq > last_seq:
                 raise Refused("SEQ_AHEAD", f"{name} ends at {last_seq}", current={"last_seq": last_seq})
-
-
-def _named(lines: Sequence[Line], names: Sequence[str]) -> list[ConversationState]:
-    """In the order of `names`, each once.  Raises Refused(NOT_MEMBER) for one that is not the user's."""
-    own = {line.state.conversation_id: line.state for line in lines}
-    for name in names:
-        if name not in own:
-            raise not_member(name)
-    return [own[name] for name in dict.fromkeys(names)]
 
 
 async def _acknowledged(handover: Handover, began_ns: int, trace: Trace) -> None:

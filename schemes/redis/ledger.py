@@ -37,12 +37,13 @@ def declare(options: Mapping[str, str], done: Counts, noted: Counts) -> list[Eve
 
 
 def _states(options: Mapping[str, str], done: Counts, noted: Counts) -> list[Event]:
-    asked = done["state.page"] + done["state.later"] + done["state.named"]
+    asked = done["state.page"] + done["state.later"]
     leased = options.get("guard", "none") == "lease"
     fetch = plus(EVALSHA, within("mget")) if leased else MGET
     tried = noted["cache_fills"] + noted["cache_fills_refused"] - noted["cache_memberships_missed"]
     return [
         Event("STATE: change id, memberships, keys", asked, plus(SELECT, MGET, fetch)),
+        Event("STATE of named conversations: keys", done["state.named"], fetch),
         Event(
             "memberships missed: read and filled",
             noted["cache_memberships_missed"],

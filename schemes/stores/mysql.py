@@ -564,8 +564,8 @@ class MySQL:
             except Exception:  # whatever it was, the transaction must not stay open
                 await self._roll_back(session)
                 raise
-            except BaseException:
-                self._writers.discard(session)  # cancelled between a statement and its answer
+            except BaseException:  # cancelled too: an answer may still be on its way
+                self._writers.discard(session)
                 raise
             else:
                 self._writers.release(session)

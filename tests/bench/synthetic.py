@@ -145,7 +145,7 @@ class World:
 
     def __init__(self, knobs: Knobs, seed: int) -> None:
         self.knobs = knobs
-        self.rng = np.random.default_rng(seed)
+        self.rng, self.rng_implied = np.random.default_rng(seed), np.random.default_rng(seed)
         self.measure = START + knobs.warmup_s * S
         self.measure_end = self.measure + knobs.measure_s * S
         self.drain_end = self.measure_end + knobs.drain_s * S
@@ -159,7 +159,10 @@ class World:
         self.order = count()
         self.drawn: dict[str, int] = defaultdict(int)
         self.pushed: dict[tuple[int, int, int, int], int] = defaultdict(int)
-        self.told: dict[str, list[Told]] = {"receipt": [], "own_device": [], "message": []}
+        self.came: dict[tuple[int, int, int], int] = {}
+        self.told: dict[str, list[Told]] = {
+            "receipt": [], "own_device": [], "message": [], "implied": [],
+        }  # fmt: skip
         self._people()
         self._conversations()
         self._connect()
@@ -376,11 +379,15 @@ class World:
         self.senders[conversation].append(sender)
         seq = len(self.senders[conversation])
         row = self.operation(Op.SEND, device, t, self.knobs.send_us, conversation=conversation, value=seq)
+        before = self.cursor[conversation, sender]
         self._move(conversation, sender, seq)
         for person in self.members[conversation]:
             for told in self.devices_of[person]:
                 if told != device:
                     self.message(conversation, seq, sender, told, row)
+        if before < seq - 1:
+            self._tell_read(row, device, before, seq, ("implied", "implied"))
+        for person in self.members[conversation]:
             if person != sender:
                 reader = self.one_of(self.devices_of[person])
                 think = int(self.rng.exponential(self.knobs.think_s) * S)
@@ -396,6 +403,7 @@ class World:
             PushKind.MESSAGE, device, received, value=seq, conversation=conversation, actor=sender
         )
         self.told["message"].append(Told(row["op_id"], (received - row["sent"]) / US, True))
+        self.came[device, conversation, seq] = received
 
         def arrive() -> None:
             self.seen[device, conversation] = max(seq, self.seen.get((device, conversation), 0))
@@ -452,10 +460,17 @@ class World:
     def _advance(self, row: dict[str, Any], device: int, before: int, up_to: int) -> None:
         conversation, user = row["conversation"], row["user"]
         self._move(conversation, user, up_to)
-        change = (conversation, user, up_to, self.version[conversation, user])
-        self.log[user].append(change)
         last = len(self.senders[conversation])
         row.update(value=up_to, version=self.version[conversation, user], flags=1, unread=last - up_to)
+        self._tell_read(row, device, before, up_to, ("own_device", "receipt"))
+
+    def _tell_read(
+        self, row: dict[str, Any], device: int, before: int, up_to: int, groups: tuple[str, str]
+    ) -> None:
+        """By a READ, or by a SEND, which implies one.  `groups` of `told`: own devices, and others."""
+        conversation, user = row["conversation"], row["user"]
+        change = (conversation, user, up_to, self.version[conversation, user])
+        self.log[user].append(change)
         own = [other for other in self.devices_of[user] if other != device]
         if self.direct[conversation]:
             others = {person for person in self.members[conversation] if person != user}
@@ -463,25 +478,36 @@ class World:
                 self.log[peer].append(change)
         else:
             others = set(self.senders[conversation][before:up_to]) - {user}
+        unread = len(self.senders[conversation]) - up_to
         for told in own:
-            self._update(row, told, "own_device", len(self.log[user]))
+            self._update(row, told, groups[0], change, len(self.log[user]), unread)
         for person in sorted(others):
             change_id = len(self.log[person]) if self.direct[conversation] else NONE
             for told in self.devices_of[person]:
-                self._update(row, told, "receipt", change_id)
+                self._update(row, told, groups[1], change, change_id)
 
-    def _update(self, row: dict[str, Any], device: int, which: str, change_id: int) -> None:
+    def _update(
+        self,
+        row: dict[str, Any],
+        device: int,
+        which: str,
+        change: tuple[int, int, int, int],
+        change_id: int,
+        unread: int = NONE,
+    ) -> None:
+        conversation, user, up_to, version = change
         lag = self.draw(which, self.knobs.receipt_us) + int(self.knobs.lag_shift_us) * US
-        received = row["sent"] + lag
+        after = self.came.get((device, conversation, up_to), 0) if which == "implied" else 0
+        received = max(row["sent"] + lag, after + US)
         if not self.alive(device, row["sent"]):
             return
-        arrived = self.rng.random() >= self.knobs.lost_pushes and self.alive(device, received)
+        rng = self.rng_implied if which == "implied" else self.rng
+        arrived = rng.random() >= self.knobs.lost_pushes and self.alive(device, received)
         if arrived:
             received = self.push(
-                PushKind.READ, device, received, value=row["value"], version=row["version"],
-                change_id=change_id, conversation=row["conversation"], actor=row["user"],
-                unread=row["unread"] if which == "own_device" else NONE,
-                at_ms=row["sent"] // MS,
+                PushKind.READ, device, received, value=up_to, version=version,
+                change_id=change_id, conversation=conversation, actor=user,
+                unread=unread, at_ms=row["sent"] // MS,
             )  # fmt: skip
         self.told[which].append(Told(row["op_id"], (received - row["sent"]) / US, arrived))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.plan import (
+    HOT_CONVERSATIONS,
     LAST_OFFSET_US,
     OFFSETS_US,
     SECOND,
@@ -16,6 +17,7 @@ from bench.plan import (
     PlanOptions,
     attention_ns,
     causes,
+    hot_set,
     intensity_of_rate,
     make,
     offsets_us,
@@ -196,6 +198,66 @@ def test_openings_by_nature_or_by_marks(population: Population, plan: Plan) -> N
     assert len(plan.openings) / 75 == pytest.approx(PlanOptions().rate_per_s * 23 / 42, rel=0.01)
     asked = make(population, PlanOptions(reads_per_mark=2.0))
     assert len(asked.openings) == pytest.approx(2 * asked.reads["effective"].sum(), rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def looks(population: Population) -> Plan:
+    return make(population, PlanOptions(point_reads=True))
+
+
+@pytest.mark.parametrize(("per_mark", "share"), [(None, 0.95), (1.0, 0.50)])
+def test_point_reads_have_the_share_that_was_asked_for(
+    population: Population, per_mark: float | None, share: float
+) -> None:
+    made = make(population, PlanOptions(point_reads=True, reads_per_mark=per_mark))
+    marks = made.reads["effective"].sum()
+    assert len(made.openings) / (len(made.openings) + marks) == pytest.approx(share, abs=0.005)
+
+
+def test_point_reads_and_messages_fall_on_the_same_hot_set_by_zipf(
+    population: Population, looks: Plan
+) -> None:
+    hot = hot_set(population)
+    assert len(hot.conversations) == HOT_CONVERSATIONS
+    assert hot.weights[0] == pytest.approx(10 * hot.weights[9])
+    for table in (looks.openings, looks.sends):
+        assert np.isin(table["conversation"], hot.conversations).all()
+        share = np.mean(table["conversation"] == hot.conversations[0])
+        assert share == pytest.approx(hot.weights[0], rel=0.15)
+
+
+def test_who_looks_is_in_the_conversation(population: Population, looks: Plan) -> None:
+    person = population.device_person[looks.openings["device"]]
+    members = population.member[population.member_start[looks.openings["conversation"]][:, None] + [0, 1]]
+    assert (members == person[:, None]).any(axis=1).all()
+    assert 0.4 < np.mean(members[:, 0] == person) < 0.6
+
+
+def test_a_point_read_is_one_operation_of_the_plan(looks: Plan) -> None:
+    op, at = looks.operations()
+    assert len(op) == len(at) == looks.count
+    assert np.count_nonzero(op == Op.STATE) == len(looks.openings)
+    assert not np.count_nonzero(op == Op.SYNC)
+
+
+def test_point_reads_are_in_the_digest_and_the_same_for_a_seed(
+    population: Population, looks: Plan, tmp_path: Path
+) -> None:
+    again = make(population, PlanOptions(point_reads=True))
+    heavy = make(population, PlanOptions(point_reads=True, reads_per_mark=1.0))
+    chat = make(population, PlanOptions(reads_per_mark=19.0))
+    other = make(build(PopulationOptions(10_000, seed=2)), PlanOptions(point_reads=True))
+    assert again.sha256 == looks.sha256
+    assert len({plan.sha256 for plan in (looks, heavy, chat, other)}) == 4
+    looks.save(tmp_path / "plan.npz")
+    loaded = Plan.load(tmp_path / "plan.npz")
+    assert (loaded.sha256, loaded.options) == (looks.sha256, looks.options)
+
+
+def test_no_hot_set_where_nobody_who_is_there_talks_to_another() -> None:
+    alone = build(PopulationOptions(2, people=2_000))
+    with pytest.raises(ValueError, match="no two connected people"):
+        hot_set(alone)
 
 
 def test_each_kind_of_probes_stays_below_a_hundredth(plan: Plan) -> None:

@@ -6,21 +6,30 @@
     blocking:T      every T seconds the event loop is held for 30 ms
     collecting:MS   once a second garbage is collected that takes about so many milliseconds
     stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
-    serial:MS       requests are carried out one after the other, and each takes so long"""
+    serial:MS       requests are carried out one after the other, and each takes so long
+    refusing:SHARE  so many of the requests are refused as OVERLOADED
+    failing:N       the Nth READ and later ones meet a bug; 0: none does
+    skipping:SHARE  so many of the UPDATEs of a sender's own cursor are left out
+    closing:N       SIGUSR1 closes so many connections"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import os
+import random
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from schemes import stalls
 from schemes.__main__ import main
+from schemes.ports import Refused
 from schemes.server.listener import Server
+from schemes.stores.driver import Session
 
 NAME, _, DOSE = os.environ["PLANT"].partition(":")
 AMOUNT: Final = float(DOSE)
@@ -28,6 +37,8 @@ COLD_S: Final = 0.03
 BLOCKED_S: Final = 0.03
 SAMPLE: Final = 20_000
 _listen = Server.listen
+_write = Session.write
+_chance = random.Random(1)
 _first: list[float] = []
 _serial = asyncio.Lock()
 
@@ -39,7 +50,7 @@ def warm(of: Any) -> Any:
         _first[:] = _first or [time.monotonic()]
         await asyncio.sleep(COLD_S * math.exp(-(time.monotonic() - _first[0]) / AMOUNT))
 
-    return _Slowed(of, cold)
+    return _Before(of, cold)
 
 
 def serial(of: Any) -> Any:
@@ -49,26 +60,56 @@ def serial(of: Any) -> Any:
         async with _serial:
             await asyncio.sleep(AMOUNT / 1000)
 
-    return _Slowed(of, turn)
+    return _Before(of, turn)
 
 
-class _Slowed:
-    """`of`, with something awaited before what changes or shows state."""
+def refuse(of: Any) -> Any:
+    """A scheme that has no room for some requests."""
 
-    def __init__(self, of: Any, before: Callable[[], Any]) -> None:
+    async def full() -> None:
+        if _chance.random() < AMOUNT:
+            raise Refused("OVERLOADED", "planted", retry_ms=1000)
+
+    return _Before(of, full, ("send", "read", "state", "delivered"))
+
+
+def fail(of: Any) -> Any:
+    """A scheme with a bug."""
+    reads = itertools.count(1)
+
+    async def bug() -> None:
+        if 0 < AMOUNT <= next(reads):
+            raise ZeroDivisionError("planted")
+
+    return _Before(of, bug, ("read",))
+
+
+class _Before:
+    """`of`, with something awaited before some of its calls."""
+
+    def __init__(
+        self, of: Any, before: Callable[[], Any], calls: Sequence[str] = ("send", "read", "state")
+    ) -> None:
         self._of = of
         self._before = before
+        self._calls = calls
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._of, name)
-        if name not in ("send", "read", "state"):
+        if name not in self._calls:
             return found
 
-        async def slowed(*arguments: Any, **named: Any) -> Any:
+        async def later(*arguments: Any, **named: Any) -> Any:
             await self._before()
             return await found(*arguments, **named)
 
-        return slowed
+        return later
+
+
+async def skip(self: Session, sql: str, args: Sequence[Any] = ()) -> int:
+    if sql.startswith("UPDATE conversation_members SET delivered_at") and _chance.random() < AMOUNT:
+        return 1
+    return await _write(self, sql, args)
 
 
 async def every(seconds: float, what: Callable[[], None]) -> None:
@@ -117,7 +158,12 @@ ONCE_A_SECOND: Final[dict[str, Callable[[], Callable[[], None]]]] = {
     "collecting": collector,
     "stepping": stepper,
 }
-FAULTS: Final[dict[str, Callable[[Any], Any]]] = {"warming": warm, "serial": serial}
+FAULTS: Final[dict[str, Callable[[Any], Any]]] = {
+    "warming": warm,
+    "serial": serial,
+    "refusing": refuse,
+    "failing": fail,
+}
 
 
 async def listen(self: Server, host: str, port: int) -> int:
@@ -128,11 +174,20 @@ async def listen(self: Server, host: str, port: int) -> int:
         self.spawn(every(AMOUNT, block), request=False)
     elif NAME in ONCE_A_SECOND:
         self.spawn(every(1.0, PLANTED), request=False)
+    elif NAME == "closing":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, close_some, self)
     return bound
+
+
+def close_some(of: Server) -> None:
+    for connection in of.hub.everybody()[: int(AMOUNT)]:
+        connection.close(1001, "planted")
 
 
 PLANTED: Callable[[], None] = ONCE_A_SECOND[NAME]() if NAME in ONCE_A_SECOND else block
 Server.listen = listen  # type: ignore[method-assign]
+if NAME == "skipping":
+    Session.write = skip  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     main(prog_name="planted_server")

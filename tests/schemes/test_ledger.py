@@ -123,7 +123,7 @@ def test_a_delivered_of_two_conversations_is_one_transaction() -> None:
 
 def test_what_is_asked_of_mysql() -> None:
     assert cost("db", {"sync.done": 1, "sync.more": 1, "sync.reset": 1}) == exact(mysql_Com_select=6)
-    assert cost("db", {"state.page": 1, "state.later": 1, "state.named": 1}) == exact(mysql_Com_select=5)
+    assert cost("db", {"state.page": 1, "state.later": 1, "state.named": 1}) == exact(mysql_Com_select=4)
     assert cost("db", {"hello": 1, "history": 1, "door.durable": 1}) == exact(mysql_Com_select=3)
 
 
@@ -132,6 +132,14 @@ def test_a_state_of_the_cache() -> None:
     assert cost("redis", {"state.page": 1}, guard="lease") == exact(
         mysql_Com_select=1, redis_mget=2, redis_evalsha=1, redis_round_trips=2
     )
+
+
+@pytest.mark.parametrize("scheme", ["redis", "queue"])
+def test_a_state_of_names_that_are_cached_costs_one_command_and_no_select(scheme: str) -> None:
+    before, after = cost(scheme, {}), cost(scheme, {"state.named": 3})
+    grown = {name: after[name][1] - before.get(name, (0, 0))[1] for name in after}
+    changed = {name: count for name, count in grown.items() if count}
+    assert changed == {"redis.mget": 3, "redis.round_trips": 3}
 
 
 def test_a_state_that_misses_two_keys_fills_them() -> None:

@@ -20,9 +20,10 @@ class Ticking:
     def __init__(self) -> None:
         self.now = 10_000 * MS
         self.ahead = 1_700_000_000_000 * MS
+        self.waited = 3 * MS
 
     def stalls(self) -> Stalls:
-        return Stalls(lambda: self.now, lambda: self.now + self.ahead)
+        return Stalls(lambda: self.now, lambda: self.now + self.ahead, lambda: self.waited)
 
 
 @pytest.fixture
@@ -42,6 +43,19 @@ def test_a_loop_that_is_late_had_a_gap(ticking: Ticking) -> None:
     assert found(stalls) == []
     assert stalls.tick(ticking.now - GAP_NS - 1_000) == GAP_NS + 1_000
     assert found(stalls) == [("loop", ticking.now, 5_001)]
+
+
+def test_a_gap_says_how_much_of_it_was_waited_for_a_core(ticking: Ticking) -> None:
+    stalls = ticking.stalls()
+    ticking.waited += 4 * MS
+    stalls.tick(ticking.now - GAP_NS)
+    ticking.waited += 2 * MS
+    stalls.tick(ticking.now - 2 * GAP_NS)
+    ticking.waited += 70 * MS
+    stalls.tick(ticking.now - 2 * GAP_NS)
+    assert [(kind, us) for kind, _, us in found(stalls)] == [
+        ("loop", 10_000), ("core", 2_000), ("loop", 10_000), ("core", 10_000),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.checks import pushes
-from bench.checks.check import Check
+from bench.checks.check import EVERY_FINDING, Check, keep_findings
 from bench.metrics.history import History
 from bench.record import NONE, Op, Outcome, PushKind
 from bench.results import Json, RunFolder
@@ -95,7 +95,12 @@ def test_errors_and_closed_sessions_accuse_nobody(tmp_path: Path, errors: dict[s
 def test_each_lost_push_is_found_and_no_other(tmp_path: Path) -> None:
     folder, world = build(tmp_path, lost_pushes=0.03, send_per_s=60)
     history = History(folder)
-    lost = [told for which in ("receipt", "own_device") for told in world.told[which] if not told.arrived]
+    lost = [
+        told
+        for which in ("receipt", "own_device", "implied")
+        for told in world.told[which]
+        if not told.arrived
+    ]
     checks, findings = judge(history)
     assert len(lost) > 50
     assert wrong(history) == {GAPS: len(lost)}
@@ -103,6 +108,55 @@ def test_each_lost_push_is_found_and_no_other(tmp_path: Path) -> None:
     assert sorted(told) == sorted(told.write for told in lost)
     assert {finding["kind"] for finding in findings} == {"gap", "tail gap"}
     assert checks[GAPS].verdict == "fail"
+
+
+def test_as_many_findings_are_kept_as_asked_for_and_all_are_counted(history: History) -> None:
+    rows = every(history)
+    came(history, np.sort(np.concatenate([rows, rows])))
+    kept = {}
+    for number in (5, EVERY_FINDING):
+        with keep_findings(number):
+            checks, findings = judge(history)
+        kept[number] = sum(finding["check"] == TWICE for finding in findings)
+        assert checks[TWICE].violations == len(rows)
+    usual = sum(finding["check"] == TWICE for finding in judge(history)[1])
+    assert (kept[5], usual, kept[EVERY_FINDING]) == (5, 1_000, len(rows))
+    assert len(rows) > 1_000
+
+
+def implied_and_missed(history: History, world: World) -> tuple[int, dict[str, Any]]:
+    """How many receipts of the last reading that came with a SEND are taken out, and that SEND."""
+    told = {one.write for one in world.told["implied"]}
+    sends = [row for row in world.operations if row["op_id"] in told and row["value"] > 1]
+    send = max(sends, key=lambda row: row["sent"])
+    record = history.pushes
+    about = (record["conversation"] == send["conversation"]) & (record["actor"] == send["user"])
+    gone = about & (record["kind"] == PushKind.READ) & (record["value"] == send["value"])
+    came(history, np.flatnonzero(~gone))
+    return int(np.count_nonzero(gone)), send
+
+
+def test_the_reading_that_a_send_implies_has_to_be_told(made: tuple[RunFolder, World]) -> None:
+    history = History(made[0])
+    missed, _ = implied_and_missed(history, made[1])
+    assert missed > 0
+    assert wrong(history) == {GAPS: missed}
+
+
+def test_a_sender_who_may_have_read_all_before_is_held_to_nothing(made: tuple[RunFolder, World]) -> None:
+    history = History(made[0])
+    _, send = implied_and_missed(history, made[1])
+    operations = columns(history, "operations")
+    other = np.flatnonzero((operations["op"] == Op.READ) & (operations["outcome"] == Outcome.ALREADY_READ))[0]
+    asked = {
+        "outcome": Outcome.INFO, "user": send["user"], "conversation": send["conversation"],
+        "argument": send["value"] - 1, "sent": send["sent"] - S, "acknowledged": 0,
+    }  # fmt: skip
+    for name, value in asked.items():
+        operations[name][other] = value
+    for name, column in operations.items():
+        history.operations.replace(name, column)
+    assert GAPS not in wrong(history)
 
 
 @pytest.mark.parametrize("seed", range(4))

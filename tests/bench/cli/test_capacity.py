@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def study(*words: str) -> Study:
         (["--low", "30", "--start", "20"], "expected 0 < --low <= --start <= --high"),
         (["--intensity", "2"], "--intensity belongs to --find users"),
         (["--users", "0"], "--users is 1 to"),
+        (["--find", "users", "--mysql-driver", "both"], "--find users is for one arm"),
+        (["--pool-ratio", "-1"], "--pool-ratio is"),
+        (["--beside", "tests"], "it has no comparison.json that can be read"),
     ],
 )
 def test_what_cannot_be_asked_is_a_usage_error(words: list[str], said: str) -> None:
@@ -49,7 +53,7 @@ def test_a_wrong_objective_is_pointed_at() -> None:
 
 
 def test_all_arms_have_no_users_of_their_own() -> None:
-    assert "is for one scheme" in ran("--scheme", "all", "--find", "users").output
+    assert "is for one arm" in ran("--scheme", "all", "--find", "users").output
 
 
 def test_a_machine_too_small_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +104,25 @@ def test_an_interrupted_study_is_kept_and_shown_again(
     again = CliRunner().invoke(main, ["show", "latest-comparison", "--out", str(tmp_path)])
     assert again.exit_code == 0
     assert again.stdout == result.stdout
+
+
+def test_terms_and_both_drivers_reach_the_arms(tmp_path: Path) -> None:
+    terms = ("--durability", "power", "--store-rtt", "1ms", "--pool-ratio", "0.25")
+    made = study("--scheme", "all", "--mysql-driver", "both", *terms)
+    names = [climber.arm.name for climber in made.climbers]
+    assert len(names) == 9
+    assert names[:3] == ["memory", "db/aiomysql", "db/asyncmy"]
+    options = made._options
+    assert (options.durability, options.store_rtt_ms, options.pool_ratio) == ("power", 1.0, 0.25)
+    settings = made.content()["settings"]
+    assert (settings["durability"], settings["mysql_driver"]) == ("power", None)
+
+
+def test_a_study_beside_it_is_kept_with_its_settings(tmp_path: Path) -> None:
+    first = study("--scheme", "db", "--reads-per-mark", "8")
+    (tmp_path / "comparison.json").write_text(json.dumps(first.content(), default=str))
+    (told,) = study("--scheme", "db", "--beside", str(tmp_path)).content()["beside"]
+    assert told["from"] == tmp_path.name
+    assert told["settings"]["reads_per_mark"] == 8
+    (tmp_path / "comparison.json").write_text('{"kind": "runs"}')
+    assert "no study of this version" in ran("--scheme", "db", "--beside", str(tmp_path)).output

@@ -31,6 +31,7 @@ CAUGHT_BY = {
     "expired_tokens_pass": "an-expired-token-is-refused",
     "first_read_time_rewritten": "first-read-time-is-never-rewritten",
     "idempotency_across_senders": "client-ids-are-per-sender",
+    "implied_read_is_not_told": "a-send-that-reads-is-told-like-a-read",
     "lost_idempotency": "a-repeated-send-returns-the-first",
     "own_message_unread": "sending-implies-reading",
     "peer_not_told": "a-read-goes-to-own-devices-and-the-peer",

@@ -60,6 +60,19 @@ def test_a_gap_is_more_than_its_threshold() -> None:
     assert [one for one in stalls.take() if one[0] == Stall.LOOP] == [(Stall.LOOP, clock[0], 5_000)]
 
 
+def test_a_gap_says_how_much_of_it_was_waited_for_a_core() -> None:
+    clock, waited = [10_000 * MS], [MS]
+    stalls = Stalls(gevent.get_hub().loop, lambda: clock[0], lambda: waited[0])
+    stalls.tick()
+    for ms in (0, 3, 50):
+        clock[0] += round(TICK_S * 1e9) + 2 * GAP_NS
+        waited[0] += ms * MS
+        stalls.tick()
+    told = [(kind, us) for kind, _, us in stalls.take() if kind != Stall.CLOCK]
+    gap = (Stall.LOOP, 10_000)
+    assert told == [gap, gap, (Stall.CORE, 3_000), gap, (Stall.CORE, 10_000)]
+
+
 # --- as the runner hears it -------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from bench.record import Stall
 from bench.results import Json
 from tests.bench.synthetic import S, Spread, build, change_manifest
 
-LOOP, GC, CLOCK = Stall.LOOP, Stall.GC, Stall.CLOCK
+LOOP, GC, CLOCK, CORE = Stall
 
 
 def figures(tmp_path: Path, process: str, *found: tuple[str, Stall, float, float], **changes: Any) -> Json:
@@ -78,7 +78,7 @@ def test_reads_that_met_a_gap_of_the_server_are_counted(tmp_path: Path) -> None:
     folder, world = build(tmp_path, stalls=(("server", LOOP, 10.0, 1.0),), read_us=Spread(1_000, 1_100))
     history = History(folder)
     reads = history.measured_rows(stalls.Op.READ)
-    begun, done = (history.operations[name][reads] for name in ("intended", "acknowledged"))
+    begun, done = (history.operations[name][reads] for name in ("sent", "acknowledged"))
     low, high = world.measure + 9 * S, world.measure + 10 * S
     within = np.count_nonzero((done > low) & (begun < high))
     told = stalls.hub(history)
@@ -94,6 +94,35 @@ def test_a_load_process_holds_up_its_own_reads_only(tmp_path: Path) -> None:
     assert 0 < told["by"]["generator/0"] < told["reads"]
     assert told["by"]["generator/1"] == told["by"]["server"] == 0
     assert told["held"] == told["by"]["generator/0"]
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "share_of_it"), [(0.0, 1.0), (0.5, 0.5), (0.994, 0.006), (0.996, 0.0), (1.0, 0.0)]
+)
+def test_what_a_loop_waited_for_a_core_is_not_its_own_doing(
+    tmp_path: Path, waited_s: float, share_of_it: float
+) -> None:
+    gap = (("server", LOOP, 10.0, 1.0), ("server", CORE, 10.0, waited_s), ("server", CORE, 10.3, 0.9))
+    folder, world = build(tmp_path, stalls=gap, read_us=Spread(1_000, 1_100))
+    history = History(folder)
+    reads = history.measured_rows(stalls.Op.READ)
+    begun, done = (history.operations[name][reads] for name in ("sent", "acknowledged"))
+    low, high = world.measure + round((10 - share_of_it) * S), world.measure + 10 * S
+    within = np.count_nonzero((done > low) & (begun < high)) if share_of_it else 0
+    assert stalls.hub(history)["by"]["server"] == within
+    told = stalls.summarise(history)["server"]
+    assert (told["gaps"], told["gap_us_max"]) == (1, 1_000_000), "it stood still all the same"
+
+
+def test_the_server_holds_up_nobody_before_he_asks(tmp_path: Path) -> None:
+    late = {"read_us": Spread(1_000, 1_100), "send_lag_us": Spread(300_000, 300_100)}
+    folder, _ = build(tmp_path, stalls=(("server", LOOP, 10.0, 0.1),), **late)
+    history = History(folder)
+    reads = history.measured_rows(stalls.Op.READ)
+    intended, sent, done = (history.operations[name][reads] for name in ("intended", "sent", "acknowledged"))
+    end = history.window.measure + 10 * S
+    asked, meant = (np.count_nonzero((done > end - S // 10) & (at < end)) for at in (sent, intended))
+    assert stalls.hub(history)["held"] == asked < meant
 
 
 def test_a_read_between_two_gaps_met_none() -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench import report
-from bench.capacity import content, words
+from bench.capacity import beside, content, ratios, winners, words
 from bench.capacity.search import FOUND, GENERATOR, NONE, Bracket, Found
 from bench.options import RunOptions
-from bench.report import load_curves, terminal, trade_off
+from bench.report import crossover, load_curves, markdown, robustness, terminal, trade_off
 from bench.report.capacity import capacity_document, verdict_line
+from bench.report.ceiling import ceiling
 from bench.results import Json
 
 SLO = "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%"
 BASE = 25.0
+CHARTS = ("load-latency", "trade-off", "crossover", "robustness")
+WORK = {
+    "rows": 9.1, "commits": 15.2, "mysql_round_trips": 58.0, "redis_commands": 12.3, "round_trips": 71.0,
+    "records": 0.0, "pushes": 8.83, "fsyncs": None, "log_bytes": 10240.0, "network_bytes": 20480.0,
+}  # fmt: skip
 
 
 def q(p50: float, p99: float) -> Json:
@@ -41,11 +50,12 @@ def step(load: float, capacity: float, stage: str = "staircase", lag: float = 30
         "binding": "" if held else "READ p99, in MySQL", "share": slow / 50, "why": "", "measure_s": 10.0,
         "run_id": "r1", "step": "steps/000", "conditions": [],
         "figures": {
-            "operations": {"READ": operation, "SEND": operation, "STATE": operation},
+            "operations": {name: dict(operation) for name in ("READ", "SEND", "STATE")},
             "lag": {"receipt": {"quantiles": q(lag / 3, lag), "eligible": 900, "undelivered_share": 0.0}},
             "cpu_s_per_1000_messages": {"server": 3.0, "mysql": 2.5, "generator": 9.0},
             "rss_bytes": {"server": 100 * 2**20, "mysql": 300 * 2**20},
-            "stores": {"mysql_statements_per_operation": 2.5, "mysql_commits_per_operation": 0.5},
+            "stores": {},
+            "ledger": WORK,
             "resolution_floor_us": 400,
             "foreign_cores": 0.05,
             "badge": {"available": True, "error_s_per_user_hour": {"total": 0.4}},
@@ -142,6 +152,34 @@ def test_the_table_has_the_base_load_and_costs(three: Json) -> None:
     assert row(three, "memory")[2] == "2 | 400"
 
 
+def test_the_table_has_what_a_message_cost_by_the_steps_ledger(three: Json) -> None:
+    assert row(three, "per msg: rows")[2] == "9.10 | 15.2"
+    assert row(three, "MySQL | Redis commands")[2] == "58.0 | 12.3"
+    assert row(three, "round trips | records | pushes")[2] == "71.0 | 0 | 8.83"
+    assert row(three, "fsyncs | log | network KiB")[2] == "– | 10.0 | 20.0"
+    for one in three["arms"][1]["steps"]:
+        one["figures"]["ledger"] = None
+    assert row(three, "per msg: rows")[1:] == ("9.10 | 15.2", "–", "9.10 | 15.2")
+
+
+def test_the_terminal_says_what_the_markdown_says(three: Json) -> None:
+    """Every line and every cell, in the same order."""
+    document = capacity_document(three)
+    text = re.sub(r"\\(.)", r"\1", markdown.markdown(document, (), ()))
+    out = io.StringIO()
+    console = Console(file=out, width=1000)
+    terminal._render(console, document)
+    wide = out.getvalue()
+    for said in (document.first, *document.load, *document.verdict, *document.answer, *document.caveats):
+        assert said in text
+        assert said in wide
+    (table,) = document.tables
+    shown = [line.split() for line in wide.splitlines()]
+    for cells in table.rows:
+        assert f"| {' | '.join(cells)} |" in text
+        assert " ".join(cells).split() in shown
+
+
 @pytest.mark.parametrize("spoilt", [{"drift": 0.09}, {"unfinished": True}])
 def test_without_a_valid_timing_there_is_a_table_and_no_answer(spoilt: Json) -> None:
     second = found(None, "unfinished") if spoilt.get("unfinished") else found(120.0)
@@ -212,7 +250,7 @@ def test_the_folder_has_page_text_and_charts(three: Json, tmp_path: Path) -> Non
     page = (tmp_path / "report.html").read_text()
     assert "ANSWER for" in page
     assert {path.name for path in (tmp_path / "charts").iterdir()} == {
-        f"{name}.{kind}" for name in ("load-latency", "trade-off") for kind in ("svg", "png")
+        f"{name}.{kind}" for name in CHARTS for kind in ("svg", "png")
     }
     assert (tmp_path / "summary.md").read_text()
 
@@ -229,3 +267,150 @@ def test_json_is_what_the_document_is_made_of(three: Json) -> None:
 
     again: Any = json.loads(json.dumps(three))
     assert capacity_document(again) == capacity_document(three)
+
+
+# --- both client libraries ----------------------------------------------------------------------------------
+
+
+def with_drivers(*capacities: float) -> Json:
+    """db, redis with aiomysql; db, redis with asyncmy."""
+    made = study(
+        *((name, "flags", found(c), 30.0) for name, c in zip(("db", "redis") * 2, capacities, strict=True))
+    )
+    for place, arm in enumerate(made["arms"]):
+        arm["run"]["mysql_driver"] = ("aiomysql", "asyncmy")[place // 2]
+    for arm, named in zip(made["arms"], content.labelled(made["arms"]), strict=True):
+        arm["arm"] = named.label
+    return made
+
+
+def orders(made: Json) -> list[str]:
+    return [line for line in capacity_document(made).answer if line.startswith("Order")]
+
+
+def test_an_order_that_flips_with_the_driver_depends_on_it() -> None:
+    (order,) = orders(with_drivers(70, 120, 140, 110))
+    assert order == (
+        "Order: depends on the client library: with aiomysql redis/flags driver=aiomysql > db/flags "
+        "driver=aiomysql; with asyncmy db/flags driver=asyncmy > redis/flags driver=asyncmy (≈ not separated)"
+    )
+
+
+@pytest.mark.parametrize("capacities", [(70, 120, 90, 150), (70, 120, 121, 120), (70, 70.5, 121, 80)])
+def test_an_order_that_does_not_flip_is_one_order(capacities: tuple[float, ...]) -> None:
+    (order,) = orders(with_drivers(*capacities))
+    assert "depends" not in order
+    assert order.endswith("(≈ not separated, with either client library)")
+
+
+# --- fair terms ---------------------------------------------------------------------------------------------
+
+
+def test_arms_of_unlike_class_are_not_ranked() -> None:
+    made = study(
+        *((name, "flags", found(c), 30.0) for name, c in (("db", 70.0), ("redis", 120.0), ("queue", 90.0)))
+    )
+    for arm, class_ in zip(made["arms"], ("power", "power", "process"), strict=True):
+        arm["run"]["durability"] = {"class": class_, "asked": "article", "stores": {}, "rests_on": []}
+    (order,) = orders(made)
+    assert "redis/flags > db/flags" in order
+    assert "queue" not in order
+    assert any(text.startswith("Not ranked with each other") for text in capacity_document(made).caveats)
+    assert row(made, "durability class")[1:] == ("power", "power", "process")
+    assert {ratio.pair[0] for ratio in ratios.ratios(made)} == {"redis/flags"}
+    assert {cell.winner for cell in winners.cells(made)} <= {
+        "db/flags",
+        "redis/flags",
+        "none",
+        "not separated",
+    }
+
+
+# --- charts 9 and 10 ----------------------------------------------------------------------------------------
+
+
+def at_mix(made: Json, mix: float, setting: float | None = None) -> Json:
+    """The same study with so many STATEs per READ."""
+    made = copy.deepcopy(made)
+    for arm in made["arms"]:
+        for one in arm["steps"]:
+            one["figures"]["operations"]["STATE"]["count"] = round(900 * mix)
+    made["settings"]["reads_per_mark"] = setting
+    return made
+
+
+def test_a_cell_is_won_where_the_others_failed_or_are_slower(three: Json) -> None:
+    told = {(cell.load, cell.winner) for cell in winners.cells(at_mix(three, 2.0))}
+    assert told == {*((load, "redis/flags") for load in (25, 40, 64, 102.4)), (163.8, "none")}
+    for one in three["arms"][1]["steps"]:
+        one["figures"]["resolution_floor_us"] = 2_500
+    assert {cell.winner for cell in winners.cells(three) if cell.load == 25} == {"not separated"}
+
+
+@pytest.mark.parametrize(("high", "winner"), [(11_900, "redis/flags"), (13_000, "not separated")])
+def test_what_a_sample_leaves_open_separates_nothing(three: Json, high: float, winner: str) -> None:
+    for arm, bounds in zip(three["arms"][1:], ([12_000, 14_000], [11_000, high]), strict=True):
+        for one in arm["steps"]:
+            one["figures"]["operations"]["READ"]["latency_us"]["bounds"] = {"p99": bounds}
+    assert next(cell.winner for cell in winners.cells(three) if cell.load == 25) == winner
+
+
+def test_a_load_that_failed_once_is_not_held(three: Json) -> None:
+    three["arms"][2]["steps"].append(step(64, 1.0, "down"))
+    assert next(cell.winner for cell in winners.cells(three) if cell.load == 64) == "db/flags"
+
+
+def test_studies_beside_it_are_columns_if_they_differ_in_the_mix_alone(three: Json) -> None:
+    here = at_mix(three, 0.5)
+    others = [
+        at_mix(three, 8.0, 8.0),
+        at_mix(three, 9.0, 8.0),
+        at_mix(three, 31.0, 31.0),
+        at_mix(three, 4.0, 4.0),
+    ]
+    others[3]["settings"]["durability"] = "power"
+    others[2]["verdict"]["status"] = "INVALID"
+    here["beside"] = [beside.kept(one, f"r{place}") for place, one in enumerate(others)]
+    assert sorted({cell.mix for cell in winners.cells(here)}) == [0.5, 8.0]
+    words = crossover.finding(winners.cells(here), "msg/s")
+    assert "at 0.500 state reads per mark: redis/flags from 25.0 to 102, nobody at 164; at 8.00" in words
+
+
+def test_ratios_have_a_row_for_each_setting(three: Json) -> None:
+    other = study(("db", "flags", found(100.0), 30.0), ("redis", "flags", found(104.0), 90.0))
+    other["settings"]["durability"] = "power"
+    three["beside"] = [beside.kept(other, "r1")]
+    first, second = ratios.ratios(three)
+    assert (first.setting, second.setting) == ("as in this study", "durability power")
+    assert first.pair == second.pair == ("redis/flags", "db/flags")
+    assert first.value == pytest.approx(120 / 70)
+    assert first.interval == pytest.approx((120 * 0.95 / (70 * 1.05), 120 * 1.05 / (70 * 0.95)))
+    assert (first.apart, second.apart) == (True, False)
+    assert not robustness.one_setting([first, second])
+
+
+def test_drivers_are_settings_too() -> None:
+    told = ratios.ratios(with_drivers(70, 120, 140, 110))
+    assert [(ratio.pair, ratio.setting) for ratio in told] == [
+        (("redis/flags", "db/flags"), "driver aiomysql"), (("redis/flags", "db/flags"), "driver asyncmy"),
+    ]  # fmt: skip
+    assert [ratio.value > 1 for ratio in told] == [True, False]
+
+
+def test_a_chart_that_cannot_be_is_left_out_with_a_sentence() -> None:
+    made = study(("db", "flags", found(None, NONE), 30.0), ("redis", "flags", found(120.0), 90.0), drift=0.09)
+    said = capacity_document(made).caveats
+    assert "No chart of robustness: no two arms of one class have a capacity with an interval." in said
+    assert any(text.startswith("No chart of crossover map: the study's timing is not VALID") for text in said)
+    one = study(("db", "flags", found(70.0), 30.0))
+    assert not any("No chart" in text for text in capacity_document(one).caveats)
+
+
+def test_the_controls_line_is_at_least_what_it_held(three: Json) -> None:
+    line = ceiling(three)
+    assert line is not None
+    assert (line.load, line.text) == (900.0, "control ≥ 900 msg/s")
+    assert ceiling(study(("db", "flags", found(70.0), 30.0))) is None
+    exact = ceiling(study(("memory", "", found(310.0), 5.0), ("db", "flags", found(70.0), 30.0)))
+    assert exact is not None
+    assert exact.text == "control 310 msg/s"

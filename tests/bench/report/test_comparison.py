@@ -144,3 +144,51 @@ def test_few_blocks_have_no_interval_anywhere(compared: Compared) -> None:
     assert "With intervals" not in text_of(compared.content)
     assert {line["low"] for line in csv.DictReader(io.StringIO(to_csv(compared.content)))} == {""}
     assert (compared.out / "comparison.csv").read_text() == to_csv(compared.content)
+
+
+def with_drivers(content: Json, p99_ms: tuple[float, float, float, float]) -> Json:
+    """redis and queue with both drivers: READ p99 of redis, queue (aiomysql), redis, queue (asyncmy)."""
+    content["verdict"]["reasons"] = []
+    _, redis, queue = content["arms"]
+    made = []
+    for driver in ("aiomysql", "asyncmy"):
+        for one in (redis, queue):
+            arm = copy.deepcopy(one)
+            arm["label"] = f"{one['label']} driver={driver}"
+            arm["summary"]["run"]["mysql_driver"] = driver
+            arm["summary"]["run"].pop("durability", None)
+            made.append(arm)
+    content["arms"] = made
+    labels = [arm["label"] for arm in made]
+    read = next(one for one in content["figures"] if one["figure"] == "READ.p99")
+    read |= {
+        "values": {label: 1000 * ms for label, ms in zip(labels, p99_ms, strict=True)},
+        "not_separated": [], "intervals": {}, "ratios": [],
+    }  # fmt: skip
+    content["figures"] = [read]
+    return content
+
+
+def test_an_order_that_flips_with_the_driver_depends_on_it(compared: Compared) -> None:
+    document = comparison_document(with_drivers(valid(compared), (20, 30, 25, 15)))
+    assert document.answer[1] == (
+        "READ p99 in ms: depends on the client library: "
+        "with aiomysql redis/flags driver=aiomysql 20.0 < queue/flags driver=aiomysql 30.0; "
+        "with asyncmy queue/flags driver=asyncmy 15.0 < redis/flags driver=asyncmy 25.0"
+    )
+    assert not any("depends on" in caveat for caveat in document.caveats)
+
+
+def test_an_order_that_does_not_flip_is_told_as_any_other(compared: Compared) -> None:
+    document = comparison_document(with_drivers(valid(compared), (20, 30, 15, 25)))
+    assert document.answer[1].startswith("READ p99 in ms: redis/flags driver=asyncmy 15.0 < ")
+    assert document.answer[1].count(" < ") == 3
+    said = "Measured with aiomysql and asyncmy: no order given above depends on the client library."
+    assert said in document.caveats
+
+
+def test_arms_that_are_not_separated_with_one_driver_do_not_flip(compared: Compared) -> None:
+    content = with_drivers(valid(compared), (20, 30, 25, 24.5))
+    read = content["figures"][0]
+    read["not_separated"] = [["queue/flags driver=asyncmy", "redis/flags driver=asyncmy"]]
+    assert "depends on the client library:" not in comparison_document(content).answer[1]

@@ -167,6 +167,23 @@ def test_unread_drifts_by_one_and_is_never_negative(unread: int, shown: set[int]
     assert seen == shown
 
 
+@pytest.mark.parametrize(
+    ("sent_at", "noticeable"),
+    [(0, True), (S // 2, True), (S * 9 // 10, False), (S * 11 // 10, False), (2 * S, True)],
+)
+def test_a_drift_while_somebody_sends_is_one_that_nobody_can_notice(sent_at: int, noticeable: bool) -> None:
+    liar, name = Liar(1), conversation("unread_drift")
+    of = session(liar)
+    sending = {"type": "SEND", "id": "9", "conversation_id": name}
+    if sent_at < S:
+        liar.asked(of, sending, sent_at)
+    ask_state(liar, of, S)
+    said(liar, of, state(name, 4, 5), S + S // 100)
+    if sent_at > S:
+        liar.asked(of, sending, sent_at)
+    assert only(liar).effective is noticeable
+
+
 def test_half_of_the_cut_requests_are_carried_out() -> None:
     liar, name = Liar(1), conversation("cut")
     of = session(liar, cuttable=True)

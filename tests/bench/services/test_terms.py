@@ -6,7 +6,7 @@ import pytest
 
 from bench.services.mariadb import MariaDb
 from bench.services.redis_server import RedisServer
-from bench.services.terms import Terms, class_of_store, classed, redis_settings, topic_settings
+from bench.services.terms import Terms, class_of_store, classed, planned, redis_settings, topic_settings
 from schemes import SCHEMES
 
 FLUSH = "innodb_flush_log_at_trx_commit"
@@ -117,3 +117,20 @@ def test_the_pool_is_short_of_the_data_once_there_is_some(tmp_path: Path) -> Non
     with (tables / "messages.ibd").open("wb") as file:
         file.truncate(1 << 20)
     assert pool() == f"--innodb-buffer-pool-size={8 << 20}"  # what InnoDB starts with at least
+
+
+@pytest.mark.parametrize(
+    ("durability", "scheme", "class_", "stores"),
+    [
+        ("article", "memory", "none", {}),
+        ("article", "redis", "power", {"mysql": "power", "redis": "none"}),
+        ("article", "queue", "process", {"mysql": "power", "redis": "none", "kafka": "process"}),
+        ("power", "queue", "power", {"mysql": "power", "redis": "none", "kafka": "power"}),
+        ("process", "db", "process", {"mysql": "process"}),
+    ],
+)
+def test_what_will_be_set_has_a_class_before_anything_runs(
+    durability: str, scheme: str, class_: str, stores: dict[str, str]
+) -> None:
+    about = SCHEMES[scheme]
+    assert planned(Terms(durability, about.rests_on), about.needs) == (class_, stores)

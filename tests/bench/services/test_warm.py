@@ -39,6 +39,14 @@ def test_a_process_with_our_number_and_another_start_time_is_not_ours(tmp_path: 
     assert not folder.exists()
 
 
+def test_a_run_is_told_of_what_it_needs_alone(tmp_path: Path) -> None:
+    _remember(tmp_path / "data", os.getpid(), started=1.0)
+    assert (
+        set(warm.attach().services) == set(warm.attach(frozenset({"redis", "mysql"})).services) == {"redis"}
+    )
+    assert not warm.attach(frozenset({"mysql"})).services
+
+
 def test_down_ends_what_is_ours(tmp_path: Path) -> None:
     process = subprocess.Popen(["sleep", "60"])
     try:

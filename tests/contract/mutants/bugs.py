@@ -69,6 +69,21 @@ def own_message_unread(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Memory, "send", forgetful)
 
 
+@caught_by("test_sending_implies_reading_what_came_before")
+def implied_read_is_not_told(patch: pytest.MonkeyPatch) -> None:
+    """SEND moves the sender's cursor over the messages of others, and nobody hears of it."""
+    send, move = Memory.send, Memory._move
+
+    def silent(self: Memory, caller: Any, *rest: Any) -> Any:
+        self._move = lambda *args, told: move(self, *args, told=False)  # type: ignore[method-assign]
+        try:
+            return send(self, caller, *rest)
+        finally:
+            del self._move
+
+    patch.setattr(Memory, "send", silent)
+
+
 @caught_by("test_a_message_goes_to_the_members_devices_but_the_sending_socket")
 def pushed_to_a_non_member(patch: pytest.MonkeyPatch) -> None:
     """MESSAGE goes to everybody who is connected."""
