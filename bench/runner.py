@@ -10,6 +10,7 @@ import hashlib
 import secrets
 import shutil
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +38,7 @@ from bench.services.cache import scratch_dir, template_path
 from bench.services.counters import Counters
 from bench.services.queue_lag import QueueLag
 from bench.services.running import RunningServer
-from bench.services.server import SchemeProcesses
+from bench.services.server import SchemeProcesses, Source
 from bench.services.terms import Terms, topic_settings
 from bench.services.totals import totals
 from bench.turns import Turn
@@ -202,6 +203,10 @@ class Attempt:
         self.phase = "setup"
         self.through: Through | None = None
         self.turn: Turn | None = None
+        self.given: Stack | None = None
+        """Services that are there already, and somebody else stops."""
+        self.source: Source | None = None
+        """Where the scheme's processes come from, if not from here."""
 
     # --- the story ------------------------------------------------------------------------------------------
 
@@ -339,6 +344,8 @@ class Attempt:
 
     def _start_services(self) -> Stack:
         needs, places = self._needs, self._options.places
+        if self.given is not None:
+            return self.given
         templates = self._templates() if needs else {}
         stack = bring_up(
             needs,
@@ -426,6 +433,7 @@ class Attempt:
             logs=self._folder.logs,
             port=self._options.port,
             auth=self._options.auth,
+            source=self.source,
         )
         if for_measuring:
             self._exit.enter_context(processes)
@@ -779,7 +787,11 @@ def made_of(population: people.Population, plan: planning.Plan) -> dict[str, np.
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Putting away is quick and must not be cut short: a second Ctrl-C waits for its end."""
+    """Putting away is quick and must not be cut short: a second Ctrl-C waits for its end.  Signals are the
+    main thread's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:

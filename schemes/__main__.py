@@ -81,18 +81,26 @@ def _command(name: str, scheme: Scheme) -> click.Command:
     params: list[click.Parameter] = [
         click.Option(["--host"], default="127.0.0.1", show_default=True, help="address to listen on"),
         click.Option(
-            ["--port"], default=protocol.DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535)
+            ["--port"],
+            envvar="READSTATE_PORT",
+            default=protocol.DEFAULT_PORT,
+            show_default=True,
+            type=click.IntRange(0, 65535),
         ),
         click.Option(["--node"], default="0", show_default=True, help="number of this server, 0 to 1023"),
         click.Option(
             ["--auth"],
+            envvar="READSTATE_AUTH",
             type=click.Choice(["hmac", "off"]),
             default="hmac",
             show_default=True,
             help="check tokens or not",
         ),
         click.Option(
-            ["--control"], is_flag=True, help=f"open {protocol.CONTROL_PATH}, which can wipe the stores"
+            ["--control"],
+            envvar="READSTATE_CONTROL",
+            is_flag=True,
+            help=f"open {protocol.CONTROL_PATH}, which can wipe the stores"
         ),
         click.Option(
             ["--failpoints"],
@@ -112,13 +120,14 @@ def _command(name: str, scheme: Scheme) -> click.Command:
         ),
     ]
     params += [
-        click.Option([f"--{option}"], default=DEFAULTS[option], show_default=True)
+        click.Option([f"--{option}"], envvar=_variable(option), default=DEFAULTS[option], show_default=True)
         for need, option in STORE_URLS.items()
         if need in scheme.needs
     ]
     params += [
         click.Option(
             [f"--{option}"],
+            envvar=_variable(option),
             type=click.Choice(about.values) if about.values else str,
             default=about.default,
             show_default=True,
@@ -127,6 +136,11 @@ def _command(name: str, scheme: Scheme) -> click.Command:
         for option, about in scheme.options.items()
     ]
     return click.Command(name, params=params, callback=_callback(name), help=scheme.title)
+
+
+def _variable(option: str) -> str:
+    """Of the environment, for whoever starts a server by a command that it does not know."""
+    return f"READSTATE_{option.upper().replace('-', '_')}"
 
 
 def _callback(name: str) -> Callable[..., None]:

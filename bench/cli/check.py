@@ -1,4 +1,4 @@
-"""`bench check`: may this change be merged?  Stored runs against a stored baseline."""
+"""`bench check`: may this change be merged?  Stored runs against a stored baseline, or two sides at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.cli import against
 from bench.cli.choosing import BadRun, open_run, out_option
-from bench.cli.run import without_secrets
+from bench.cli.run import Seconds, without_secrets
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
@@ -35,6 +36,16 @@ def _file(name: str, text: str) -> Callable[[F], F]:
 @click.command(name="check")
 @click.argument("run", nargs=-1)
 @click.option("--baseline", "kept", metavar="NAME|FILE", help="What to compare with: bench baseline list.")
+@click.option(
+    "--against",
+    metavar="REF|FOLDER|COMMAND",
+    help="Instead: run both sides now, in turn. A git ref, a checkout, or a command that starts a server.",
+)
+@click.option("--a", "side_a", metavar="REF|FOLDER|COMMAND", help="The same as --against.")
+@click.option("--b", "side_b", metavar="REF|FOLDER|COMMAND", help="The candidate.  [default: these files]")
+@click.option("--budget", type=Seconds(), default="10m", show_default=True, help="(--against) At most so long.")
+@click.option("--block", type=Seconds(), default="6s", show_default=True, help="(--against) Of load at a time.")
+@click.option("--lead", type=Seconds(), default="1s", show_default=True, help="(--against) Of it, not counted.")
 @click.option(
     "--fail-if",
     multiple=True,
@@ -58,17 +69,34 @@ def command(
     bench baseline save main RUN…                        once, of good runs
     bench check --baseline main                          the newest series of runs
     bench check --baseline main --fail-if "READ.p99 > +10%" RUN…
+    bench check --against origin/main --scheme redis     both sides now, on this machine
+    bench check --a "python -m schemes redis" --b ./my-server --scheme redis
+
+    With --against both servers run at once on the same services, everybody stays connected, and the load goes
+    to one side at a time, A B B A, until it is clear or the --budget is spent; the options of bench run say
+    with which load. That removes what a machine is in a bad minute, which a stored baseline cannot.
 
     0 no worse than the tolerances, 4 no valid run, 5 can't tell or no comparable baseline, 10 an objective
     was missed, 11 a figure is worse, 12 a promise was broken. Tolerances and objectives may stand in [check]
     of bench.toml. In GitHub Actions it also writes the job summary and annotations.
     """
     table = _table()
-    asked, kept = _asked(table, given["fail_if"], given["slo"]), kept or table.get("baseline")
-    if kept is None:
-        raise click.UsageError("Say what to compare with: --baseline NAME (bench baseline list names them).")
-    content = _check(run, str(kept), root, asked)
-    out = _written(content, root)
+    live = bool(given["against"] or given["side_a"])
+    asked = _asked(table, given["fail_if"], given["slo"], live=live)
+    kept = kept or table.get("baseline")
+    if live and (run or kept):
+        raise click.UsageError("--against runs both sides itself: leave out --baseline and RUN.")
+    if not live and kept is None:
+        raise click.UsageError(
+            "Say what to compare with: --baseline NAME (bench baseline list names them), or --against REF."
+        )
+    if live:
+        out = _folder(root)
+        content = against.decided(given | {"quiet": quiet}, asked, out)
+        _report(content, out)
+    else:
+        content = _check(run, str(kept), root, asked)
+        out = _written(content, root)
     _outputs(content, given)
     if as_json:
         click.echo(json.dumps(content, indent=1))
@@ -90,9 +118,10 @@ def _table() -> dict[str, Any]:
         raise click.UsageError(str(why)) from None
 
 
-def _asked(table: dict[str, Any], fail_if: Sequence[str], slo: Sequence[str]) -> Asked:
+def _asked(table: dict[str, Any], fail_if: Sequence[str], slo: Sequence[str], *, live: bool) -> Asked:
     """The command line's conditions after those of the file; it may tighten what the file says."""
     from bench.expressions import ExpressionError
+    from bench.gate.metrics import AGAINST, TOLERANCES
     from bench.gate.tolerances import asked
 
     lists = {key: table.get(key, []) for key in ("fail-if", "slo")}
@@ -103,7 +132,8 @@ def _asked(table: dict[str, Any], fail_if: Sequence[str], slo: Sequence[str]) ->
     if not isinstance(tolerance, dict):
         raise click.UsageError('[check.tolerance] is a table, like "READ.p99" = "10%".')
     try:
-        return asked((*lists["fail-if"], *fail_if), (*lists["slo"], *slo), tolerance)
+        conditions, objectives = (*lists["fail-if"], *fail_if), (*lists["slo"], *slo)
+        return asked(conditions, objectives, tolerance, AGAINST if live else TOLERANCES)
     except ExpressionError as why:
         raise click.UsageError(str(why)) from None
 
@@ -176,20 +206,34 @@ def opened(folders: Sequence[RunFolder]) -> list[Any]:
 # --- what comes out ---------------------------------------------------------------------------------------
 
 
-def _written(content: Json, root: Path) -> Path:
-    from bench import report, results
+def _folder(root: Path) -> Path:
+    from bench import results
     from bench.results import ResultsError
 
     try:
-        out = results.create_check(root, now=datetime.now(UTC))
-        try:
-            report.check(content, out)
-        except BaseException:  # Ctrl-C too: half a check is none
-            shutil.rmtree(out)
-            raise
+        return results.create_check(root, now=datetime.now(UTC))
     except ResultsError as why:
         raise BadRun(str(why)) from why
+
+
+def _written(content: Json, root: Path) -> Path:
+    out = _folder(root)
+    try:
+        _report(content, out)
+    except BaseException:  # Ctrl-C too: half a check is none
+        shutil.rmtree(out)
+        raise
     return out
+
+
+def _report(content: Json, out: Path) -> None:
+    from bench import report
+    from bench.results import ResultsError
+
+    try:
+        report.check(content, out)
+    except ResultsError as why:
+        raise BadRun(str(why)) from why
 
 
 def _outputs(content: Json, given: dict[str, Any]) -> None:
@@ -232,3 +276,6 @@ def _show(content: Json, out: Path, *, quiet: bool) -> None:
 
     click.echo(f"{out / 'report.html'}", err=True)
     terminal.render(gate.check_document(content), quiet=quiet)
+
+
+command.params.extend(against.PARAMS)

@@ -7,7 +7,7 @@ one cannot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -227,43 +227,46 @@ def _correctness(codes: set[int], runs: Sequence[Run]) -> str:
 def against(
     outcome: Outcome,
     labels: tuple[str, str],
-    about: Mapping[str, Any],
+    asked: Asked,
+    blocks: tuple[Sequence[Run], Sequence[Run]],
+    whole: tuple[Run, Run],
     *,
     command: str,
-    correctness: str,
     smallest: Mapping[str, float | None] | None = None,
     ledger: Sequence[Json] = (),
 ) -> Json:
     """What a sequential test (`sequential.py`) decided, in the form that every output reads.
 
-    `labels`: of the baseline and of the candidate; `about`: their `summary.run`; `smallest`: what could be
-    seen before it began (`power.detectable`); `correctness`: PASS only if every promise of the candidate was
-    checked and kept."""
+    `labels`: of the baseline and of the candidate; `blocks`: the runs of load of either that were not
+    disturbed; `whole`: the record of each from beginning to end, for what only that can tell; `smallest`: what
+    could be seen before it began (`power.detectable`)."""
     reasons = _Reasons()
     code = {BROKEN: EXIT_VIOLATION, ACCUSED: EXIT_REGRESSION, ACQUITTED: EXIT_OK}.get(
         outcome.verdict, EXIT_INCONCLUSIVE
     )
     if code != EXIT_OK:
         reasons.add(code, outcome.reason)
-    if correctness != "PASS" and code != EXIT_VIOLATION:
-        reasons.add(EXIT_INCONCLUSIVE, "nobody can say whether the candidate's promises were kept")
-    tolerances = {each.figure: each.tolerance for each in outcome.figures}
-    change = _sequential(outcome, labels)
+    base, candidate = (Side(label, tuple(runs)) for label, runs in zip(labels, blocks, strict=True))
+    promises = _promises(whole[1:], reasons)
+    objectives = [_objective(each, Side(labels[1], whole[1:]), reasons) for each in asked.objectives]
+    change = _sequential(outcome, judge(base, candidate, asked.tolerances))
+    run = whole[1].manifest.get("run") or whole[1].summary.get("run") or {}
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
         "kind": "against",
         "command": command,
-        "scenario": about.get("scenario"),
-        "scheme": about.get("scheme"),
+        "scenario": run.get("scenario"),
+        "scheme": run.get("scheme"),
         "baseline": {"name": labels[0], "made_at": None, "runs": outcome.blocks},
         "environment": [],
         "smallest": dict(smallest or {}),
-        "alarms": list(power.false_alarms(ledger, tolerances)),
+        "alarms": list(power.false_alarms(ledger, asked.tolerances)),
         "change": change,
-        "why": [],
-        "objectives": [],
-        "promises": [],
+        "pairs": [_pair(one, other, asked.tolerances) for one, other in zip(*blocks, strict=True)],
+        "why": why.explain(change, base, candidate),
+        "objectives": objectives,
+        "promises": promises,
         "left_out": [
             {"run_id": f"disturbed block {i + 1}", "why": said} for i, said in enumerate(outcome.disturbed)
         ],
@@ -272,43 +275,34 @@ def against(
             for each in outcome.figures
             if not each.accused and (each.most is None or each.most > 0)
         ],
-        "verdict": _verdict(reasons, ()) | ({} if code == EXIT_VIOLATION else {"correctness": correctness}),
+        "verdict": _verdict(reasons, whole[1:]),
     }
 
 
-def _sequential(outcome: Outcome, labels: tuple[str, str]) -> Json:
-    return {
-        "sides": [{"label": label, "runs": [], "left_out": []} for label in labels],
-        "paired": True,
-        "blocks": outcome.pairs,
-        "level": LEVEL,
-        "deciding": [each.figure for each in outcome.figures],
-        "rows": [_seen(each) for each in outcome.figures],
-    }
+def _pair(one: Run, other: Run, names: Iterable[str]) -> dict[str, list[float]]:
+    """Figure -> [baseline's, candidate's] of two loads that stood beside each other."""
+    found = {name: (METRICS[name].of(one), METRICS[name].of(other)) for name in names}
+    return {name: [a.value, b.value] for name, (a, b) in found.items() if a is not None and b is not None}
+
+
+def _sequential(outcome: Outcome, judged: Json) -> Json:
+    """Of the figures that decide the sequential test's words stand, of the others the comparison's."""
+    seen = {each.figure: each for each in outcome.figures}
+    rows = [row | _seen(seen[row["metric"]]) if row["metric"] in seen else row for row in judged["rows"]]
+    return judged | {"paired": True, "blocks": outcome.pairs, "rows": rows}
 
 
 def _seen(each: Seen) -> Json:
-    metric = METRICS[each.figure]
+    sign = METRICS[each.figure].sign
     verdict = "worse" if each.accused else "same" if each.acquitted else "?"
-    ends = None if each.interval is None else sorted((1 + end) ** metric.sign for end in each.interval)
+    ends = None if each.interval is None else sorted((1 + end) ** sign for end in each.interval)
     return {
-        "metric": metric.name,
-        "title": metric.title,
-        "unit": metric.unit,
-        "more_is": "worse" if metric.sign > 0 else "better",
-        "deciding": True,
-        "values": list(each.values or (None, None)),
-        "intervals": [None, None],
-        "at_least": [False, False],
         "blocks": [each.pairs, each.pairs],
         "paired": True,
-        "ratio": None if each.harm is None else (1 + each.harm) ** metric.sign,
+        "ratio": None if each.harm is None else (1 + each.harm) ** sign,
         "interval": ends,
         "p": None,
         "p_holm": None,
-        "difference": None,
-        "visible": None,
-        "tolerance": each.tolerance,
         "verdict": verdict,
         "passes": {"worse": False, "same": True}.get(verdict),
         "why": "" if verdict != "?" else "neither accused nor acquitted in the time there was",

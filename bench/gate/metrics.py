@@ -38,6 +38,14 @@ TOLERANCES: Final[Mapping[str, float]] = {
 """The figures that decide where nobody says otherwise, each with the effect that matters."""
 
 
+AGAINST: Final[Mapping[str, float]] = {
+    "cpu_s_per_1000_messages": 0.10,
+    "READ.p50": 0.15,
+    "lag.receipt.p50": 0.25,
+}
+"""The same for blocks of some seconds: too short for a p99, and the offered load is carried or is not."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A figure of one run.  `at_least`: it is a lower bound.  `low`, `high`: what its number of samples

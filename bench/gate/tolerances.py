@@ -48,9 +48,12 @@ class Asked:
 
 
 def asked(
-    fail_if: Sequence[str] = (), slo: Sequence[str] = (), tolerance: Mapping[str, Any] | None = None
+    fail_if: Sequence[str] = (),
+    slo: Sequence[str] = (),
+    tolerance: Mapping[str, Any] | None = None,
+    default: Mapping[str, float] = TOLERANCES,
 ) -> Asked:
-    """Of the command line and the table [check].  Without any relative one the defaults decide.
+    """Of the command line and the table [check].  Without any relative one those of `default` decide.
 
     Raises ExpressionError."""
     tolerances = {name: _share(name, value) for name, value in (tolerance or {}).items()}
@@ -66,7 +69,7 @@ def asked(
             f"{len(tolerances)} figures are to decide ({', '.join(tolerances)}); {MOST} is the most: "
             "with each more, all of them see less. Leave some out, or make them conditions without a sign."
         )
-    return Asked(tolerances or dict(TOLERANCES), tuple(objectives))
+    return Asked(tolerances or dict(default), tuple(objectives))
 
 
 def relative(text: str) -> bool:

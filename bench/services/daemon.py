@@ -23,10 +23,16 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 class Daemon:
     def __init__(
-        self, argv: Sequence[str], *, log: Path, detached: bool = False, env: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        detached: bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.log = log
-        self._process = _SPAWNER.submit(_spawn, argv, log, detached, env).result()
+        self._process = _SPAWNER.submit(_spawn, argv, log, detached, env, cwd).result()
 
     @property
     def pid(self) -> int:
@@ -74,7 +80,7 @@ class Daemon:
 
 
 def _spawn(
-    argv: Sequence[str], log: Path, detached: bool, env: Mapping[str, str] | None
+    argv: Sequence[str], log: Path, detached: bool, env: Mapping[str, str] | None, cwd: Path | None
 ) -> subprocess.Popen[bytes]:
     setpriv = None if detached else shutil.which("setpriv")
     guarded = [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
@@ -86,6 +92,7 @@ def _spawn(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, **(env or {})},
+            cwd=cwd,
         )
 
 

@@ -11,18 +11,30 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.services.daemon import Daemon, until
 from bench.services.ports import free_ports, is_free
 from bench.services.stack import ServicesError
-from schemes import SCHEMES
+from schemes import SCHEMES, Scheme
 from schemes.protocol import CONTROL_PATH, PATH
 
 MODULE = "schemes"
 """What is run as the server: `python -m MODULE SCHEME …`."""
 READY_TIMEOUT_S = 90.0
 STOP_GRACE_S = 8.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is run instead of the schemes that are here: `python` in a `folder` that has others, or a
+    `command` that starts a server and reads READSTATE_PORT, READSTATE_SECRET and where its stores are
+    (`READSTATE_MYSQL_URL`, …) from its environment."""
+
+    folder: Path
+    python: str = sys.executable
+    command: tuple[str, ...] = ()
 
 
 class SchemeProcesses:
@@ -39,9 +51,12 @@ class SchemeProcesses:
         logs: Path,
         port: int | None = None,
         auth: str = "hmac",
+        source: Source | None = None,
     ) -> None:
-        """`settings` are the server's own; `shared` ones are given to each process."""
+        """`settings` are the server's own; `shared` ones are given to each process.  Another `source` has its
+        own defaults: it is given only what differs from ours."""
         self.scheme = scheme
+        self._source = source
         self.port = port or free_ports(1)[0]
         self.status_url: str | None = None
         """Where the consumer, if there is one, tells of itself."""
@@ -54,13 +69,22 @@ class SchemeProcesses:
             )
         self._commands(options, settings, shared or {}, auth)
         environment = {"READSTATE_SECRET": secret, "PYTHONUNBUFFERED": "1"}
+        if source is not None and source.command:
+            environment |= {"READSTATE_AUTH": auth, "READSTATE_CONTROL": "1", **_as_environment({**options, "port": str(self.port)})}
         for name, argv in self.commands.items():
-            self._daemons[name] = Daemon(argv, log=logs / f"{name}.log", env=environment)
+            log = logs / f"{name}.log"
+            self._daemons[name] = Daemon(argv, log=log, env=environment, cwd=source and source.folder)
 
     def _commands(
         self, options: Mapping[str, str], settings: Mapping[str, str], shared: Mapping[str, str], auth: str
     ) -> None:
-        known = SCHEMES[self.scheme]
+        known, source, python = SCHEMES[self.scheme], self._source, sys.executable
+        if source is not None and source.command:
+            self.commands["server"] = [*source.command]
+            return
+        if source is not None:
+            python = source.python
+            options = {name: value for name, value in options.items() if not _is_default(known, name, value)}
         named = [f"--{name}={value}" for name, value in options.items()]
         if known.consumer is not None:
             module = known.consumer.partition(":")[0]
@@ -68,8 +92,8 @@ class SchemeProcesses:
             self.status_url = f"http://127.0.0.1:{health}/status"
             taken = [f"--{name}={value}" for name, value in options.items() if name in known.consumer_options]
             taken += [f"--{name}={value}" for name, value in shared.items()]
-            self.commands["consumer"] = [sys.executable, "-m", module, *taken, f"--health-port={health}"]
-        server = [sys.executable, "-m", MODULE, self.scheme, f"--port={self.port}", f"--auth={auth}"]
+            self.commands["consumer"] = [python, "-m", module, *taken, f"--health-port={health}"]
+        server = [python, "-m", MODULE, self.scheme, f"--port={self.port}", f"--auth={auth}"]
         set_ = [f"--set={name}={value}" for name, value in {**settings, **shared}.items()]
         self.commands["server"] = [*server, "--control", *named, *set_]
 
@@ -130,3 +154,12 @@ class SchemeProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _is_default(scheme: Scheme, name: str, value: str) -> bool:
+    return name in scheme.options and scheme.options[name].default == value
+
+
+def _as_environment(options: Mapping[str, str]) -> dict[str, str]:
+    """READSTATE_MYSQL_URL for mysql-url."""
+    return {f"READSTATE_{name.upper().replace('-', '_')}": value for name, value in options.items()}

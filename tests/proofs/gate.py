@@ -1,0 +1,299 @@
+"""What `bench check --against` finds, and what it accuses for nothing: `make proof-gate`.
+
+READs of the candidate are stretched by a share of their own time (`planted_server.py`); how much longer they
+are for a client is measured by another one (`read_ratio.py`).  Live gates for each share, then gates drawn
+from the blocks that the live ones recorded, none used twice in a gate.  What was run is kept in
+results/proof-gate.jsonl, and not run again; the table is printed as Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+
+from bench import machine
+from bench.gate import sequential
+from bench.gate.metrics import AGAINST, METRICS
+from bench.gate.sequential import ACCUSED, ACQUITTED, Block, Pair
+from bench.population import PopulationOptions, build
+from bench.services import bring_up
+from bench.services.lock import run_lock
+from bench.services.server import SchemeProcesses, Source
+from bench.control import Control
+from bench.interleaved.share import Share
+from schemes import SCHEMES
+from tests.proofs import read_ratio
+
+STATE: Final = Path("results/proof-gate.jsonl")
+OUT: Final = Path("results/proof-gate")
+SCHEME: Final = "redis"
+FIGURE: Final = "READ.p50"
+GATES: Final[Mapping[float, int]] = {0.0: 10, 0.05: 3, 0.1: 3, 0.2: 10, 0.5: 3}
+"""Share by which READs are stretched -> live gates."""
+WHOLE: Final = 40
+"""Live and drawn gates, for none and for the one that must be found."""
+MUST_FIND: Final = 0.2
+MISSED_AT_MOST: Final = 1
+ALIKE: Final = 2_000
+BUDGET_S: Final = 600
+COMMAND: Final = "{python} -m tests.proofs.planted_server " + SCHEME
+
+
+def main() -> int:
+    asked = _asked()
+    with tempfile.TemporaryDirectory() as folder:
+        for share in GATES:
+            _once(f"client {share:g}", lambda s=share: _by_client(s, Path(folder)))
+        for number in range(max(GATES.values())):
+            for share, wanted in GATES.items():
+                if number < min(wanted, asked.most):
+                    _once(f"gate {share:g} {number}", lambda s=share: _gate(s))
+    known = _known()
+    lines, good = _page(known)
+    print("\n".join(lines))
+    return 0 if good else 1
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.proofs.gate")
+    parser.add_argument("--most", type=int, default=99, help="Live gates of each share.")
+    return parser.parse_args()
+
+
+def _once(key: str, make: Any) -> dict[str, Any]:
+    known = _known()
+    if key in known:
+        return known[key]
+    print(key, file=sys.stderr, flush=True)
+    found = make()
+    STATE.parent.mkdir(exist_ok=True)
+    with STATE.open("a") as file:
+        file.write(json.dumps({"key": key, **found}) + "\n")
+    return found
+
+
+def _known() -> dict[str, dict[str, Any]]:
+    if not STATE.exists():
+        return {}
+    rows = (json.loads(line) for line in STATE.read_text().splitlines())
+    return {row["key"]: row for row in rows}
+
+
+# --- live -------------------------------------------------------------------------------------------------
+
+
+def _gate(share: float) -> dict[str, Any]:
+    """One `bench check --against`, from its command line."""
+    base, candidate = (f"env PLANT=stretched:{planted:g} {_command()}" for planted in (0.0, share))
+    began = time.monotonic()
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "bench", "check", "--a", base, "--b", candidate, "--scheme", SCHEME,
+            "--budget", f"{BUDGET_S}s", "--json", "--quiet", "--out", str(OUT),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    try:
+        content = json.loads(done.stdout)
+    except ValueError:
+        raise SystemExit(f"bench check ended with {done.returncode}:\n{done.stderr[-2000:]}") from None
+    rows = {row["metric"]: row for row in content["change"]["rows"] if row["deciding"]}
+    return {
+        "exit_code": done.returncode,
+        "seconds": time.monotonic() - began,
+        "pairs": content["pairs"],
+        "disturbed": len(content["left_out"]),
+        "ratio": rows[FIGURE]["ratio"],
+        "interval": rows[FIGURE]["interval"],
+        "why": [reason["message"] for reason in content["verdict"]["reasons"]],
+    }
+
+
+def _command() -> str:
+    return COMMAND.format(python=sys.executable)
+
+
+def _by_client(share: float, folder: Path) -> dict[str, Any]:
+    """READ's time on a server with the plant over one without, both up, by a client of its own."""
+    people = build(PopulationOptions(20, None, 1))
+    with run_lock("tests.proofs.gate"), bring_up(
+        SCHEMES[SCHEME].needs, how="local", folder=folder / f"stack-{share:g}", say=lambda _: None
+    ) as stack:
+        servers = [_server(stack, side, planted, folder) for side, planted in enumerate((0.0, share))]
+        try:
+            for server in servers:
+                server.wait_ready()
+                with Control(server.control_url, SECRET) as control:
+                    control.seed(people.seed_frames(), warm=False)
+            measured = asyncio.run(
+                read_ratio.measure((servers[0].url, servers[1].url), SECRET.encode(), *_direct(people))
+            )
+        finally:
+            for server in servers:
+                server.stop()
+    return {"ratio": measured.ratio, "interval": measured.interval, "base_us": measured.base_us}
+
+
+SECRET: Final = "proof"
+
+
+def _server(stack: Any, side: int, planted: float, folder: Path) -> SchemeProcesses:
+    services = Share(stack, side, allow_wipe=True).services
+    logs = folder / f"logs-{planted:g}-{side}"
+    logs.mkdir(exist_ok=True)
+    command = ("env", f"PLANT=stretched:{planted:g}", *_command().split())
+    options = {"mysql-url": services["mysql"].url, "redis-url": services["redis"].url}
+    return SchemeProcesses(
+        SCHEME, options, settings={}, secret=SECRET, logs=logs, source=Source(Path.cwd(), command=command)
+    )
+
+
+def _direct(people: Any) -> tuple[str, tuple[str, str]]:
+    """A conversation of two, and who they are."""
+    for index, seeded in enumerate(people.seed_conversations()):
+        if seeded.kind == "direct":
+            one, other = seeded.members
+            return people.conversation_id(index), (f"u{one}", f"u{other}")
+    raise AssertionError("nobody talks to anybody")
+
+
+# --- drawn ------------------------------------------------------------------------------------------------
+
+
+def _blocks(known: Mapping[str, dict[str, Any]], share: float) -> list[Block]:
+    """Those of all live gates with this plant."""
+    found = []
+    for key, row in known.items():
+        if key.startswith(f"gate {share:g} "):
+            pairs = [Pair({name: tuple(values) for name, values in pair.items()}) for pair in row["pairs"]]
+            found += [Block(tuple(pairs[i : i + 2])) for i in range(0, len(pairs) - 1, 2)]
+    return found
+
+
+def _drawn(blocks: Sequence[Block], planned: sequential.Plan, rng: np.random.Generator) -> sequential.Outcome:
+    """A gate of recorded blocks in a random order, each at most once."""
+    order = [blocks[i] for i in rng.permutation(len(blocks))[: len(planned.looks)]]
+    return sequential.decide(lambda n: order[n] if n < len(order) else None, planned, AGAINST)
+
+
+def _swapped(block: Block, rng: np.random.Generator) -> Block:
+    """With sides that are changed or not: two alike sides may be called either way."""
+    if rng.random() < 0.5:
+        return block
+    return Block(tuple(Pair({name: (b, a) for name, (a, b) in pair.figures.items()}) for pair in block.pairs))
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def _page(known: Mapping[str, dict[str, Any]]) -> tuple[list[str], bool]:
+    here = machine.describe()
+    rng, good = np.random.default_rng(7), True
+    lines = [
+        "# The gate: what it finds, and what it accuses for nothing",
+        "",
+        f"`make proof-gate`, {datetime.now(UTC):%Y-%m-%d}, machine class {here['class']}; `{SCHEME}`, 200 users,",
+        f"60 SEND/s, blocks A B B A of 6 s each, at most {BUDGET_S / 60:g} min; figures that decide: "
+        + ", ".join(f"{METRICS[name].title} ({tolerance:.0%})" for name, tolerance in AGAINST.items())
+        + ".",
+        "",
+        "| READ stretched by | READ's time, by another client | live gates | accused | acquitted | open | "
+        "seconds (median) | pairs (median) | estimate (median) | planted effect in the interval |",
+        "| --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for share in GATES:
+        gates = [row for key, row in known.items() if key.startswith(f"gate {share:g} ")]
+        client = known.get(f"client {share:g}")
+        if not gates or client is None:
+            continue
+        codes = [row["exit_code"] for row in gates]
+        inside = [
+            row["interval"][0] <= client["ratio"] <= row["interval"][1] for row in gates if row["interval"]
+        ]
+        low, high = client["interval"]
+        lines.append(
+            f"| {share:.0%} | x{client['ratio']:.3f} [{low:.3f}, {high:.3f}] | {len(gates)} | {codes.count(11)} | "
+            f"{codes.count(0)} | {codes.count(5)} | {median(row['seconds'] for row in gates):.0f} | "
+            f"{median(len(row['pairs']) for row in gates):g} | x{median(row['ratio'] for row in gates):.3f} | "
+            f"{sum(inside)} of {len(inside)} |"
+        )
+    lines += ["", "Gates drawn from the recorded blocks, none used twice in a gate, with the live ones:", ""]
+    lines += ["| READ stretched by | recorded pairs | gates | accused | exact 95 % bound | acquitted | open |"]
+    lines += ["| --: | --: | --: | --: | --: | --: | --: |"]
+    for share in (0.0, MUST_FIND):
+        blocks = _blocks(known, share)
+        if not blocks:
+            continue
+        live = [
+            {11: ACCUSED, 0: ACQUITTED}.get(row["exit_code"], "open")
+            for key, row in known.items()
+            if key.startswith(f"gate {share:g} ")
+        ]
+        planned = sequential.plan(min(len(blocks), 15), len(AGAINST))
+        drawn = [_drawn(blocks, planned, rng).verdict for _ in range(max(0, WHOLE - len(live)))]
+        said = [*live, *drawn]
+        accused = said.count(ACCUSED)
+        bound = _lower(accused, len(said)) if share else _upper(accused, len(said))
+        good = good and (accused >= len(said) - MISSED_AT_MOST if share else accused == 0)
+        lines.append(
+            f"| {share:.0%} | {sum(len(block.pairs) for block in blocks)} | {len(said)} | {accused} | "
+            f"{'at least' if share else 'at most'} {bound:.1%} | {said.count(ACQUITTED)} | "
+            f"{len(said) - accused - said.count(ACQUITTED)} |"
+        )
+    alike = _blocks(known, 0.0)
+    if alike:
+        planned = sequential.plan(min(len(alike), 15), len(AGAINST))
+        wrong = sum(
+            _drawn([_swapped(block, rng) for block in alike], planned, rng).verdict == ACCUSED
+            for _ in range(ALIKE)
+        )
+        good = good and _lower(wrong, ALIKE) <= sequential.FALSE_ALARMS
+        lines += [
+            "",
+            f"Of {ALIKE:,} gates drawn from the alike sides, each block's sides changed by a coin, {wrong} accused "
+            f"({wrong / ALIKE:.2%}, at most {_upper(wrong, ALIKE):.2%}; the test's level is "
+            f"{sequential.FALSE_ALARMS:.0%}, and a tolerance is asked on top of it).",
+        ]
+    return lines, good
+
+
+def _lower(hits: int, of: int) -> float:
+    """C. J. Clopper and E. S. Pearson's exact bound ("The use of confidence or fiducial limits illustrated in
+    the case of the binomial", Biometrika 26, 1934), one-sided, 95 %."""
+    return 1 - _upper(of - hits, of)
+
+
+def _upper(hits: int, of: int) -> float:
+    low, high = hits / of, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(hits, of, middle) > 0.05 else (low, middle)
+    return high
+
+
+def _at_most(hits: int, of: int, share: float) -> float:
+    """The chance of so many hits or fewer."""
+    if share >= 1:
+        return float(hits >= of)
+    logs = [
+        math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1)
+        + k * math.log(share) + (of - k) * math.log1p(-share)
+        for k in range(hits + 1)
+    ]  # fmt: skip
+    return math.fsum(map(math.exp, logs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
