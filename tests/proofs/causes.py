@@ -369,7 +369,7 @@ CAUSES: Final = (
         _planted_server("warming", **LONGER),
     ),
     Cause(
-        "garbage", "gc_pauses", WARN, 1.5, 10, "ms, each second",
+        "garbage", "gc_pauses", WARN, 1, 10, "ms, each second",
         _planted_server("collecting"), together="apart",
     ),
     Cause(
