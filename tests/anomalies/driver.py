@@ -172,9 +172,11 @@ class Device:
         return await self.begin_state(*conversations)
 
     def begin_state(self, *conversations: str) -> asyncio.Task[Frame]:
+        """Of the conversations that are named; of all, with the position in the change log, if none is."""
         row = self._row(Op.STATE)
         self._case.asked(row)
-        return self._begin(row, "STATE", conversations=list(conversations))
+        named = {"conversations": list(conversations)} if conversations else {}
+        return self._begin(row, "STATE", **named)
 
     async def sync(self, **since: int) -> Frame:
         """`since_change_id` or `last_sync_time`."""

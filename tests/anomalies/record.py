@@ -108,7 +108,7 @@ class Record:
             case Op.SEND:
                 row.update(value=frame["seq"], flags=int(frame["duplicate"]))
             case Op.STATE:
-                row.update(value=frame["change_id"])
+                row.update(value=frame.get("change_id", NONE))  # not of a point read
                 self._add_items(row, map(self._shown, frame["conversations"]))
             case Op.SYNC:
                 row.update(value=frame["next_change_id"])

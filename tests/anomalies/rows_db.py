@@ -82,7 +82,7 @@ async def lost_push(case: Case) -> None:
     """Bob's laptop stays and is told; his phone begins with a STATE, is away at the push, and goes on."""
     ann, bob, laptop = await case.device(ANN), await case.device(BOB), await case.device(BOB, "laptop")
     for one in (bob, laptop):
-        await one.sync(since_change_id=(await one.state("d"))["change_id"])
+        await one.sync(since_change_id=(await one.state())["change_id"])
     await case.points.arm("before_push", "pause", conversation="d", user="u1")
     reading = ann.begin_read("d", 6)
     await case.points.reached("before_push")

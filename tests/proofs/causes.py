@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +25,7 @@ import redis
 from bench import runner
 from bench.guards.guard import INCONCLUSIVE, INVALID, WARN
 from bench.load import fleet
+from bench.record import NONE
 from bench.services import Stack, bring_up, server
 
 BASE: Final[dict[str, Any]] = {
@@ -50,8 +53,9 @@ class Planted:
 
 @dataclass(frozen=True)
 class Cause:
-    """`below` and `above` are doses on the two sides of a threshold of `guard`; above it the verdict is at
-    least `verdict`, below it it is not.  `unit` says of what the doses are."""
+    """`below` and `above` are doses on the two sides of a threshold of `guard` (a|b: either of them); above
+    it the verdict is at least `verdict`, below it it is not.  `unit` says of what the doses are.  Causes that
+    have nothing to do with each other are planted `together`, in one run."""
 
     name: str
     guard: str
@@ -60,6 +64,24 @@ class Cause:
     above: float
     unit: str
     plant: Plant
+    together: str = ""
+
+
+def all_of(plants: Sequence[Planted]) -> Planted:
+    """What several causes change, in one run.  Only one may ask for another scheme or services."""
+    first, *others = sorted(plants, key=lambda one: one.scheme == "memory")
+    assert all(one.scheme == "memory" and one.stack is None for one in others)
+
+    def then() -> None:
+        for thread in [threading.Thread(target=one.then) for one in plants]:
+            thread.start()
+
+    def after(folder: Path) -> None:
+        for one in plants:
+            one.after(folder)
+
+    options = {name: value for one in plants for name, value in one.options.items()}
+    return replace(first, options=options, then=then, after=after)
 
 
 def _pids(*marks: str) -> list[int]:
@@ -223,7 +245,7 @@ def _planted_server(name: str, **options: Any) -> Plant:
     def plant(dose: float, undo: contextlib.ExitStack) -> Planted:
         undo.enter_context(_replaced(server, "MODULE", "tests.proofs.planted_server"))
         undo.callback(os.environ.pop, "PLANT", None)
-        os.environ["PLANT"] = f"{name}:{dose:g}"
+        os.environ["PLANT"] = " ".join([*os.environ.get("PLANT", "").split(), f"{name}:{dose:g}"])
         return Planted(options)
 
     return plant
@@ -245,10 +267,15 @@ def _skipping(dose: float, undo: contextlib.ExitStack) -> Planted:
 
 
 def _lost_rows(dose: float, _: contextlib.ExitStack) -> Planted:
-    """So many operations of the record are lost before it is looked at."""
-    return Planted(
-        {}, after=lambda folder: _edit(folder, lambda rows: rows.slice(0, rows.num_rows - int(dose)))
-    )
+    """So many planned operations of the record are lost before it is looked at."""
+
+    def without(rows: pa.Table) -> pa.Table:
+        planned = np.flatnonzero(rows["plan"].to_numpy() != NONE)
+        kept = np.ones(rows.num_rows, bool)
+        kept[planned[: int(dose)]] = False
+        return rows.filter(pa.array(kept))
+
+    return Planted({}, after=lambda folder: _edit(folder, without))
 
 
 def _rows_twice(dose: float, _: contextlib.ExitStack) -> Planted:
@@ -292,38 +319,59 @@ CAUSES: Final = (
         "stopped generator", "generator_stalls", INVALID, 120, 300, "ms of SIGSTOP",
         _stop(*GENERATOR, **LONGER),
     ),
-    Cause("short stop", "generator_stalls", WARN, 35, 80, "ms of SIGSTOP", _stop(*GENERATOR)),
-    Cause("hiccups", "send_lag", INVALID, 3, 30, "ms of SIGSTOP, 12 times", _stop(*GENERATOR, times=12)),
+    Cause(
+        "short stop", "generator_stalls", WARN, 35, 80, "ms of SIGSTOP",
+        _stop(*GENERATOR), together="stops",
+    ),
+    Cause(
+        "hiccups", "send_lag", INVALID, 3, 30, "ms of SIGSTOP, 12 times",
+        _stop(*GENERATOR, times=12), together="hiccups",
+    ),
     Cause("busy worker", "generator_cpu", WARN, 0.4, 0.75, "cores for nothing", _busy_worker),
     Cause("starved worker", "run_queue", INCONCLUSIVE, 0.01, 0.5, "of its core taken", _burn_first),
-    Cause("stopped server", "server_stalls", WARN, 180, 300, "ms of SIGSTOP", _stop(*SERVER)),
+    Cause(
+        "stopped server", "server_stalls", WARN, 180, 300, "ms of SIGSTOP",
+        _stop(*SERVER), together="stops",
+    ),
     Cause("burned core", "foreign_load", INCONCLUSIVE, 0.15, 0.35, "cores", _burn),
-    Cause("recorder's clock", "clocks_agree", INVALID, 3, 10, "ms ahead", _other_time),
-    Cause("wall clock", "clock_steps", WARN, 0.5, 2, "ms, each second", _planted_server("stepping")),
+    Cause("recorder's clock", "clocks_agree", INVALID, 3, 10, "ms ahead", _other_time, together="apart"),
+    Cause(
+        "wall clock", "clock_steps", WARN, 0.5, 2, "ms, each second",
+        _planted_server("stepping"), together="apart",
+    ),
     Cause("killed worker", "everything_alive", INVALID, CONT, KILL, "signal", _signal_worker),
-    Cause("lost rows", "outcomes_complete", INVALID, 3, 60, "operations", _lost_rows),
-    Cause("rows twice", "record_complete", INVALID, 0, 1, "operations", _rows_twice),
-    Cause("closed connections", "connections_held", INVALID, 2, 5, "of 300", _closing),
-    Cause("few messages", "enough_samples", INCONCLUSIVE, 14, 6, "SEND/s", _option("rate_per_s")),
+    Cause("lost rows", "outcomes_complete", INVALID, 3, 60, "operations", _lost_rows, together="stops"),
+    Cause("rows twice", "record_complete", INVALID, 0, 1, "operations", _rows_twice, together="hiccups"),
+    Cause("closed connections", "connections_held", INVALID, 2, 5, "of 300", _closing, together="apart"),
+    Cause(
+        "few messages", "enough_samples", INCONCLUSIVE, 14, 6, "SEND/s",
+        _option("rate_per_s"), together="few",
+    ),
     Cause(
         "refusing server", "load_carried", INCONCLUSIVE, 0.02, 0.1, "of requests",
         _planted_server("refusing"),
     ),
     Cause(
-        "server with a bug", "internal_errors", INVALID, 0, 3_000, "the first READ of it, 0: none",
-        _planted_server("failing"),
+        "server with a bug", "internal_errors", INVALID, 0, 50, "the first READ of it, 0: none",
+        _planted_server("failing"), together="few",
     ),
     Cause("skipped UPDATE", "work_ledger", INVALID, 0.002, 0.04, "of one kind", _skipping),
-    Cause("small tmpfs", "disk_room", WARN, 290, 220, "MiB left", _tmpfs),
+    Cause("small tmpfs", "disk_room", WARN, 290, 220, "MiB left", _tmpfs, together="apart"),
     Cause("full tmpfs", "disk_room", INVALID, 24, 0, "MiB left", _tmpfs),
-    Cause("restarted Redis", "services_same", INVALID, 0, 1, "0 cut off, 1 restarted", _redis),
+    Cause(
+        "restarted Redis", "services_same|everything_alive", INVALID, 0, 1, "0 cut off, 1 restarted",
+        _redis,
+    ),
     Cause("changed Redis", "services_same", INVALID, 0, 1, "0 as it was, 1 otherwise", _reconfigured),
-    Cause("shortened warm-up", "warm_up", WARN, 5, 4, "s", _option("warmup_s")),
+    Cause("shortened warm-up", "warm_up", WARN, 5, 4, "s", _option("warmup_s"), together="stops"),
     Cause(
         "cold server", "warm_up", INCONCLUSIVE, 0.5, 7, "s to cool by 63 %",
         _planted_server("warming", **LONGER),
     ),
-    Cause("garbage", "gc_pauses", WARN, 2.5, 12, "ms, each second", _planted_server("collecting")),
+    Cause(
+        "garbage", "gc_pauses", WARN, 1, 10, "ms, each second",
+        _planted_server("collecting"), together="apart",
+    ),
     Cause(
         "busy loop", "hub_bound", WARN, 20, 2, "s between blocks of 30 ms",
         _planted_server("blocking", **LONGER),
@@ -332,5 +380,5 @@ CAUSES: Final = (
         "growing backlog", "littles_law", INCONCLUSIVE, 0.2, 2.4, "ms each, one after the other",
         _planted_server("serial", **LONGER),
     ),
-    Cause("open files", "open_files", WARN, 0.72, 0.88, "of the limit", _files),
+    Cause("open files", "open_files", WARN, 0.72, 0.88, "of the limit", _files, together="apart"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The reference server with a planted fault, named by PLANT=name:dose.
+"""The reference server with planted faults, named by PLANT="name:dose name:dose".
 
 `python -m tests.proofs.planted_server SCHEME …`:
 
@@ -7,6 +7,7 @@
     collecting:MS   once a second garbage is collected that takes about so many milliseconds
     stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
     serial:MS       requests are carried out one after the other, and each takes so long
+    stretched:SHARE a READ keeps the event loop for so much longer than it took
     refusing:SHARE  so many of the requests are refused as OVERLOADED
     failing:N       the Nth READ and later ones meet a bug; 0: none does
     skipping:SHARE  so many of the UPDATEs of a sender's own cursor are left out
@@ -31,8 +32,7 @@ from schemes.ports import Refused
 from schemes.server.listener import Server
 from schemes.stores.driver import Session
 
-NAME, _, DOSE = os.environ["PLANT"].partition(":")
-AMOUNT: Final = float(DOSE)
+DOSES: Final = {name: float(dose) for name, dose in (one.split(":") for one in os.environ["PLANT"].split())}
 COLD_S: Final = 0.03
 BLOCKED_S: Final = 0.03
 SAMPLE: Final = 20_000
@@ -48,7 +48,7 @@ def warm(of: Any) -> Any:
 
     async def cold() -> None:
         _first[:] = _first or [time.monotonic()]
-        await asyncio.sleep(COLD_S * math.exp(-(time.monotonic() - _first[0]) / AMOUNT))
+        await asyncio.sleep(COLD_S * math.exp(-(time.monotonic() - _first[0]) / DOSES["warming"]))
 
     return _Before(of, cold)
 
@@ -58,16 +58,33 @@ def serial(of: Any) -> Any:
 
     async def turn() -> None:
         async with _serial:
-            await asyncio.sleep(AMOUNT / 1000)
+            await asyncio.sleep(DOSES["serial"] / 1000)
 
     return _Before(of, turn)
+
+
+def stretch(of: Any) -> Any:
+    """A scheme whose READs take a share of their own time longer, in its CPU."""
+    read = of.read
+
+    async def stretched(*arguments: Any, **named: Any) -> Any:
+        began = time.monotonic()
+        found = await read(*arguments, **named)
+        now = time.monotonic()
+        until = now + DOSES["stretched"] * (now - began)
+        while time.monotonic() < until:
+            pass
+        return found
+
+    of.read = stretched
+    return of
 
 
 def refuse(of: Any) -> Any:
     """A scheme that has no room for some requests."""
 
     async def full() -> None:
-        if _chance.random() < AMOUNT:
+        if _chance.random() < DOSES["refusing"]:
             raise Refused("OVERLOADED", "planted", retry_ms=1000)
 
     return _Before(of, full, ("send", "read", "state", "delivered"))
@@ -78,7 +95,7 @@ def fail(of: Any) -> Any:
     reads = itertools.count(1)
 
     async def bug() -> None:
-        if 0 < AMOUNT <= next(reads):
+        if 0 < DOSES["failing"] <= next(reads):
             raise ZeroDivisionError("planted")
 
     return _Before(of, bug, ("read",))
@@ -107,7 +124,8 @@ class _Before:
 
 
 async def skip(self: Session, sql: str, args: Sequence[Any] = ()) -> int:
-    if sql.startswith("UPDATE conversation_members SET delivered_at") and _chance.random() < AMOUNT:
+    own = sql.startswith("UPDATE conversation_members SET delivered_at")
+    if own and _chance.random() < DOSES["skipping"]:
         return 1
     return await _write(self, sql, args)
 
@@ -125,20 +143,24 @@ def block() -> None:
 
 
 def collector() -> Callable[[], None]:
-    """Collects something that takes AMOUNT ms here, whatever the machine; once all else is frozen."""
+    """Collects something that takes so many ms here, whatever the machine; once all else is frozen."""
     size = [0]
 
     def took_ms(objects: int) -> float:
+        """Only what is made here: everything else is older, and would take its own time."""
+        gc.disable()
         kept = [[number] for number in range(objects)]
         began = time.perf_counter()
-        gc.collect()
-        return (time.perf_counter() - began) * 1000 + 0 * len(kept)
+        gc.collect(0)
+        took = time.perf_counter() - began
+        gc.enable()
+        return took * 1000 + 0 * len(kept)
 
     def collect() -> None:
         if not gc.get_freeze_count():
             return
         if not size[0]:
-            size[0] = int(SAMPLE * AMOUNT / min(took_ms(SAMPLE) for _ in range(3)))
+            size[0] = int(SAMPLE * DOSES["collecting"] / min(took_ms(SAMPLE) for _ in range(3)))
         took_ms(size[0])
 
     return collect
@@ -146,10 +168,14 @@ def collector() -> Callable[[], None]:
 
 def stepper() -> Callable[[], None]:
     ahead = [0]
-    stalls.Stalls.__init__.__defaults__ = (time.monotonic_ns, lambda: time.time_ns() + ahead[0])  # type: ignore[misc]
+
+    def moved() -> int:
+        return time.time_ns() + ahead[0]
+
+    stalls.Stalls.__init__.__defaults__ = (time.monotonic_ns, moved, None)  # type: ignore[misc]
 
     def step() -> None:
-        ahead[0] = 0 if ahead[0] else int(AMOUNT * 1e6)
+        ahead[0] = 0 if ahead[0] else int(DOSES["stepping"] * 1e6)
 
     return step
 
@@ -161,32 +187,33 @@ ONCE_A_SECOND: Final[dict[str, Callable[[], Callable[[], None]]]] = {
 FAULTS: Final[dict[str, Callable[[Any], Any]]] = {
     "warming": warm,
     "serial": serial,
+    "stretched": stretch,
     "refusing": refuse,
     "failing": fail,
 }
 
 
 async def listen(self: Server, host: str, port: int) -> int:
-    if NAME in FAULTS:
-        self.scheme = FAULTS[NAME](self.scheme)
+    for name in FAULTS.keys() & DOSES.keys():
+        self.scheme = FAULTS[name](self.scheme)
     bound = await _listen(self, host, port)
-    if NAME == "blocking":
-        self.spawn(every(AMOUNT, block), request=False)
-    elif NAME in ONCE_A_SECOND:
-        self.spawn(every(1.0, PLANTED), request=False)
-    elif NAME == "closing":
+    if "blocking" in DOSES:
+        self.spawn(every(DOSES["blocking"], block), request=False)
+    for what in PLANTED:
+        self.spawn(every(1.0, what), request=False)
+    if "closing" in DOSES:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, close_some, self)
     return bound
 
 
 def close_some(of: Server) -> None:
-    for connection in of.hub.everybody()[: int(AMOUNT)]:
+    for connection in of.hub.everybody()[: int(DOSES["closing"])]:
         connection.close(1001, "planted")
 
 
-PLANTED: Callable[[], None] = ONCE_A_SECOND[NAME]() if NAME in ONCE_A_SECOND else block
+PLANTED: Final = [make() for name, make in ONCE_A_SECOND.items() if name in DOSES]
 Server.listen = listen  # type: ignore[method-assign]
-if NAME == "skipping":
+if "skipping" in DOSES:
     Session.write = skip  # type: ignore[method-assign]
 
 if __name__ == "__main__":
