@@ -100,7 +100,7 @@ def _command(name: str, scheme: Scheme) -> click.Command:
             ["--control"],
             envvar="READSTATE_CONTROL",
             is_flag=True,
-            help=f"open {protocol.CONTROL_PATH}, which can wipe the stores"
+            help=f"open {protocol.CONTROL_PATH}, which can wipe the stores",
         ),
         click.Option(
             ["--failpoints"],

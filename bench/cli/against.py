@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 USERS: Final = 200
 RATE_PER_S: Final = 60.0
-OWN: Final = frozenset(
-    {"fail_if", "root", "out", "quiet", "as_json", "duration", "warmup", "preset", "port"}
-)
+OWN: Final = frozenset({"fail_if", "root", "out", "quiet", "as_json", "duration", "warmup", "preset", "port"})
 """Options of `bench run` that this command has itself, or decides itself."""
 PARAMS: Final = [
     param for param in running.command.params if param.name not in LEFT_OUT and param.name not in OWN
@@ -173,7 +171,9 @@ def _promise(blocks: int, pace: Any, smallest: dict[str, float | None]) -> str:
     """What it may see, before it begins."""
     from bench.gate.metrics import METRICS
 
-    known = [f"{METRICS[name].title} {effect:+.0%}" for name, effect in smallest.items() if effect is not None]
+    known = [
+        f"{METRICS[name].title} {effect:+.0%}" for name, effect in smallest.items() if effect is not None
+    ]
     seen = f"it would find {', '.join(known)} in 80 % of the cases" if known else (
         "what it can see is not known: run `bench noise` here once"
     )  # fmt: skip

@@ -43,9 +43,15 @@ def _file(name: str, text: str) -> Callable[[F], F]:
 )
 @click.option("--a", "side_a", metavar="REF|FOLDER|COMMAND", help="The same as --against.")
 @click.option("--b", "side_b", metavar="REF|FOLDER|COMMAND", help="The candidate.  [default: these files]")
-@click.option("--budget", type=Seconds(), default="10m", show_default=True, help="(--against) At most so long.")
-@click.option("--block", type=Seconds(), default="6s", show_default=True, help="(--against) Of load at a time.")
-@click.option("--lead", type=Seconds(), default="1s", show_default=True, help="(--against) Of it, not counted.")
+@click.option(
+    "--budget", type=Seconds(), default="10m", show_default=True, help="(--against) At most so long."
+)
+@click.option(
+    "--block", type=Seconds(), default="6s", show_default=True, help="(--against) Of load at a time."
+)
+@click.option(
+    "--lead", type=Seconds(), default="1s", show_default=True, help="(--against) Of it, not counted."
+)
 @click.option(
     "--fail-if",
     multiple=True,

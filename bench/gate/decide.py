@@ -20,7 +20,7 @@ from bench.gate.baseline import Baseline
 from bench.gate.metrics import METRICS
 from bench.gate.sequential import ACCUSED, ACQUITTED, BROKEN, Outcome, Seen
 from bench.gate.tolerances import Asked, Objective
-from bench.gate.verdicts import LEVEL, Side, judge, side
+from bench.gate.verdicts import Side, judge, side
 from bench.guards import (
     EXIT_INCONCLUSIVE,
     EXIT_INVALID,
@@ -238,8 +238,8 @@ def against(
     """What a sequential test (`sequential.py`) decided, in the form that every output reads.
 
     `labels`: of the baseline and of the candidate; `blocks`: the runs of load of either that were not
-    disturbed; `whole`: the record of each from beginning to end, for what only that can tell; `smallest`: what
-    could be seen before it began (`power.detectable`)."""
+    disturbed; `whole`: the record of each from beginning to end, for what only that can tell; `smallest`:
+    what could be seen before it began (`power.detectable`)."""
     reasons = _Reasons()
     code = {BROKEN: EXIT_VIOLATION, ACCUSED: EXIT_REGRESSION, ACQUITTED: EXIT_OK}.get(
         outcome.verdict, EXIT_INCONCLUSIVE

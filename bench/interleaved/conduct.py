@@ -40,11 +40,12 @@ class SideFailed(Exception):
 
 
 class _InTurn:
-    """One side."""
+    """One side, from its first turn to its end."""
 
-    def __init__(self, climb: Climb, folder: RunFolder, side: Side) -> None:
+    climb: Climb
+
+    def __init__(self, folder: RunFolder, side: Side) -> None:
         self.folder, self.side = folder, side
-        self._climb = climb
         self._orders: queue.Queue[Wanted | None] = queue.Queue()
         self._told: queue.Queue[Measured | Exception | None] = queue.Queue()
         self._thread = threading.Thread(target=self._carry_out, name=f"side {side.label}")
@@ -58,7 +59,7 @@ class _InTurn:
 
     def _carry_out(self) -> None:
         try:
-            conduct(self._climb, self.folder)
+            conduct(self.climb, self.folder)
         except Exception as why:  # noqa: BLE001  told in the main thread
             self._told.put(why)
         else:
@@ -140,15 +141,20 @@ class Interleaved:
         folder.logs.mkdir(exist_ok=True)
         if "topic" in arm.options:
             arm = replace(arm, options={**arm.options, "topic": f"{TOPIC}{'ab'[number]}"})
-        found: list[_InTurn] = []
-        climb = Climb(
-            arm, load, options, folder, lambda text: say(f"{'AB'[number]}: {text}"), self._shown,
-            lambda: found[0].wanted(), lambda measured: found[0].tell(measured),
-        )  # fmt: skip
-        climb.given = Share(stack, number, allow_wipe=options.places.allow_wipe)
-        climb.source = side.source
-        found.append(_InTurn(climb, folder, side))
-        return found[0]
+        found = _InTurn(folder, side)
+        found.climb = Climb(
+            arm,
+            load,
+            options,
+            folder,
+            lambda text: say(f"{'AB'[number]}: {text}"),
+            self._shown,
+            found.wanted,
+            found.tell,
+        )
+        found.climb.given = Share(stack, number, allow_wipe=options.places.allow_wipe)
+        found.climb.source = side.source
+        return found
 
     def _shown(self, progress: Progress) -> None:
         if self._stopped:
@@ -231,7 +237,8 @@ def _objection(figures: Json) -> str:
 def _broken(figures: Json) -> str:
     return next(
         (
-            f"the promise {one['promise']!r} was broken: {one['violations']} of {one['eligible']} ({one['name']})"
+            f"the promise {one['promise']!r} was broken: {one['violations']} of {one['eligible']} "
+            f"({one['name']})"
             for one in figures["consistency"]["checks"]
             if one["promised"] and one["verdict"] == "fail"
         ),

@@ -34,7 +34,9 @@ def find(text: str | None, say: Callable[[str], None]) -> Side:
     folder = Path(text)
     if folder.is_dir():
         if not (folder / "schemes" / "__main__.py").is_file():
-            raise NoSuchSide(f"{text!r} is a folder without schemes/__main__.py: no checkout of this project.")
+            raise NoSuchSide(
+                f"{text!r} is a folder without schemes/__main__.py: no checkout of this project."
+            )
         tree = folder.resolve()
         return Side(text, Source(tree, trees.python_of(tree, HERE, say)))
     root = trees.root_of(HERE)
@@ -63,4 +65,3 @@ def _command(text: str, root: Path | None) -> Side:
         f"{text!r} is no git ref {where}, no folder, and no command whose program is there. Expected a "
         "branch, tag or commit, a checkout, or a command that starts a server."
     )
-

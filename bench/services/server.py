@@ -70,7 +70,11 @@ class SchemeProcesses:
         self._commands(options, settings, shared or {}, auth)
         environment = {"READSTATE_SECRET": secret, "PYTHONUNBUFFERED": "1"}
         if source is not None and source.command:
-            environment |= {"READSTATE_AUTH": auth, "READSTATE_CONTROL": "1", **_as_environment({**options, "port": str(self.port)})}
+            environment |= {
+                "READSTATE_AUTH": auth,
+                "READSTATE_CONTROL": "1",
+                **_as_environment({**options, "port": str(self.port)}),
+            }
         for name, argv in self.commands.items():
             log = logs / f"{name}.log"
             self._daemons[name] = Daemon(argv, log=log, env=environment, cwd=source and source.folder)

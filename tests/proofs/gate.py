@@ -24,15 +24,15 @@ from typing import Any, Final
 import numpy as np
 
 from bench import machine
+from bench.control import Control
 from bench.gate import sequential
 from bench.gate.metrics import AGAINST, METRICS
-from bench.gate.sequential import ACCUSED, ACQUITTED, Block, Pair
+from bench.gate.sequential import ACCUSED, ACQUITTED, OPEN, Block, Pair
+from bench.interleaved.share import Share
 from bench.population import PopulationOptions, build
 from bench.services import bring_up
 from bench.services.lock import run_lock
 from bench.services.server import SchemeProcesses, Source
-from bench.control import Control
-from bench.interleaved.share import Share
 from schemes import SCHEMES
 from tests.proofs import read_ratio
 
@@ -48,7 +48,12 @@ MUST_FIND: Final = 0.2
 MISSED_AT_MOST: Final = 1
 ALIKE: Final = 2_000
 BUDGET_S: Final = 600
+MOST_BLOCKS: Final = 15
+"""That there is time for."""
 COMMAND: Final = "{python} -m tests.proofs.planted_server " + SCHEME
+
+
+Known = Mapping[str, dict[str, Any]]
 
 
 def main() -> int:
@@ -60,8 +65,7 @@ def main() -> int:
             for share, wanted in GATES.items():
                 if number < min(wanted, asked.most):
                     _once(f"gate {share:g} {number}", lambda s=share: _gate(s))
-    known = _known()
-    lines, good = _page(known)
+    lines, good = _page(_known())
     print("\n".join(lines))
     return 0 if good else 1
 
@@ -128,9 +132,12 @@ def _command() -> str:
 def _by_client(share: float, folder: Path) -> dict[str, Any]:
     """READ's time on a server with the plant over one without, both up, by a client of its own."""
     people = build(PopulationOptions(20, None, 1))
-    with run_lock("tests.proofs.gate"), bring_up(
-        SCHEMES[SCHEME].needs, how="local", folder=folder / f"stack-{share:g}", say=lambda _: None
-    ) as stack:
+    with (
+        run_lock("tests.proofs.gate"),
+        bring_up(
+            SCHEMES[SCHEME].needs, how="local", folder=folder / f"stack-{share:g}", say=lambda _: None
+        ) as stack,
+    ):
         servers = [_server(stack, side, planted, folder) for side, planted in enumerate((0.0, share))]
         try:
             for server in servers:
@@ -172,11 +179,11 @@ def _direct(people: Any) -> tuple[str, tuple[str, str]]:
 # --- drawn ------------------------------------------------------------------------------------------------
 
 
-def _blocks(known: Mapping[str, dict[str, Any]], share: float) -> list[Block]:
+def _blocks(known: Known, share: float) -> list[Block]:
     """Those of all live gates with this plant."""
     found = []
-    for key, row in known.items():
-        if key.startswith(f"gate {share:g} "):
+    for row in _gates(known, share):
+        if row["pairs"]:
             pairs = [Pair({name: tuple(values) for name, values in pair.items()}) for pair in row["pairs"]]
             found += [Block(tuple(pairs[i : i + 2])) for i in range(0, len(pairs) - 1, 2)]
     return found
@@ -198,75 +205,86 @@ def _swapped(block: Block, rng: np.random.Generator) -> Block:
 # --- the page ---------------------------------------------------------------------------------------------
 
 
-def _page(known: Mapping[str, dict[str, Any]]) -> tuple[list[str], bool]:
-    here = machine.describe()
-    rng, good = np.random.default_rng(7), True
+LIVE: Final = """
+| READ longer by | to a client | live gates | accused | acquitted | open | s | pairs | estimate | inside |
+| --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"""
+DRAWN: Final = """
+Gates drawn from the recorded blocks, none used twice in a gate, with the live ones:
+
+| READ longer by | recorded pairs | gates | accused | exact 95 % bound | acquitted | open |
+| --: | --: | --: | --: | --: | --: | --: |"""
+
+
+def _page(known: Known) -> tuple[list[str], bool]:
+    """The page, and whether it shows what it must."""
+    here, decide = machine.describe(), (f"{METRICS[name].title} ({by:.0%})" for name, by in AGAINST.items())
     lines = [
         "# The gate: what it finds, and what it accuses for nothing",
         "",
-        f"`make proof-gate`, {datetime.now(UTC):%Y-%m-%d}, machine class {here['class']}; `{SCHEME}`, 200 users,",
-        f"60 SEND/s, blocks A B B A of 6 s each, at most {BUDGET_S / 60:g} min; figures that decide: "
-        + ", ".join(f"{METRICS[name].title} ({tolerance:.0%})" for name, tolerance in AGAINST.items())
-        + ".",
-        "",
-        "| READ stretched by | READ's time, by another client | live gates | accused | acquitted | open | "
-        "seconds (median) | pairs (median) | estimate (median) | planted effect in the interval |",
-        "| --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        f"`make proof-gate`, {datetime.now(UTC):%Y-%m-%d}, machine class {here['class']}; `{SCHEME}`,",
+        f"200 users, 60 SEND/s, blocks A B B A of 6 s each, at most {BUDGET_S / 60:g} min.  Figures that",
+        f"decide, each with its tolerance: {', '.join(decide)}.",
+        "To a client: what another one measured (`read_ratio.py`).  Seconds, pairs and the estimate of",
+        f"{METRICS[FIGURE].title} are medians; inside: gates in whose interval lies what that client measured.",
+        LIVE,
     ]
-    for share in GATES:
-        gates = [row for key, row in known.items() if key.startswith(f"gate {share:g} ")]
-        client = known.get(f"client {share:g}")
-        if not gates or client is None:
-            continue
-        codes = [row["exit_code"] for row in gates]
-        inside = [
-            row["interval"][0] <= client["ratio"] <= row["interval"][1] for row in gates if row["interval"]
-        ]
-        low, high = client["interval"]
-        lines.append(
-            f"| {share:.0%} | x{client['ratio']:.3f} [{low:.3f}, {high:.3f}] | {len(gates)} | {codes.count(11)} | "
-            f"{codes.count(0)} | {codes.count(5)} | {median(row['seconds'] for row in gates):.0f} | "
-            f"{median(len(row['pairs']) for row in gates):g} | x{median(row['ratio'] for row in gates):.3f} | "
-            f"{sum(inside)} of {len(inside)} |"
-        )
-    lines += ["", "Gates drawn from the recorded blocks, none used twice in a gate, with the live ones:", ""]
-    lines += ["| READ stretched by | recorded pairs | gates | accused | exact 95 % bound | acquitted | open |"]
-    lines += ["| --: | --: | --: | --: | --: | --: | --: |"]
-    for share in (0.0, MUST_FIND):
-        blocks = _blocks(known, share)
-        if not blocks:
-            continue
-        live = [
-            {11: ACCUSED, 0: ACQUITTED}.get(row["exit_code"], "open")
-            for key, row in known.items()
-            if key.startswith(f"gate {share:g} ")
-        ]
-        planned = sequential.plan(min(len(blocks), 15), len(AGAINST))
-        drawn = [_drawn(blocks, planned, rng).verdict for _ in range(max(0, WHOLE - len(live)))]
-        said = [*live, *drawn]
-        accused = said.count(ACCUSED)
-        bound = _lower(accused, len(said)) if share else _upper(accused, len(said))
-        good = good and (accused >= len(said) - MISSED_AT_MOST if share else accused == 0)
-        lines.append(
-            f"| {share:.0%} | {sum(len(block.pairs) for block in blocks)} | {len(said)} | {accused} | "
-            f"{'at least' if share else 'at most'} {bound:.1%} | {said.count(ACQUITTED)} | "
-            f"{len(said) - accused - said.count(ACQUITTED)} |"
-        )
-    alike = _blocks(known, 0.0)
-    if alike:
-        planned = sequential.plan(min(len(alike), 15), len(AGAINST))
-        wrong = sum(
-            _drawn([_swapped(block, rng) for block in alike], planned, rng).verdict == ACCUSED
-            for _ in range(ALIKE)
-        )
-        good = good and _lower(wrong, ALIKE) <= sequential.FALSE_ALARMS
-        lines += [
-            "",
-            f"Of {ALIKE:,} gates drawn from the alike sides, each block's sides changed by a coin, {wrong} accused "
-            f"({wrong / ALIKE:.2%}, at most {_upper(wrong, ALIKE):.2%}; the test's level is "
-            f"{sequential.FALSE_ALARMS:.0%}, and a tolerance is asked on top of it).",
-        ]
-    return lines, good
+    lines += [_live(known, share) for share in GATES if _gates(known, share)]
+    rng = np.random.default_rng(7)
+    drawn = [_of_drawn(known, share, rng) for share in (0.0, MUST_FIND) if _blocks(known, share)]
+    lines += [DRAWN, *(line for line, _ in drawn)]
+    told, level_holds = _alike(known, rng)
+    return [*lines, "", told], level_holds and all(good for _, good in drawn)
+
+
+def _gates(known: Known, share: float) -> list[dict[str, Any]]:
+    return [row for key, row in known.items() if key.startswith(f"gate {share:g} ")]
+
+
+def _live(known: Known, share: float) -> str:
+    gates, client = _gates(known, share), known[f"client {share:g}"]
+    codes = [row["exit_code"] for row in gates]
+    ends = [row["interval"] for row in gates if row["interval"]]
+    inside = sum(low <= client["ratio"] <= high for low, high in ends)
+    low, high = client["interval"]
+    cells = (
+        f"{share:.0%}",
+        f"x{client['ratio']:.3f} [{low:.3f}, {high:.3f}]",
+        len(gates),
+        codes.count(11),
+        codes.count(0),
+        codes.count(5),
+        f"{median(row['seconds'] for row in gates):.0f}",
+        f"{median(len(row['pairs']) for row in gates):g}",
+        f"x{median(row['ratio'] for row in gates):.3f}",
+        f"{inside} of {len(ends)}",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _of_drawn(known: Known, share: float, rng: np.random.Generator) -> tuple[str, bool]:
+    blocks, gates = _blocks(known, share), _gates(known, share)
+    said = [{11: ACCUSED, 0: ACQUITTED}.get(row["exit_code"], OPEN) for row in gates]
+    planned = sequential.plan(min(len(blocks), MOST_BLOCKS), len(AGAINST))
+    said += [_drawn(blocks, planned, rng).verdict for _ in range(max(0, WHOLE - len(gates)))]
+    accused, acquitted, n = said.count(ACCUSED), said.count(ACQUITTED), len(said)
+    bound = f"at least {_lower(accused, n):.1%}" if share else f"at most {_upper(accused, n):.1%}"
+    pairs = sum(len(block.pairs) for block in blocks)
+    line = f"| {share:.0%} | {pairs} | {n} | {accused} | {bound} | {acquitted} | {n - accused - acquitted} |"
+    return line, accused >= n - MISSED_AT_MOST if share else accused == 0
+
+
+def _alike(known: Known, rng: np.random.Generator) -> tuple[str, bool]:
+    """How often two alike sides are told apart, whichever of them is called the candidate."""
+    blocks = _blocks(known, 0.0)
+    planned = sequential.plan(min(len(blocks), MOST_BLOCKS), len(AGAINST))
+    drawn = (_drawn([_swapped(block, rng) for block in blocks], planned, rng) for _ in range(ALIKE))
+    wrong = sum(outcome.verdict == ACCUSED for outcome in drawn)
+    told = (
+        f"Of {ALIKE:,} gates drawn from the alike sides, each block's sides changed by a coin, {wrong} accused:"
+        f" {wrong / ALIKE:.2%}, at most {_upper(wrong, ALIKE):.2%}. The level of the test is "
+        f"{sequential.FALSE_ALARMS:.0%}, and the tolerance is asked on top of it."
+    )
+    return told, _lower(wrong, ALIKE) <= sequential.FALSE_ALARMS
 
 
 def _lower(hits: int, of: int) -> float:

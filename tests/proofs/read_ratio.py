@@ -23,11 +23,14 @@ class Measured:
     base_us: float
 
 
-async def measure(urls: tuple[str, str], secret: bytes, conversation: str, people: tuple[str, str]) -> Measured:
+async def measure(
+    urls: tuple[str, str], secret: bytes, conversation: str, people: tuple[str, str]
+) -> Measured:
     """Of the medians of B over A, with a 95 % bootstrap interval over rounds."""
     writer, reader = people
     servers = [
-        (await Client.open(url, secret, writer, "w"), await Client.open(url, secret, reader, "r")) for url in urls
+        (await Client.open(url, secret, writer, "w"), await Client.open(url, secret, reader, "r"))
+        for url in urls
     ]
     times = np.array([await _round(servers, conversation) for _ in range(ROUNDS)])
     for pair in servers:
@@ -57,5 +60,3 @@ async def _read(writer: Client, reader: Client, conversation: str) -> float:
 
 def _ratio(times: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> float:
     return float(np.median(times[:, [1, 2]]) / np.median(times[:, [0, 3]]))
-
-
