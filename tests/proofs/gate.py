@@ -225,7 +225,7 @@ def _page(known: Known) -> tuple[list[str], bool]:
         f"200 users, 60 SEND/s, blocks A B B A of 6 s each, at most {BUDGET_S / 60:g} min.  Figures that",
         f"decide, each with its tolerance: {', '.join(decide)}.",
         "To a client: what another one measured (`read_ratio.py`).  Seconds, pairs and the estimate of",
-        f"{METRICS[FIGURE].title} are medians; inside: gates in whose interval lies what that client measured.",
+        f"{METRICS[FIGURE].title} are medians; inside: gates whose interval holds what that client measured.",
         LIVE,
     ]
     lines += [_live(known, share) for share in GATES if _gates(known, share)]
@@ -280,8 +280,8 @@ def _alike(known: Known, rng: np.random.Generator) -> tuple[str, bool]:
     drawn = (_drawn([_swapped(block, rng) for block in blocks], planned, rng) for _ in range(ALIKE))
     wrong = sum(outcome.verdict == ACCUSED for outcome in drawn)
     told = (
-        f"Of {ALIKE:,} gates drawn from the alike sides, each block's sides changed by a coin, {wrong} accused:"
-        f" {wrong / ALIKE:.2%}, at most {_upper(wrong, ALIKE):.2%}. The level of the test is "
+        f"Of {ALIKE:,} gates drawn from the alike sides, those of each block changed by a coin, {wrong} "
+        f"accused: {wrong / ALIKE:.2%}, at most {_upper(wrong, ALIKE):.2%}. The level of the test is "
         f"{sequential.FALSE_ALARMS:.0%}, and the tolerance is asked on top of it."
     )
     return told, _lower(wrong, ALIKE) <= sequential.FALSE_ALARMS
