@@ -15,7 +15,7 @@ FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
 	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise proof-capacity \
-	proof-live proof-own-effect
+	proof-live proof-own-effect proof-gate
 
 help:
 	@echo "make setup    install what is missing: Python packages, MariaDB, Redis, Java, Kafka"
@@ -32,6 +32,7 @@ help:
 	@echo "make proof-noise   what bench noise $(NOISE) says is visible, planted; docs/evidence/noise.md"
 	@echo "make proof-capacity   searches for capacities that are known by construction; docs/evidence/capacity.md"
 	@echo "make proof-own-effect   probes, samplers and stage times on and off: CPU and READ p50; docs/evidence/own-effect.md"
+	@echo "make proof-gate   READs stretched by 0 to 50 %, and what bench check --against says of it; docs/evidence/gate.md"
 	@echo "make proof-live   tests that are long series of live runs: every arm's work ledger, coordinated omission"
 	@echo "make record-clean      record the clean run that the mutants are made of anew"
 	@echo "make clean    remove .venv and caches (results stay)"
@@ -104,6 +105,12 @@ proof-own-effect: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/python -m tests.proofs.own_effect > docs/evidence/own-effect.md.new; code=$$?; \
 	cat docs/evidence/own-effect.md.new; mv docs/evidence/own-effect.md.new docs/evidence/own-effect.md; exit $$code
+
+# Goes on where it stopped; results/proof-gate.jsonl has every gate.
+proof-gate: setup
+	@mkdir -p docs/evidence
+	@$(FILES); $(BIN)/python -m tests.proofs.gate > docs/evidence/gate.md.new; code=$$?; \
+	cat docs/evidence/gate.md.new; mv docs/evidence/gate.md.new docs/evidence/gate.md; exit $$code
 
 proof-live: setup
 	@$(FILES); $(BIN)/pytest -m proof

@@ -181,21 +181,35 @@ ASKED = {"READ.p50": 0.15, "messages_per_s": 0.05}
 
 
 def live(
-    ratio: float, messages: float = 1.0, *, blocks: int = 25, correctness: str = "PASS", **of: str
+    ratio: float,
+    messages: float = 1.0,
+    *,
+    blocks: int = 25,
+    violations: int = 0,
+    correctness: str = "PASS",
+    slo: str = "",
+    **of: str,
 ) -> Json:
+    """Two sides that took turns, READs of the second longer by `ratio`."""
     noise = np.random.default_rng(1)
+    sides: tuple[list[Run], list[Run]] = ([], [])
 
-    def block(_number: int) -> sequential.Block:
+    def block(number: int) -> sequential.Block:
         pairs = []
-        for _ in range(2):
+        for place in (2 * number, 2 * number + 1):
             a, b = 100 * np.exp(0.02 * noise.standard_normal(2))
             pairs.append(sequential.Pair({"READ.p50": (a, ratio * b), "messages_per_s": (a, messages * b)}))
+            for side, p50 in zip(sides, (a, ratio * b), strict=True):
+                side.append(run(f"{place}", read_p50=p50, series=("interleaved", place)))
         return sequential.Block(tuple(pairs), **of)
 
     outcome = sequential.decide(block, sequential.plan(blocks, 2), ASKED)
-    about = {"scheme": "redis", "scenario": "steady_chat"}
+    whole = run("a"), run("b", violations=violations)
+    if correctness != "PASS":
+        whole[1].summary["verdict"]["correctness"] = correctness
+    asked_of = asked(slo=[slo] if slo else [], default=ASKED)
     return decide.against(
-        outcome, ("origin/main", "HEAD"), about, command="bench check --against main", correctness=correctness
+        outcome, ("origin/main", "HEAD"), asked_of, sides, whole, command="bench check --against main"
     )
 
 
@@ -209,6 +223,9 @@ def test_the_codes_of_a_sequential_test() -> None:
     assert code(live(1.0, blocks=2)) == 5
     assert code(live(1.0, correctness="UNKNOWN")) == 5
     assert code(live(1.0, broken="durable: a READ was lost")) == 12
+    assert code(live(1.3, violations=3)) == 12, "what only the whole record can tell comes first"
+    assert code(live(1.0, slo="READ.p99 < 50ms")) == 0
+    assert code(live(1.0, slo="READ.p99 < 30ms")) == 10
     assert first(live(1.0, broken="durable: a READ was lost")) == "durable: a READ was lost"
 
 
@@ -219,6 +236,14 @@ def test_ratios_are_the_candidate_s_over_the_baseline_s_whichever_way_is_worse()
     assert less["ratio"] == pytest.approx(0.8, rel=0.03)
     assert less["interval"][0] < less["ratio"] < less["interval"][1]
     assert less["verdict"] == "worse"
+
+
+def test_what_was_seen_is_kept_pair_by_pair_and_where_it_sits_is_told() -> None:
+    found = live(1.3)
+    pairs = found["pairs"]
+    assert len(pairs) == row(found, "READ.p50")["blocks"][0]
+    assert all(other > one for one, other in (pair["READ.p50"] for pair in pairs))
+    assert [entry["metric"] for entry in found["why"]] == ["READ.p50"]
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.3])
