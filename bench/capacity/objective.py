@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bench.capacity.search import FAILS, GENERATOR, HOLDS, UNKNOWN, Seen
 from bench.expressions import Condition, ExpressionError, UndecidedError, parse_all
+from bench.guards.machine import STEAL
 from bench.results import Json
 
 DEFAULT: Final = "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%, violations=0"
@@ -90,6 +91,8 @@ def judge(objective: Objective, summary: Json) -> Seen:
         return _not_sent(summary, bad[name]["message"])
     values = [_ask(condition, summary) for condition in objective.conditions]
     if failed := [one for one in values if one.holds is False]:
+        if "cpu_steal" in bad and all(one.condition.kind == "time" for one in failed):
+            return Seen(UNKNOWN, why=bad["cpu_steal"]["message"])
         worst = max(failed, key=lambda one: one.share)
         return Seen(FAILS, f"{named(worst.condition.name)}, {where(summary, worst.condition)}", worst.share)
     if grown := [one for one in summary["backlog"] if one["grows"]]:
@@ -104,10 +107,15 @@ def judge(objective: Objective, summary: Json) -> Seen:
 
 
 def _not_sent(summary: Json, message: str) -> Seen:
-    """The load was not what was asked for: the generator's limit, unless it was kept from its core."""
+    """The load was not what was asked for: the generator's limit, unless it was kept from its core by
+    others, on this machine or on its host."""
     others, busiest = foreign_cores(summary), max(summary["generator"]["cpu_cores_by_worker"], default=0.0)
+    stolen = _stolen_cores(summary)
     if others >= FOREIGN and busiest < GENERATOR_BUSY:
         return Seen(UNKNOWN, why=f"{message}, while something else used {others:.2f} cores of this machine")
+    if stolen >= STEAL and busiest < GENERATOR_BUSY:
+        told = f"while other machines on this host took {stolen:.2f} cores"
+        return Seen(UNKNOWN, why=f"{message}, {told}")
     return Seen(GENERATOR, "the load generator", why=message)
 
 
@@ -116,6 +124,12 @@ def foreign_cores(summary: Json) -> float:
     used = {name: float(each["cpu_cores_mean"] or 0.0) for name, each in summary["resources"].items()}
     machine = used.pop("machine", 0.0)
     return max(0.0, machine - sum(used.values()))
+
+
+def _stolen_cores(summary: Json) -> float:
+    """CPU, in cores, that the host gave to others; 0 where that is not known."""
+    counters = (summary["resources"].get("machine") or {}).get("counters") or {}
+    return float(counters.get("steal_s") or 0.0) / (summary["duration_s"] or 1.0)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.history import APPLIED, History, Marks, marks
-from bench.metrics.receivers import implied, told
+from bench.metrics.receivers import implied, told, unknown_senders
 from bench.population import NOBODY
 from bench.record import DUPLICATE, MORE, NONE, RESET, Op, Outcome, PushKind
 from bench.results import Json
@@ -334,6 +334,7 @@ def _receipts(history: History, first: Json, last: Json) -> Range:
         ):
             _, person = told(history, some)
             count = int(devices[some.user].sum() + devices[person].sum()) - len(some.row) * (op == Op.READ)
+            high += PEERS_DEVICES * unknown_senders(history, some)
             low, high = low + count * sure, high + count
     by_sends = _implied(history, first, last)
     _, person = told(history, by_sends)
@@ -350,6 +351,7 @@ def _receipts(history: History, first: Json, last: Json) -> Range:
     )
     in_group = OWN_DEVICES + PEERS_DEVICES * SENDERS
     perhaps = direct * (OWN_DEVICES + PEERS_DEVICES) + (group + len(unsure)) * in_group
+    perhaps += PEERS_DEVICES * unknown_senders(history, by_sends)
     return low + count, high + count + perhaps
 
 

@@ -39,13 +39,27 @@ def told(history: History, writes: Marks) -> tuple[Ints, Ints]:
     direct = np.flatnonzero(membership.direct[writes.conversation])
     asked, person = membership.members_of(writes.conversation[direct])
     peer = person != writes.user[direct[asked]]
-    small = membership.of_conversation.size(writes.conversation) <= history.receipt_members
-    groups = np.flatnonzero(~membership.direct[writes.conversation] & small)
+    groups = _in_groups(history, writes)
     which, sender = _senders_covered(history, writes.take(groups))
     return (
         np.concatenate([direct[asked[peer]], groups[which]]),
         np.concatenate([person[peer], sender]),
     )
+
+
+def unknown_senders(history: History, writes: Marks) -> int:
+    """Messages that these newly covered in groups, of whom the record does not say who sent them: those of an
+    earlier load on the same connections (`bench/capacity/climb.py`)."""
+    writes = writes.take(_in_groups(history, writes))
+    which, seq = _covered(history, writes)
+    return int(np.count_nonzero(_Senders(history).of(writes.conversation[which], seq) < 0))
+
+
+def _in_groups(history: History, writes: Marks) -> Ints:
+    """Which of them are in groups that get receipts."""
+    membership = history.membership
+    small = membership.of_conversation.size(writes.conversation) <= history.receipt_members
+    return np.flatnonzero(~membership.direct[writes.conversation] & small)
 
 
 def implied(history: History, sends: Marks) -> Marks:
@@ -74,13 +88,18 @@ def _senders_covered(history: History, writes: Marks) -> tuple[Ints, Ints]:
     """(which write, person): the distinct senders of the messages that each newly covered, but the reader.
 
     What an unanswered READ may have covered before counts as covered: nobody is said to have missed it."""
-    before = np.minimum(_Cursors(history).next_below(writes), writes.up_to)
-    which, seq = spread(before + 1, writes.up_to - before)
+    which, seq = _covered(history, writes)
     sender = _Senders(history).of(writes.conversation[which], seq)
     told = (sender >= 0) & (sender != writes.user[which])
     people = history.membership.people + 1
     pair = distinct(which[told] * people + sender[told])
     return pair // people, pair % people
+
+
+def _covered(history: History, writes: Marks) -> tuple[Ints, Ints]:
+    """(which write, seq) of the messages that each newly covered."""
+    before = np.minimum(_Cursors(history).next_below(writes), writes.up_to)
+    return spread(before + 1, writes.up_to - before)
 
 
 class _Cursors:

@@ -69,6 +69,7 @@ def test_each_step_has_a_record_of_its_own_and_they_add_up(study: tuple[Study, P
         assert summary["load"]["outcome_complete_share"] == 1.0
         assert summary["load"]["connections_held"] == USERS
         assert summary["load"]["reconnects"] == 0
+        assert _guard(summary, "work_ledger")["verdict"] == "ok", _guard(summary, "work_ledger")["message"]
         history = History(folder)
         assert history.window.seconds == pytest.approx(PACE.measure_s)
         asked = folder.manifest()["load"]["send_per_s"]
@@ -84,3 +85,7 @@ def test_the_whole_record_is_judged_as_a_runs_is(study: tuple[Study, Path]) -> N
     operations = whole.table("operations")
     planned = operations["plan"][(operations["plan"] >= 0) & (operations["attempt"] == 0)]
     assert len(set(planned.tolist())) == len(planned) == manifest["load"]["planned"]
+
+
+def _guard(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(guard for guard in summary["guards"] if guard["guard"] == name)

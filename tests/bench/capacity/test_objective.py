@@ -103,6 +103,32 @@ def test_a_generator_that_was_kept_from_its_core_is_not_at_its_limit(summary: Js
     assert judged(summary).said == GENERATOR
 
 
+def stolen(summary: Json, cores: float) -> None:
+    ours = sum(each["cpu_cores_mean"] for name, each in summary["resources"].items() if name != "machine")
+    counters = {"steal_s": cores * summary["duration_s"]}
+    summary["resources"]["machine"] = {"cpu_cores_mean": ours, "counters": counters}
+
+
+def test_a_generator_that_its_host_kept_from_its_core_is_not_at_its_limit(summary: Json) -> None:
+    summary["generator"] |= {"resolution_floor_us": 9_000, "cpu_cores_by_worker": [0.2]}
+    stolen(summary, 0.04)
+    assert judged(summary).said == GENERATOR
+    stolen(summary, 0.2)
+    seen = judged(summary)
+    assert seen.said == UNKNOWN
+    assert "other machines on this host took 0.20 cores" in seen.why
+
+
+def test_what_is_slow_while_the_host_is_busy_with_others_says_nothing(summary: Json) -> None:
+    summary["operations"]["READ"]["latency_us"]["p99"] = 60_000_000
+    stolen(summary, 0.2)
+    assert judged(summary).said == FAILS
+    stolen(summary, 0.6)
+    assert judged(summary).said == UNKNOWN
+    summary["operations"]["READ"]["fail"] = summary["operations"]["READ"]["count"]
+    assert judged(summary).said == FAILS, "errors are no matter of time"
+
+
 def test_operations_that_nobody_answers_fail(summary: Json) -> None:
     wanted = objective.parse("READ.p99<50s")
     summary["operations"]["SEND"]["info"] = summary["operations"]["SEND"]["count"]
