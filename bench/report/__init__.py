@@ -148,8 +148,9 @@ def capacity_study(content: Json, out: Path) -> None:
         words = canvas.Words(load_curves.finding(content), subtitle, load_curves.NOTE)
         drawn.append(("load-latency", "Load and latency", words, load_curves.draw(curves, content, words)))
     if crosses:
-        words = canvas.Words(trade_off.finding(crosses, content["unit"]), subtitle, trade_off.NOTE)
-        sheet = trade_off.draw(crosses, words, content["unit"], ceiling(content))
+        unit, timing = content["unit"], content["verdict"]["status"]
+        words = canvas.Words(trade_off.finding(crosses, unit, timing), subtitle, trade_off.NOTE)
+        sheet = trade_off.draw(crosses, words, unit, ceiling(content), timing=timing)
         drawn.append(("trade-off", "Trade-off", words, sheet))
     if not winners.why_not(content):
         cells = winners.cells(content)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from bench import alike
 from bench.report import canvas, figures, wording
 from bench.report.arms import CONTROL, LOOKS, Arm
 from bench.report.ceiling import Ceiling
@@ -21,8 +22,8 @@ NEAR: Final = 1.35
 """Steps of loads within this factor of it stand for it."""
 NOTE: Final = (
     "Across: the range of receipt lag p99 over the steps nearest to 70 % of the arm's capacity. Up: the "
-    "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other beats in both (without "
-    "the control)."
+    "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other of their durability class "
+    "beats in both (without the control)."
 )
 SEEN: Final = 2.5
 """A control above this factor of everything else would leave no room for the others."""
@@ -40,6 +41,7 @@ class Cross:
     capacity: float
     interval: tuple[float, float]
     durability: str
+    durability_class: str | None = None
 
 
 def crosses(content: Json, named: Sequence[Arm]) -> list[Cross]:
@@ -49,9 +51,9 @@ def crosses(content: Json, named: Sequence[Arm]) -> list[Cross]:
         known, lags = entry["found"], _lags(entry)
         if known["capacity"] is not None and known["interval"] and lags:
             low, high = known["interval"]
-            durable = wording.durability(entry["run"])
-            ends = (min(lags), max(lags))
-            found.append(Cross(arm, median(lags), ends, known["capacity"], (low, high), durable))
+            run, ends = entry["run"], (min(lags), max(lags))
+            durable = wording.durability(run), alike.class_of(run)
+            found.append(Cross(arm, median(lags), ends, known["capacity"], (low, high), *durable))
     return found
 
 
@@ -71,26 +73,45 @@ def _lags(entry: Json) -> list[float]:
     return [lag for ratio, lag in lags.values() if ratio <= nearest * 1.1]
 
 
-def undominated(found: Sequence[Cross]) -> list[Cross]:
-    """Those that no other beats in both, by lag.  The control keeps nothing and is not among them."""
-    best: list[Cross] = []
+def undominated(found: Sequence[Cross]) -> list[list[Cross]]:
+    """By durability class, those that no other of the class beats in both, by lag.
+
+    The control keeps nothing and is not among them.  Who is alone in a class was held against nobody."""
+    classes: dict[str | None, list[Cross]] = {}
     for one in sorted((c for c in found if not c.arm.control), key=lambda cross: cross.lag):
+        classes.setdefault(one.durability_class, []).append(one)
+    return [_best(of) for of in classes.values() if len(of) > 1]
+
+
+def _best(by_lag: Sequence[Cross]) -> list[Cross]:
+    best: list[Cross] = []
+    for one in by_lag:
         if not best or one.capacity > best[-1].capacity:
             best.append(one)
     return best
 
 
-def finding(found: Sequence[Cross], unit: str) -> str:
-    best = undominated(found)
+def finding(found: Sequence[Cross], unit: str, timing: str) -> str:
+    """Ranks nobody where the study's `timing` is not VALID."""
+    about, ranked = "Capacity against receipt lag p99 at 70 % of it", undominated(found)
+    if timing != "VALID" or not ranked:
+        why = f"timing {timing}" if timing != "VALID" else "no two of one durability class"
+        return f"{about}; not ranked: {why}"
     said = (
         f"{one.arm.label} {figures.digits(one.capacity)} {unit} at {figures.digits(one.lag)} ms"
+        for best in ranked
         for one in best
     )
-    return f"Capacity against receipt lag p99 at 70 % of it; beaten by nobody in both: {'; '.join(said)}"
+    return f"{about}; beaten by nobody of their class in both: {'; '.join(said)}"
 
 
 def draw(
-    found: Sequence[Cross], words: canvas.Words, unit: str, control: Ceiling | None = None
+    found: Sequence[Cross],
+    words: canvas.Words,
+    unit: str,
+    control: Ceiling | None = None,
+    *,
+    timing: str = "VALID",
 ) -> canvas.Sheet:
     """`control`: its line, or where that is far above, a word at the upper edge."""
     figure = canvas.sheet(words, 4.2)
@@ -115,8 +136,7 @@ def draw(
         axes.plot(
             one.lag, one.capacity, one.arm.look.marker, color=colour, markerfacecolor=face, markersize=8
         )
-    best = undominated(found)
-    if len(best) > 1:
+    for best in undominated(found) if timing == "VALID" else ():
         axes.step(
             [c.lag for c in best], [c.capacity for c in best], where="post", color=canvas.RULE, linewidth=0.9,
             linestyle=(0, (4, 3)),

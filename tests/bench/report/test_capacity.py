@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,10 +240,24 @@ def test_crosses_stand_where_lag_and_capacity_are(three: Json) -> None:
         ("db/flags", 70.0, 30.0),
         ("redis/flags", 120.0, 90.0),
     ]
-    assert [one.arm.label for one in trade_off.undominated(crosses)] == ["db/flags", "redis/flags"]
+    assert ranked(crosses) == [["db/flags", "redis/flags"]]
     worse = study(("db", "flags", found(130.0), 30.0), ("redis", "flags", found(120.0), 90.0))
     crosses = trade_off.crosses(worse, content.labelled(worse["arms"]))
-    assert [one.arm.label for one in trade_off.undominated(crosses)] == ["db/flags"]
+    assert ranked(crosses) == [["db/flags"]]
+    said = trade_off.finding(crosses, "msg/s", "VALID")
+    assert "beaten by nobody of their class in both: db/flags 130" in said
+    assert trade_off.finding(crosses, "msg/s", "INCONCLUSIVE").endswith("not ranked: timing INCONCLUSIVE")
+
+
+def test_arms_of_unlike_durability_are_held_against_nobody(three: Json) -> None:
+    crosses = trade_off.crosses(three, content.labelled(three["arms"]))
+    apart = [replace(one, durability_class=one.arm.label) for one in crosses]
+    assert ranked(apart) == []
+    assert trade_off.finding(apart, "msg/s", "VALID").endswith("not ranked: no two of one durability class")
+
+
+def ranked(crosses: list[trade_off.Cross]) -> list[list[str]]:
+    return [[one.arm.label for one in best] for best in trade_off.undominated(crosses)]
 
 
 def test_the_folder_has_page_text_and_charts(three: Json, tmp_path: Path) -> None:
