@@ -295,7 +295,8 @@ def _read_mostly(content: Json) -> Json:
     good = [i for i in known if {one.verdict for one in judged[i]} == {REPRODUCED}]
     shown = next((i for i in known if i not in good), known[0])
     where, more, gain, most = found[shown]
-    said = f"{len(good)} of {len(known)} stands gain from the cache, and more so where reads prevail"
+    could = "stands" if len(known) == len(judged) else f"stands that can tell (of {len(judged)})"
+    said = f"{len(good)} of {len(known)} {could} gain from the cache, and more so where reads prevail"
     verdict = REPRODUCED if len(good) == len(known) else NOT_REPRODUCED
     entry = None if more is None else {"ratio": more.value, "interval": list(more.interval or ())}
     gained = "" if gain is None else f"throughput redis / db {gain.value:.3g} where reads prevail"

@@ -34,7 +34,8 @@ def ratio(measured: Ratio | None, claimed: float) -> Judged:
 
 
 def better(measured: Ratio | None) -> Judged:
-    """Of a claim without a figure: reproduced where the ratio is above 1."""
+    """Of a claim without a figure: reproduced where the ratio is above 1, not reproduced where it is below, or
+    narrowly around 1."""
     missing = _missing(measured)
     if missing is not None or measured is None or measured.interval is None:
         return missing or Judged(NOT_COMPARABLE, "nothing was measured")
@@ -43,7 +44,11 @@ def better(measured: Ratio | None) -> Judged:
         return Judged(REPRODUCED, "the whole interval lies above 1")
     if high < 1:
         return Judged(NOT_REPRODUCED, "the whole interval lies below 1")
-    return Judged(NOT_REPRODUCED, "the interval holds 1: no difference can be seen")
+    if high <= NARROW * low:
+        return Judged(
+            NOT_REPRODUCED, "the interval holds 1, and is narrow: no difference to speak of"
+        )
+    return Judged(NOT_COMPARABLE, "the interval holds 1, and is too wide to say more")
 
 
 def absolute(measured: float | None, claimed: float, ceiling: float | None) -> Judged:
