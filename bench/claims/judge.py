@@ -45,9 +45,7 @@ def better(measured: Ratio | None) -> Judged:
     if high < 1:
         return Judged(NOT_REPRODUCED, "the whole interval lies below 1")
     if high <= NARROW * low:
-        return Judged(
-            NOT_REPRODUCED, "the interval holds 1, and is narrow: no difference to speak of"
-        )
+        return Judged(NOT_REPRODUCED, "the interval holds 1 and is narrow: no difference to speak of")
     return Judged(NOT_COMPARABLE, "the interval holds 1, and is too wide to say more")
 
 

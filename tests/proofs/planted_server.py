@@ -7,7 +7,7 @@
     collecting:MS   once a second garbage is collected that takes about so many milliseconds
     stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
     serial:MS       requests are carried out one after the other, and each takes so long
-    stretched:SHARE a READ keeps the event loop for so much longer than it took
+    stretched:US    each READ keeps the event loop for so many microseconds more
     refusing:SHARE  so many of the requests are refused as OVERLOADED
     failing:N       the Nth READ and later ones meet a bug; 0: none does
     skipping:SHARE  so many of the UPDATEs of a sender's own cursor are left out
@@ -64,20 +64,15 @@ def serial(of: Any) -> Any:
 
 
 def stretch(of: Any) -> Any:
-    """A scheme whose READs take a share of their own time longer, in its CPU."""
-    read = of.read
+    """A scheme whose READs need more CPU.  Not a share of the time that each took: READs that wait for each
+    other's would be stretched by that too, and nobody would come to an end."""
 
-    async def stretched(*arguments: Any, **named: Any) -> Any:
-        began = time.monotonic()
-        found = await read(*arguments, **named)
-        now = time.monotonic()
-        until = now + DOSES["stretched"] * (now - began)
-        while time.monotonic() < until:
+    async def work() -> None:
+        until = time.perf_counter_ns() + DOSES["stretched"] * 1e3
+        while time.perf_counter_ns() < until:
             pass
-        return found
 
-    of.read = stretched
-    return of
+    return _Before(of, work, ("read",))
 
 
 def refuse(of: Any) -> Any:
