@@ -18,7 +18,8 @@ the next.
   in 5 of 100 cases at most.
 - **open**: neither, and no time is left, or too many blocks were disturbed.
 
-Intervals are repeated 95 % intervals: they hold the truth however early one stops."""
+Intervals are repeated 95 % intervals: they hold the truth however early one stops.  Nothing is said of a figure
+before there is one, so that whoever is accused is told by how much."""
 
 from __future__ import annotations
 
@@ -234,8 +235,8 @@ class _Gate:
             (math.expm1(low), math.expm1(high)) if math.isfinite(low) else None,
             math.expm1(most) if math.isfinite(most) else None,
             tolerance,
-            accused=worst_of["accuse"][0] > 0 and harm >= beyond,
-            acquitted=most < beyond,
+            accused=worst_of["accuse"][0] > 0 and harm >= beyond and math.isfinite(low),
+            acquitted=most < beyond and math.isfinite(low),
             values=_middles(self.values[name]),
         )
 

@@ -31,7 +31,7 @@ def find(text: str | None, say: Callable[[str], None]) -> Side:
     """None: the files that are here.  Raises NoSuchSide, and TreeError where it cannot be made ready."""
     if text is None:
         return Side(_here(), Source(HERE))
-    folder = Path(text)
+    folder = Path(text or "/nothing")
     if folder.is_dir():
         if not (folder / "schemes" / "__main__.py").is_file():
             raise NoSuchSide(

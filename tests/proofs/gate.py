@@ -1,8 +1,8 @@
 """What `bench check --against` finds, and what it accuses for nothing: `make proof-gate`.
 
-READs of the candidate are stretched by a share of their own time (`planted_server.py`); how much longer they
-are for a client is measured by another one (`read_ratio.py`).  Live gates for each share, then gates drawn
-from the blocks that the live ones recorded, none used twice in a gate.  What was run is kept in
+READs of the candidate need more CPU (`planted_server.py`), a share of how long a READ takes a client of its
+own, which also measures how much longer they really are (`read_ratio.py`).  Live gates for each share, then
+gates drawn from the blocks that the live ones recorded, none used twice in a gate.  What was run is kept in
 results/proof-gate.jsonl, and not run again; the table is printed as Markdown."""
 
 from __future__ import annotations
@@ -59,12 +59,13 @@ Known = Mapping[str, dict[str, Any]]
 def main() -> int:
     asked = _asked()
     with tempfile.TemporaryDirectory() as folder:
+        base_us = _once("client 0", lambda: _by_client(0.0, Path(folder)))["base_us"]
         for share in GATES:
-            _once(f"client {share:g}", lambda s=share: _by_client(s, Path(folder)))
+            _once(f"client {share:g}", lambda s=share: _by_client(s * base_us, Path(folder)))
         for number in range(max(GATES.values())):
             for share, wanted in GATES.items():
                 if number < min(wanted, asked.most):
-                    _once(f"gate {share:g} {number}", lambda s=share: _gate(s))
+                    _once(f"gate {share:g} {number}", lambda s=share: _gate(s * base_us))
     lines, good = _page(_known())
     print("\n".join(lines))
     return 0 if good else 1
@@ -98,9 +99,9 @@ def _known() -> dict[str, dict[str, Any]]:
 # --- live -------------------------------------------------------------------------------------------------
 
 
-def _gate(share: float) -> dict[str, Any]:
+def _gate(more_us: float) -> dict[str, Any]:
     """One `bench check --against`, from its command line."""
-    base, candidate = (f"env PLANT=stretched:{planted:g} {_command()}" for planted in (0.0, share))
+    base, candidate = (f"env PLANT=stretched:{planted:g} {_command()}" for planted in (0.0, more_us))
     began = time.monotonic()
     done = subprocess.run(
         [
@@ -129,16 +130,16 @@ def _command() -> str:
     return COMMAND.format(python=sys.executable)
 
 
-def _by_client(share: float, folder: Path) -> dict[str, Any]:
+def _by_client(more_us: float, folder: Path) -> dict[str, Any]:
     """READ's time on a server with the plant over one without, both up, by a client of its own."""
     people = build(PopulationOptions(20, None, 1))
     with (
         run_lock("tests.proofs.gate"),
         bring_up(
-            SCHEMES[SCHEME].needs, how="local", folder=folder / f"stack-{share:g}", say=lambda _: None
+            SCHEMES[SCHEME].needs, how="local", folder=folder / f"stack-{more_us:g}", say=lambda _: None
         ) as stack,
     ):
-        servers = [_server(stack, side, planted, folder) for side, planted in enumerate((0.0, share))]
+        servers = [_server(stack, side, planted, folder) for side, planted in enumerate((0.0, more_us))]
         try:
             for server in servers:
                 server.wait_ready()
