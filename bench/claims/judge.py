@@ -34,8 +34,8 @@ def ratio(measured: Ratio | None, claimed: float) -> Judged:
 
 
 def better(measured: Ratio | None) -> Judged:
-    """Of a claim without a figure: reproduced where the ratio is above 1, not reproduced where it is below, or
-    narrowly around 1."""
+    """Of a claim without a figure: reproduced where the ratio is above 1, not reproduced where it is below
+    or narrowly around 1."""
     missing = _missing(measured)
     if missing is not None or measured is None or measured.interval is None:
         return missing or Judged(NOT_COMPARABLE, "nothing was measured")
@@ -45,7 +45,7 @@ def better(measured: Ratio | None) -> Judged:
     if high < 1:
         return Judged(NOT_REPRODUCED, "the whole interval lies below 1")
     if high <= NARROW * low:
-        return Judged(NOT_REPRODUCED, "the interval holds 1 and is narrow: no difference to speak of")
+        return Judged(NOT_REPRODUCED, "the interval holds 1, and is narrow")
     return Judged(NOT_COMPARABLE, "the interval holds 1, and is too wide to say more")
 
 
