@@ -18,8 +18,8 @@ the next.
   in 5 of 100 cases at most.
 - **open**: neither, and no time is left, or too many blocks were disturbed.
 
-Intervals are repeated 95 % intervals: they hold the truth however early one stops.  Nothing is said of a figure
-before there is one, so that whoever is accused is told by how much."""
+Intervals are repeated 95 % intervals: they hold the truth however early one stops.  Nothing is said of a
+figure before there is one, so that whoever is accused is told by how much."""
 
 from __future__ import annotations
 
