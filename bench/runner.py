@@ -451,6 +451,8 @@ class Attempt:
         shared = topic_settings(terms.durability, terms.rests_on)
         if for_measuring and self._needs and self._options.store_rtt_ms:
             shared["store-rtt"] = f"{self._options.store_rtt_ms:g}"
+        if self.given is not None and "kafka" in self._needs:
+            shared["group"] = self._arm.options["topic"]  # members of one group share out all of its topics
         return shared
 
     def _find_server(self, target: Target) -> RunningServer:
