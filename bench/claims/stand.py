@@ -64,7 +64,7 @@ class Stand:
         try:
             for name, arm in self._arms.items():
                 self.places[name] = self._set_up(name, arm)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what was started is stopped
             self._exit.close()
             raise
         return self

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import machine, runner, summary
+from bench.cli.signals import end_as_by_ctrl_c
 from bench.guards.guard import INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN
 from bench.options import Places, RunOptions, arms
 from bench.runner import Load, Progress
@@ -34,6 +35,7 @@ def main() -> int:
     """Exit code 1 where a guard was silent that should fire, fired that should be silent, or for a wrong
     reason."""
     asked = _asked()
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory() as out, run_lock("tests.proofs.guards"):
         causes = [cause for cause in CAUSES if not asked.only or cause.name in asked.only]
         for number in range(asked.times):
