@@ -3,10 +3,11 @@
     kind          "capacity"
     objective, unit ("msg/s" or "users"), base: the load that every arm carried first
     arms          [{arm, run, runs: [run id], found: {how, capacity, interval, confidence, half_width,
-                  binding, held, failed, why, blocks: [{holds, fails, by, binding}]}, sentence, disagreements,
-                  broken: [{name, violations, eligible}], steps: [...]}]
+                  binding, held, failed, why, blocks: [{holds, fails, by, binding}], checks: [{share, held,
+                  steps, binding}]}, sentence, disagreements, broken: [{name, violations, eligible}],
+                  steps: [...]}]
     settings      what an ablation may change (`beside.py`); beside: what is kept of other studies
-    control       {runs, first, last: server CPU-s per 1,000 messages at the base load, drift}
+    control       {runs, first, last: server CPU-s per 1,000 messages at one load, drift}
     verdict       {status, correctness, exit_code, reasons: [text]}
 
 A step: load, stage, block, said, binding, share, why, measure_s, run_id, step (folder in the run's),
@@ -30,7 +31,7 @@ from bench.results import Json
 SCHEMA_VERSION: Final = 1
 KIND: Final = "capacity"
 DRIFT: Final = 0.05
-"""Between the control's first and last step at the base load: more, and nothing is ranked."""
+"""Between the control's first and last step: more, and nothing is ranked."""
 PRECEDENCE: Final = (130, 3, 1, 12, 4, 5, 11, 10, 0)
 
 
@@ -53,6 +54,7 @@ def arm(
             "failed": found.failed,
             "why": found.why,
             "blocks": [asdict(block) for block in found.blocks],
+            "checks": [asdict(check) for check in found.checks],
         },
         "disagreements": words.disagreements(found),
         "broken": list(broken),
@@ -60,11 +62,9 @@ def arm(
     }
 
 
-def control(runs: Sequence[str], steps: Sequence[Json], base: float) -> Json:
-    """What the control's server used at the base load, first and last."""
-    used = [
-        step["figures"]["cpu_s_per_1000_messages"].get("server") for step in steps if step["load"] == base
-    ]
+def control(runs: Sequence[str], steps: Sequence[Json]) -> Json:
+    """What the control's server used in the steps for that, first and last."""
+    used = [step["figures"]["cpu_s_per_1000_messages"].get("server") for step in steps]
     known = [value for value in used if value]
     first, last = (known[0], known[-1]) if len(known) > 1 else (None, None)
     drift = round(last / first - 1, 4) if first and last else None

@@ -35,7 +35,11 @@ class Ratio:
 
 def why_not(content: Json) -> str:
     """Why there is no such chart; empty if there is one."""
-    return "" if ratios(content) else "no two arms of one class have a capacity with an interval"
+    if ratios(content):
+        return ""
+    if content["verdict"]["status"] != "VALID":
+        return "the study's timing is not VALID, and a ratio of two arms is a ranking"
+    return "no two arms of one class have a capacity with an interval"
 
 
 def ratios(content: Json) -> list[Ratio]:

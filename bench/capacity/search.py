@@ -63,7 +63,9 @@ class Limits:
     again: int = 3
     """How often a step that says nothing is repeated."""
     checks: tuple[float, ...] = (0.90, 1.15)
-    """Shares of the estimate that are measured once more at the end."""
+    """Shares of the estimate that are measured once more at the end: each until one answer leads by two."""
+    most_checks: int = 7
+    """Steps at each of them; odd."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,21 @@ class Bracket:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Steps at a share of the capacity, of which so many held; `binding`: of the last that did not."""
+
+    share: float
+    held: int
+    steps: int
+    binding: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """At less than the capacity most of them hold, at more most of them do not."""
+        return (2 * self.held > self.steps) == (self.share < 1)
+
+
+@dataclass(frozen=True)
 class Found:
     """`capacity`, its `interval` and `binding` only where `how` is FOUND.
 
@@ -122,7 +139,7 @@ class Found:
     failed: float | None = None
     why: str = ""
     blocks: tuple[Bracket, ...] = ()
-    checks: tuple[Step, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     @property
     def half_width(self) -> float | None:
@@ -213,7 +230,7 @@ class Search:
             self._capacity(),
             known[:2],
             known[2],
-            checks=tuple(s for s in self.steps if s.ask.stage == CHECK),
+            checks=self._checks(),
             **about,  # type: ignore[arg-type]
         )
 
@@ -227,6 +244,18 @@ class Search:
 
     def _capacity(self) -> float:
         return math.exp(median(math.log(block.middle) for block in self.blocks))
+
+    def _checks(self) -> tuple[Check, ...]:
+        """Those that were finished, or have an answer."""
+        found = []
+        for share in self.limits.checks:
+            load = share * self._capacity()
+            said = [s.seen for s in self.steps if s.ask == Ask(load, CHECK) and s.seen.said != UNKNOWN]
+            if said:
+                failed = [seen.binding for seen in said if seen.said != HOLDS]
+                held = len(said) - len(failed)
+                found.append(Check(share, held, len(said), failed[-1] if failed else ""))
+        return tuple(found)
 
     # --- the questions ------------------------------------------------------------------------------------
 
@@ -246,10 +275,18 @@ class Search:
                 number += 1
             self._how = FOUND
             for share in limits.checks if self.blocks else ():
-                yield from self._measure(Ask(share * self._capacity(), CHECK))
+                yield from self._check(Ask(share * self._capacity(), CHECK))
         except _Over as over:
             if self._how != FOUND:
                 self._how, self._why = over.how, over.why
+
+    def _check(self, ask: Ask) -> Generator[Ask, Seen, None]:
+        """What holds every second time at the capacity does not hold every time a little below it."""
+        lead = steps = 0
+        while abs(lead) < 2 and steps < self.limits.most_checks:
+            seen = yield from self._measure(ask)
+            lead += 1 if seen.said == HOLDS else -1
+            steps += 1
 
     def _wants_another_block(self) -> bool:
         limits, known = self.limits, interval_of(self.blocks)

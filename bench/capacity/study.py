@@ -30,6 +30,13 @@ from bench.runner import Load, Progress, Say, Show
 
 BASE: Final = "base"
 """Stage of the first step of a visit that is no question of the search."""
+DRIFT: Final = "drift"
+"""Stage of the second step of the control's first and last visit: its CPU per message tells whether the
+machine is still the same."""
+DRIFT_RATE: Final = 160.0
+"""SEND/s of that step, where the limits allow it: at the base load the control uses a twentieth of a core,
+and a clock tick more or less would be a drift."""
+DRIFT_S: Final = 12.0
 SAMPLES: Final = 150
 """SENDs of a step, if the load allows it in LONGEST_S: a p99 needs a hundred."""
 LONGEST_S: Final = 30.0
@@ -104,7 +111,8 @@ class Visit:
 
     climber: Climber
     blocks: int | None
-    new: bool = True
+    drift: bool = False
+    """Has a step that tells the machine's drift."""
 
 
 def visits(climbers: Sequence[Climber], control: Climber, rounds: int, blocks: int) -> Iterator[Visit]:
@@ -116,11 +124,11 @@ def visits(climbers: Sequence[Climber], control: Climber, rounds: int, blocks: i
         until = None if last else math.ceil(blocks * (number + 1) / rounds)
         turn = number * max(1, len(others) // max(1, rounds)) % max(1, len(others))
         if number == 0:
-            yield Visit(control, (until if rounds > 1 else None) if searched else 0)
+            yield Visit(control, (until if rounds > 1 else None) if searched else 0, drift=True)
         for climber in (*others[turn:], *others[:turn]):
             yield Visit(climber, until)
         if last:
-            yield Visit(control, None if searched and rounds > 1 else 0)
+            yield Visit(control, None if searched and rounds > 1 else 0, drift=True)
         elif number and searched:
             yield Visit(control, until)
 
@@ -193,7 +201,7 @@ class Study:
         }
         return content.of(
             arms,
-            content.control(self.control.runs, steps, self.limits.start),
+            content.control(self.control.runs, [one for one in steps if one["stage"] == DRIFT]),
             objective=self.objective.text,
             unit=self.unit,
             base=self.limits.start,
@@ -241,7 +249,8 @@ class Study:
 
     def _reserve_s(self) -> float:
         """What comes after this visit: the control's last."""
-        return RESERVE_S + self.pace.warmup_s + self.pace.measure_s + STEP_OVERHEAD_S
+        steps_s = self.pace.measure_s + DRIFT_S + 2 * (self.pace.warmup_s + STEP_OVERHEAD_S)
+        return RESERVE_S + steps_s
 
     def _broken_promises(self, folder: RunFolder) -> list[Json]:
         """What all checks say of the whole record, where it is against a promise."""
@@ -270,6 +279,10 @@ class Study:
         """SEND/s of a load."""
         return load
 
+    @property
+    def drift_rate(self) -> float:
+        return min(self.limits.high, max(self.limits.start, DRIFT_RATE))
+
 
 class _Steps:
     """The questions and answers of one visit."""
@@ -285,12 +298,16 @@ class _Steps:
         self._count = 0
 
     def wanted(self) -> Wanted | None:
-        """The base load first; then what the search asks, as far as blocks and time go."""
+        """The base load first, perhaps the one for the drift; then what the search asks, as far as blocks and
+        time go."""
         start = self._study.limits.start
         ask = self._search.ask
         if self._count == 0:
             self._of_search = self._visit.blocks != 0 and not self._search.steps
             return self._begin(ask if self._of_search and ask is not None else Ask(start, BASE))
+        if self._count == 1 and self._visit.drift:
+            self._of_search = False
+            return self._begin(Ask(self._study.drift_rate, DRIFT))
         if ask is None or self._visit.blocks == 0:
             return None
         if self._visit.blocks is not None and ask.block >= self._visit.blocks:
@@ -303,7 +320,8 @@ class _Steps:
         return self._begin(ask)
 
     def _wanted(self, ask: Ask) -> Wanted:
-        return Wanted(ask.load, self._study.pace.warmup_s, self._study.measure_s(ask.load))
+        measure_s = DRIFT_S if ask.stage == DRIFT else self._study.measure_s(ask.load)
+        return Wanted(ask.load, self._study.pace.warmup_s, measure_s)
 
     def _begin(self, ask: Ask) -> Wanted:
         self._asked, self._began = ask, time.monotonic()

@@ -10,7 +10,6 @@ from bench.capacity.search import (
     EVERY,
     FOUND,
     GENERATOR,
-    HOLDS,
     NOISY,
     NONE,
     TOO_SMALL,
@@ -90,13 +89,14 @@ def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
 
 
 def disagreements(found: Found) -> list[str]:
-    """Steps measured once more at shares of the figure that say otherwise than they should."""
-    assert found.how != FOUND or found.capacity
-    told = []
-    for step in found.checks:
-        share = step.ask.load / (found.capacity or 1.0)
-        if share < 1 and step.seen.said != HOLDS:
-            told.append(f"at {share:.0%} of the figure the objective did not hold ({step.seen.binding})")
-        if share > 1 and step.seen.said == HOLDS:
-            told.append(f"at {share:.0%} of the figure the objective still held")
-    return told
+    """Shares of the figure that were measured once more, and say otherwise than they should."""
+    return [
+        f"at {check.share:.0%} of the figure the objective "
+        + (
+            f"held in {check.held} of {check.steps} steps ({check.binding})"
+            if check.share < 1
+            else f"still held in {check.held} of {check.steps} steps"
+        )
+        for check in found.checks
+        if not check.agrees
+    ]

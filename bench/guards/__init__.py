@@ -41,7 +41,8 @@ FLOOR_US: Final = 5_000
 GROWTH: Final = 2.0
 GROWTH_US: Final = 1_000
 GROWTH_SHARE: Final = 0.25
-"""Send lag grows if its p99 at least doubles over the window by more than this, and in both halves of it."""
+"""Send lag grows if its p99 at least doubles over the window by more than this, in both halves of it, and its
+p50 doubles too: who falls behind is late with everything, and a p99 alone doubles by chance."""
 CPU_WARN: Final = 0.70
 CPU_VOID: Final = 0.90
 LEDGER_SHARE: Final = 0.01
@@ -201,18 +202,19 @@ def _floor(summary: Json) -> Guard:
 
 
 def _growing(summary: Json) -> Guard:
-    thirds = summary["generator"]["send_lag_p99_by_third_us"]
-    known = None not in thirds
-    first, middle, last = (float(third or 0) if known else 0.0 for third in thirds)
+    thirds = summary["generator"]["send_lag_by_third_us"]
+    known = None not in (*thirds["p50"], *thirds["p99"])
+    first, middle, last = map(float, thirds["p99"]) if known else (0.0, 0.0, 0.0)
     grown = last - first
     steady = min(middle - first, last - middle) < GROWTH_SHARE * grown
-    grows = grown > GROWTH_US and last > GROWTH * first and not steady
+    of_all = known and thirds["p50"][2] > GROWTH * thirds["p50"][0]
     return Guard(
         "send_lag_steady",
-        _by(grows),
+        _by(grown > GROWTH_US and last > GROWTH * first and of_all and not steady),
         grown if known else None,
         GROWTH_US,
-        f"send lag p99 over the thirds of the window: {', '.join(str(third) for third in thirds)} us",
+        "send lag over the thirds of the window: "
+        + "; ".join(f"{q} {', '.join(map(str, of))} us" for q, of in thirds.items()),
         "The generator fell further and further behind: the offered load is above what it can send.",
     )
 

@@ -176,8 +176,8 @@ def _outcomes(history: History, planned: int | None) -> Json:
 
 
 def send_lag(history: History, which: Bools | None = None) -> Json:
-    """How late operations were sent: Q, and its p99 over the thirds of the window (does it grow?); of these
-    rows of `operations`, by default all."""
+    """How late operations were sent: Q, and its p50 and p99 over the thirds of the window (does it grow?); of
+    these rows of `operations`, by default all."""
     rows = _timed_rows(history)
     rows = rows if which is None else rows[which[rows]]
     lag = _send_lag_us(history, rows)
@@ -186,8 +186,9 @@ def send_lag(history: History, which: Bools | None = None) -> Json:
         * 3
         // max(1, history.window.measure_end - history.window.measure)
     )
-    thirds = [summarise(lag[third == i])["p99"] for i in range(3)]
-    return {"send_lag_us": summarise(lag), "send_lag_p99_by_third_us": thirds}
+    thirds = [summarise(lag[third == i]) for i in range(3)]
+    by_third = {q: [one[q] for one in thirds] for q in ("p50", "p99")}
+    return {"send_lag_us": summarise(lag), "send_lag_by_third_us": by_third}
 
 
 def floor_us(send_lag: Json, receive_error_us: int) -> int | None:

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -120,6 +121,7 @@ class Sheet(Figure):
                 fontsize=size,
                 fontweight=weight,
                 annotation_clip=False,
+                path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
             )
             for label in labels
         ]

@@ -11,7 +11,7 @@ from typing import Final
 from bench import alike, drivers
 from bench.capacity import content as studies
 from bench.capacity import ratios, winners
-from bench.capacity.search import GENERATOR, HOLDS
+from bench.capacity.search import DOWN, FAILS, GENERATOR
 from bench.options import CONTROL
 from bench.report import figures, wording
 from bench.report.document import Document, Table
@@ -174,8 +174,8 @@ def _hysteresis(content: Json) -> tuple[str, ...]:
     """Loads that held on the way up and not after the overload."""
     told = []
     for arm in content["arms"]:
-        down = next((step for step in arm["steps"] if step["stage"] == "down"), None)
-        if down is not None and down["said"] != HOLDS:
+        down = next((step for step in reversed(arm["steps"]) if step["stage"] == DOWN), None)
+        if down is not None and down["said"] == FAILS:
             told.append(
                 f"{arm['arm']}: {figures.digits(down['load'])} {content['unit']} held on the way up and not "
                 "on the way down: what an overload leaves behind is in the figures after it."
@@ -194,6 +194,7 @@ def _table(content: Json) -> Table:
         (f"capacity inside the objective {content['unit']}", _capacity),
         ("  interval", _interval),
         ("  stopped by", _stopped),
+        ("  once more at 90 % | 115 %: held", _once_more),
         (f"{base}: READ  p50 | p99 ms", lambda arm: _both(_base(content, arm), "operations", "READ")),
         ("  STATE p50 | p99 ms", lambda arm: _both(_base(content, arm), "operations", "STATE")),
         ("  receipt lag p50 | p99 ms", lambda arm: _both(_base(content, arm), "lag", "receipt")),
@@ -249,6 +250,11 @@ def _interval(arm: Json) -> str:
 
 def _stopped(arm: Json) -> str:
     return "the generator" if arm["found"]["how"] == GENERATOR else arm["found"]["binding"] or MISSING
+
+
+def _once_more(arm: Json) -> str:
+    checks = arm["found"].get("checks") or ()
+    return " | ".join(f"{check['held']} of {check['steps']}" for check in checks) or MISSING
 
 
 def _badge(step: Json) -> str:

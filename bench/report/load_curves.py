@@ -30,7 +30,7 @@ NOTE: Final = (
     "Hollow: the objective did not hold, or a backlog grew. A line ends at the lowest load that failed; "
     "faint: steps of blocks, near the capacity, whose interval is the bar at the foot. Grey: the control."
 )
-LADDER: Final = frozenset({"base", "staircase", "down", "bisection", "check"})
+LADDER: Final = frozenset({"base", "drift", "staircase", "down", "bisection", "check"})
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def finding(content: Json) -> str:
         f"{arm['arm']} {figures.digits(arm['found']['capacity'])} ({arm['found']['binding']})"
         for arm in known
     )
-    return f"Inside the objective, {content['unit']}: {'; '.join(said)}"
+    timing = content["verdict"]["status"]
+    doubt = "" if timing == "VALID" else f". Timing {timing}"
+    return f"Inside the objective, {content['unit']}: {'; '.join(said)}{doubt}"
 
 
 def draw(found: Sequence[Curve], content: Json, words: canvas.Words) -> canvas.Sheet:
@@ -176,11 +178,10 @@ def _draw(axes: Axes, one: Curve) -> list[canvas.Label]:
     ladder = {point.load for point in line}
     for point in one.points:
         if point.p99 is not None:
-            faint = 1.0 if point.of_ladder and point.load in ladder else 0.45
+            alpha, size = (1.0, 5.0) if point.of_ladder and point.load in ladder else (0.4, 3.0)
             filled = colour if point.held or marker == "x" else canvas.PAPER
-            axes.plot(
-                point.load, point.p99, marker, color=colour, markerfacecolor=filled, markersize=5, alpha=faint
-            )
+            (drawn,) = axes.plot(point.load, point.p99, marker, color=colour, markerfacecolor=filled)
+            drawn.set(markersize=size, alpha=alpha)
     ends = [point for point in line if point.p99 is not None]
     return [canvas.Label(ends[-1].load, ends[-1].p99 or 1.0, one.arm.label, colour)] if ends else []
 

@@ -5,7 +5,6 @@ The clients here are slower than the stores: what counts is what the store's own
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import threading
 import time
@@ -33,8 +32,9 @@ TICK_S: Final = 0.01
 IN_FLIGHT: Final = 400
 PIPELINE: Final = 32
 """Together, as many clients of a busy server come: so each wake-up costs it as much every time."""
-WARM_RECORDS: Final = 100_000
-"""A cold JVM takes several times the CPU."""
+STEADY: Final = 1.05
+"""A cold JVM takes several times the CPU, and is warm when two slices gain less than this over the one
+before."""
 TABLE: Final = f"{DATABASE}.calibrate"
 KEY: Final = "readstate-calibrate"
 
@@ -138,7 +138,7 @@ async def _kafka(service: Service, warm_s: float, seconds: float) -> Exercised:
         await admin.create_topics([NewTopic(KEY, num_partitions=8, replication_factor=1)])
         await producer.start()
         try:
-            await _produce(producer, service, warm_s, WARM_RECORDS)
+            await _produce(producer, service, warm_s, until=steady)
             moments = await _produce(producer, service, seconds)
         finally:
             await producer.stop()
@@ -153,13 +153,16 @@ Moment = tuple[float, int, float]
 
 
 async def _produce(
-    producer: AIOKafkaProducer, service: Service, seconds: float, records: float = math.inf
+    producer: AIOKafkaProducer,
+    service: Service,
+    seconds: float,
+    until: Callable[[Sequence[Moment]], bool] = lambda _: False,
 ) -> list[Moment]:
-    """Until so many are acknowledged, or the time is over."""
+    """Until that is so, or the time is over."""
     value, done = b"x" * RECORD_BYTES, 0
     moments = [_now(service, done)]
     end = time.monotonic() + seconds
-    while done < records and time.monotonic() < end:
+    while not until(moments) and time.monotonic() < end:
         sent = [await producer.send(KEY, value, key=b"%d" % (done + i)) for i in range(IN_FLIGHT)]
         await asyncio.gather(*sent)
         done += IN_FLIGHT
@@ -172,10 +175,21 @@ def _now(service: Service, done: int) -> Moment:
     return time.monotonic(), done, usage(list(service.pids))["cpu_s"]
 
 
-def exercised(moments: Sequence[Moment]) -> Exercised:
-    """From a moment at the end of each slice."""
-    slices = [
+def _slices(moments: Sequence[Moment]) -> list[float]:
+    """Operations for a second of CPU, from a moment at the end of each slice."""
+    return [
         (later[1] - earlier[1]) / max(later[2] - earlier[2], TICK_S) for earlier, later in pairwise(moments)
     ]
+
+
+def steady(moments: Sequence[Moment]) -> bool:
+    """Nothing was gained over the last two slices."""
+    slices = _slices(moments)
+    return len(slices) >= 3 and max(slices[-2:]) < STEADY * slices[-3]
+
+
+def exercised(moments: Sequence[Moment]) -> Exercised:
+    """From a moment at the end of each slice."""
+    slices = _slices(moments)
     good = sorted(slices)[3 * len(slices) // 4] if slices else 0.0
     return Exercised(moments[-1][0] - moments[0][0], moments[-1][1] - moments[0][1], good)

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench import machine
 from bench.capacity import objective
-from bench.capacity.search import FOUND, HOLDS, Found, Limits
+from bench.capacity.search import FOUND, Found, Limits
 from bench.capacity.study import SAMPLES, Pace, Study
 from bench.cli.signals import end_as_by_ctrl_c
 from bench.metrics.quantiles import rank
@@ -79,18 +79,18 @@ def row(service_ms: float, limit_ms: float, true: float, study: Study, found: Fo
     if found.interval is None or found.capacity is None or found.half_width is None:
         return f"| {service_ms:g} | {limit_ms:g} | {true:.1f} | {found.how}: {found.why} | | | | | |"
     low, high = found.interval
-    said = {round(step.ask.load / found.capacity, 2): step.seen.said for step in found.checks}
+    said = ", ".join(f"{check.share:.0%}: held in {check.held} of {check.steps}" for check in found.checks)
     return (
         f"| {service_ms:g} | {limit_ms:g} | {true:.1f} | {found.capacity:.1f} [{low:.1f}, {high:.1f}] "
         f"| {'yes' if low <= true <= high else 'NO'} | {found.half_width:.1%} | {found.binding} "
-        f"| 90 %: {said.get(0.9, 'not reached')}, 115 %: {said.get(1.15, 'not reached')} "
+        f"| {said or 'not reached'} "
         f"| {len(study.climbers[0].steps)} in {study.spent_s:.0f} s |"
     )
 
 
 def good(true: float, found: Found) -> bool:
     inside = found.interval is not None and found.interval[0] <= true <= found.interval[1]
-    checked = [(step.seen.said == HOLDS) == (step.ask.load < (found.capacity or 0)) for step in found.checks]
+    checked = [check.agrees for check in found.checks]
     return found.how == FOUND and inside and (found.half_width or 1) <= 0.10 and checked == [True, True]
 
 

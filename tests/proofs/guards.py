@@ -113,7 +113,7 @@ def _judged(cause: Cause, side: str, made: dict[str, Any]) -> dict[str, Any]:
     )
     fired = RANK.index(said["verdict"]) >= RANK.index(cause.verdict)
     return {
-        "right": fired == (side == "above"),
+        "right": said["verdict"] != UNKNOWN and fired == (side == "above"),
         "verdict": said["verdict"],
         "value": said["value"],
         "message": said["message"],
@@ -154,6 +154,8 @@ def _run(planted: Planted, out: Path) -> dict[str, Any]:
     options = RunOptions(planted.scheme, out=out, places=places, command="tests.proofs.guards", **named)
     (arm,) = arms(options)
     folder = runner.run(arm, Load.of(options), options, say=lambda _: None, show=_Once(planted.then))
+    if folder.manifest()["ended"]["how"] == "interrupted":
+        raise KeyboardInterrupt
     planted.after(folder.path)
     return summary.write(folder)
 

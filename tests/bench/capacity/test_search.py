@@ -26,6 +26,7 @@ from bench.capacity.search import (
     UNKNOWN,
     Ask,
     Bracket,
+    Check,
     Found,
     Limits,
     Search,
@@ -135,8 +136,20 @@ def test_blocks_come_from_both_sides_at_loads_of_their_own() -> None:
     assert all(block.holds < 141 <= block.fails for block in found.blocks)
     assert all(block.fails / block.holds <= 1.04 + 1e-6 for block in found.blocks)
     assert found.binding == "lag.receipt.p99, at the consumer"
-    assert [round(s.ask.load / (found.capacity or 1), 2) for s in found.checks] == [0.9, 1.15]
-    assert [s.seen.said for s in found.checks] == [HOLDS, FAILS]
+    assert found.checks == (Check(0.9, 2, 2), Check(1.15, 0, 2, found.binding))
+    assert all(check.agrees for check in found.checks)
+
+
+def test_a_check_goes_on_until_one_answer_leads_by_two() -> None:
+    """Near the capacity a step holds or not by luck: one that does not is no contradiction."""
+    said = iter([FAILS, HOLDS, HOLDS, HOLDS, HOLDS, FAILS, HOLDS, FAILS, HOLDS, FAILS, HOLDS])
+    server = sharp(141.0)
+    search = Search()
+    while search.ask is not None:
+        search.tell(Seen(next(said), "READ p99") if search.ask.stage == CHECK else server(search.ask))
+    below, above = search.found().checks
+    assert (below.held, below.steps, below.agrees) == (3, 4, True)
+    assert (above.held, above.steps, above.agrees) == (4, 7, False), "seven are the most"
 
 
 def test_the_staircase_goes_the_way_it_must() -> None:

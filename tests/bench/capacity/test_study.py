@@ -8,23 +8,18 @@ import pytest
 
 from bench.capacity import content, words
 from bench.capacity.search import (
-    CHECK,
     EVERY,
-    FAILS,
     FOUND,
     GENERATOR,
-    HOLDS,
     NOISY,
     NONE,
     TOO_SMALL,
     UNFINISHED,
-    Ask,
     Bracket,
+    Check,
     Found,
     Limits,
     Search,
-    Seen,
-    Step,
 )
 from bench.capacity.study import Climber, visits
 from bench.options import Arm
@@ -101,10 +96,6 @@ def test_each_end_is_a_sentence_and_an_exit_code(found: Found, code: int, said: 
         assert "[" not in text
 
 
-def step(load: float, said: str, stage: str = CHECK) -> Step:
-    return Step(Ask(load, stage), Seen(said))
-
-
 def verdict(*found: Found, drift: float | None = 0.01, **more: Any) -> Json:
     arms = []
     for number, one in enumerate(found):
@@ -150,17 +141,17 @@ def test_what_else_ran_on_the_machine_is_a_reason(others: float, noisy: bool) ->
 
 
 def test_a_figure_that_does_not_hold_when_it_is_measured_once_more() -> None:
-    fine = Found(FOUND, 100.0, (95, 105), checks=(step(90, HOLDS), step(115, FAILS)))
-    assert not words.disagreements(fine)
-    off = Found(FOUND, 100.0, (95, 105), checks=(step(90, FAILS), step(115, HOLDS)))
-    assert len(words.disagreements(off)) == 2
+    fine = (Check(0.9, 3, 4, "READ p99"), Check(1.15, 0, 2, "READ p99"))
+    assert not words.disagreements(Found(FOUND, 100.0, (95, 105), checks=fine))
+    off = Found(FOUND, 100.0, (95, 105), checks=(Check(0.9, 1, 4, "READ p99"), Check(1.15, 2, 2)))
+    assert words.disagreements(off) == [
+        "at 90% of the figure the objective held in 1 of 4 steps (READ p99)",
+        "at 115% of the figure the objective still held in 2 of 2 steps",
+    ]
     assert verdict(off)["status"] == "INCONCLUSIVE"
 
 
 def test_the_control_tells_the_drift_of_the_machine() -> None:
-    steps = [
-        {"load": load, "figures": {"cpu_s_per_1000_messages": {"server": used}}}
-        for load, used in ((20, 2.0), (40, 9.0), (20, 2.1))
-    ]
-    assert content.control(["a", "b"], steps, 20)["drift"] == 0.05
-    assert content.control(["a"], steps[:1], 20)["drift"] is None
+    steps = [{"figures": {"cpu_s_per_1000_messages": {"server": used}}} for used in (2.0, 2.1)]
+    assert content.control(["a", "b"], steps)["drift"] == 0.05
+    assert content.control(["a"], steps[:1])["drift"] is None

@@ -9,8 +9,8 @@ import pytest
 
 from bench.capacity import objective, study
 from bench.capacity.climb import Measured
-from bench.capacity.search import BLOCK, CHECK, FAILS, FOUND, HOLDS, Limits, Seen
-from bench.capacity.study import BASE, Pace, Study
+from bench.capacity.search import BLOCK, CHECK, FAILS, FOUND, HOLDS, Ask, Limits, Seen
+from bench.capacity.study import BASE, DRIFT, Pace, Study
 from bench.options import RunOptions
 from bench.results import RunFolder
 
@@ -80,8 +80,18 @@ def test_all_arms_are_found_in_two_rounds_on_one_ladder(machine: Machine, tmp_pa
             for run in climber.runs
         ]
         assert by_run == [{0, 1, 2}, {3, 4, 5}]
-        assert [step.seen.said for step in climber.steps if step.ask.stage == CHECK] == [HOLDS, FAILS]
+        checks = [step.seen.said for step in climber.steps if step.ask.stage == CHECK]
+        assert checks == [HOLDS, HOLDS, FAILS, FAILS]
     assert made.content()["arms"][0]["arm"] == "control"
+
+
+@pytest.mark.parametrize("scheme", ["all", "redis", "memory"])
+def test_the_control_tells_of_the_drift_first_and_last(machine: Machine, tmp_path: Path, scheme: str) -> None:
+    """At a load that is worth measuring, in the second step of both visits."""
+    made = conducted(scheme, tmp_path, Pace(rounds=2))
+    steps = [(step.run_id, step.ask) for step in made.control.steps if step.ask.stage == DRIFT]
+    assert [run for run, _ in steps] == [made.control.runs[0], made.control.runs[-1]]
+    assert {ask for _, ask in steps} == {Ask(160.0, DRIFT)}
 
 
 def test_the_budget_ends_it_in_time_with_what_is_known(machine: Machine, tmp_path: Path) -> None:

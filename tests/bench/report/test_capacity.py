@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import report
 from bench.capacity import beside, content, ratios, winners, words
-from bench.capacity.search import FOUND, GENERATOR, NONE, Bracket, Found
+from bench.capacity.search import FOUND, GENERATOR, NONE, Bracket, Check, Found
 from bench.options import RunOptions
 from bench.report import crossover, load_curves, markdown, robustness, terminal, trade_off
 from bench.report.capacity import capacity_document, verdict_line
@@ -203,6 +203,15 @@ def test_a_step_that_does_not_hold_again_is_told() -> None:
     made = study(("db", "flags", found(70.0), 30.0))
     made["arms"][0]["steps"].append(step(64, 70.0, "down") | {"said": "fails"})
     assert "64.0 msg/s held on the way up and not on the way down" in shown(made)
+    made["arms"][0]["steps"].append(step(64, 70.0, "down") | {"said": "unknown"})
+    assert "on the way down" not in shown(made), "a step that says nothing tells nothing"
+
+
+def test_what_was_measured_once_more_is_in_the_table() -> None:
+    checks = (Check(0.9, 3, 4, "READ p99, in MySQL"), Check(1.15, 0, 2, "READ p99, in MySQL"))
+    made = study(("db", "flags", replace(found(70.0), checks=checks), 30.0))
+    assert row(made, "once more at 90 %")[1] == "3 of 4 | 0 of 2"
+    assert row(study(("db", "flags", found(70.0), 30.0)), "once more at 90 %")[1] == "–"
 
 
 def test_an_objective_that_no_load_meets_is_said_in_the_table() -> None:
@@ -220,6 +229,8 @@ def test_a_line_ends_at_the_lowest_load_that_failed(three: Json) -> None:
     assert line[0].p99 == pytest.approx(10 * 2 ** (25 / 70), abs=0.01)
     assert load_curves.limits_ms(three) == {"READ": 50.0, "lag.receipt": 500.0}
     assert "redis/flags 120 (READ p99, in MySQL); db/flags 70.0" in load_curves.finding(three)
+    three["verdict"]["status"] = "INCONCLUSIVE"
+    assert load_curves.finding(three).endswith("Timing INCONCLUSIVE")
 
 
 def test_a_step_that_said_nothing_ends_no_line(three: Json) -> None:
@@ -415,8 +426,11 @@ def test_drivers_are_settings_too() -> None:
 def test_a_chart_that_cannot_be_is_left_out_with_a_sentence() -> None:
     made = study(("db", "flags", found(None, NONE), 30.0), ("redis", "flags", found(120.0), 90.0), drift=0.09)
     said = capacity_document(made).caveats
-    assert "No chart of robustness: no two arms of one class have a capacity with an interval." in said
+    assert any(one.startswith("No chart of robustness: the study's timing is not VALID") for one in said)
     assert any(text.startswith("No chart of crossover map: the study's timing is not VALID") for text in said)
+    made = study(("db", "flags", found(None, NONE), 30.0), ("redis", "flags", found(120.0), 90.0))
+    said = capacity_document(made).caveats
+    assert "No chart of robustness: no two arms of one class have a capacity with an interval." in said
     one = study(("db", "flags", found(70.0), 30.0))
     assert not any("No chart" in text for text in capacity_document(one).caveats)
 
