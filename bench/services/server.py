@@ -77,7 +77,8 @@ class SchemeProcesses:
             }
         for name, argv in self.commands.items():
             log = logs / f"{name}.log"
-            self._daemons[name] = Daemon(argv, log=log, env=environment, cwd=source and source.folder)
+            folder = None if source is None else source.folder
+            self._daemons[name] = Daemon(argv, log=log, env=environment, cwd=folder)
 
     def _commands(
         self, options: Mapping[str, str], settings: Mapping[str, str], shared: Mapping[str, str], auth: str
