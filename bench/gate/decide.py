@@ -20,7 +20,7 @@ from bench.gate.baseline import Baseline
 from bench.gate.metrics import METRICS
 from bench.gate.sequential import ACCUSED, ACQUITTED, BROKEN, Outcome, Seen
 from bench.gate.tolerances import Asked, Objective
-from bench.gate.verdicts import Side, judge, side
+from bench.gate.verdicts import BETTER, OPEN, PERHAPS_BETTER, SAME, WORSE, Side, judge, side
 from bench.guards import (
     EXIT_INCONCLUSIVE,
     EXIT_INVALID,
@@ -294,7 +294,6 @@ def _sequential(outcome: Outcome, judged: Json) -> Json:
 
 def _seen(each: Seen) -> Json:
     sign = METRICS[each.figure].sign
-    verdict = "worse" if each.accused else "same" if each.acquitted else "?"
     ends = None if each.interval is None else sorted((1 + end) ** sign for end in each.interval)
     return {
         "blocks": [each.pairs, each.pairs],
@@ -303,10 +302,23 @@ def _seen(each: Seen) -> Json:
         "interval": ends,
         "p": None,
         "p_holm": None,
-        "verdict": verdict,
-        "passes": {"worse": False, "same": True}.get(verdict),
-        "why": "" if verdict != "?" else "neither accused nor acquitted in the time there was",
+        **_verdict_of(each),
     }
+
+
+def _verdict_of(each: Seen) -> Json:
+    if each.accused:
+        return {"verdict": WORSE, "passes": False, "why": ""}
+    if not each.acquitted or each.interval is None or each.harm is None:
+        why_not = "neither accused nor acquitted in the time there was"
+        return {"verdict": OPEN, "passes": None, "why": why_not}
+    least, most = each.interval
+    gain = 1 / (1 + each.tolerance) - 1
+    if most < 0 and each.harm <= gain:
+        return {"verdict": BETTER, "passes": True, "why": ""}
+    if least > gain:
+        return {"verdict": SAME, "passes": True, "why": ""}
+    return {"verdict": OPEN, "passes": True, "why": PERHAPS_BETTER}
 
 
 def refused(message: str, *, command: str, code: int = EXIT_INCONCLUSIVE) -> Json:

@@ -34,6 +34,7 @@ from bench.results import Json
 
 LEVEL: Final = 0.05
 BETTER, WORSE, SAME, OPEN = "better", "worse", "same", "?"
+PERHAPS_BETTER: Final = "perhaps better; certainly no worse than the tolerance"
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def _few(row: Json) -> str:
 
 def _open(row: Json, high: float, beyond: float) -> str:
     if high < beyond:
-        return "perhaps better; certainly no worse than the tolerance"
+        return PERHAPS_BETTER
     if row["too_few"]:
         return "so few runs cannot be sure after the correction: repeat it with more"
     return f"it could be up to {math.expm1(high):+.1%} worse, and the tolerance is {row['tolerance']:.0%}"

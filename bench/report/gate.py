@@ -195,8 +195,9 @@ def _title(content: Json) -> str:
 
 def _first(content: Json) -> str:
     """The smallest effect that it could see, before anything is said of what it saw."""
+    unknown = "not known (bench noise)" if content["kind"] == "against" else "none with so few runs"
     known = [
-        f"{METRICS[name].title} {'none with so few runs' if effect is None else share(effect)}"
+        f"{METRICS[name].title} {unknown if effect is None else share(effect)}"
         for name, effect in content["smallest"].items()
     ]
     return f"Smallest effect that could be seen: {', '.join(known)}" if known else "Nothing could be seen"

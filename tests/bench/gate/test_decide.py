@@ -238,6 +238,13 @@ def test_ratios_are_the_candidate_s_over_the_baseline_s_whichever_way_is_worse()
     assert less["verdict"] == "worse"
 
 
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.7, "better"), (1.0, "same"), (0.88, "?"), (1.3, "worse")])
+def test_an_acquitted_figure_is_the_same_only_where_it_is_no_better(ratio: float, verdict: str) -> None:
+    found = row(live(ratio), "READ.p50")
+    assert found["verdict"] == verdict
+    assert found["passes"] is (verdict != "worse")
+
+
 def test_what_was_seen_is_kept_pair_by_pair_and_where_it_sits_is_told() -> None:
     found = live(1.3)
     pairs = found["pairs"]
