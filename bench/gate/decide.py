@@ -289,7 +289,7 @@ def _sequential(outcome: Outcome, judged: Json) -> Json:
     """Of the figures that decide the sequential test's words stand, of the others the comparison's."""
     seen = {each.figure: each for each in outcome.figures}
     rows = [row | _seen(seen[row["metric"]]) if row["metric"] in seen else row for row in judged["rows"]]
-    return judged | {"paired": True, "blocks": outcome.pairs, "rows": rows}
+    return judged | {"paired": True, "looked_at": True, "blocks": outcome.pairs, "rows": rows}
 
 
 def _seen(each: Seen) -> Json:

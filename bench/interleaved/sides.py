@@ -38,7 +38,8 @@ def find(text: str | None, say: Callable[[str], None]) -> Side:
                 f"{text!r} is a folder without schemes/__main__.py: no checkout of this project."
             )
         tree = folder.resolve()
-        return Side(text, Source(tree, trees.python_of(tree, HERE, say)))
+        label = text if text.strip("./") else str(tree)
+        return Side(label, Source(tree, trees.python_of(tree, HERE, say)))
     root = trees.root_of(HERE)
     commit = trees.commit_of(root, text) if root is not None else None
     if root is not None and commit is not None:

@@ -24,6 +24,11 @@ CLAIM: Final = (
     "worse and better need p ≤ 5 % after Holm's correction over what decides, and the tolerance; same has "
     "its interval inside of the tolerance. visible: the smallest effect that 80 % of such comparisons find."
 )
+LOOKED_AT: Final = (
+    "Looked at after each block; intervals are repeated ones, 95 %. worse: surely, at the look's share of 5 % "
+    "over all figures, and beyond the tolerance; better and same by the interval. visible: the smallest "
+    "effect that 80 % of such comparisons find."
+)
 NOTHING: Final = (
     "These decide nothing: of so many figures some look different where nothing is. p is uncorrected."
 )
@@ -51,8 +56,11 @@ def tables(change: Json) -> tuple[Table, ...]:
     a, b = (side["label"] for side in change["sides"])
     deciding = [row for row in change["rows"] if row["deciding"]]
     others = [row for row in change["rows"] if not row["deciding"] and row["ratio"] is not None]
-    columns = ("", a, b, "ratio", "p (Holm)", "tolerance", "visible", "verdict")
-    first = Table("Verdicts", columns, tuple(map(_deciding, deciding)), f"{_capital(how(change))}. {CLAIM}")
+    looked_at = change.get("looked_at", False)
+    columns = ("", a, b, "ratio", *(() if looked_at else ("p (Holm)",)), "tolerance", "visible", "verdict")
+    rows = tuple(_deciding(row, with_p=not looked_at) for row in deciding)
+    claim = LOOKED_AT if looked_at else CLAIM
+    first = Table("Verdicts", columns, rows, f"{_capital(how(change))}. {claim}")
     if not others:
         return (first,)
     also = Table(ALSO, ("", a, b, "ratio", "p", "visible"), tuple(map(_other, others)), NOTHING)
@@ -63,13 +71,13 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _deciding(row: Json) -> tuple[str, ...]:
+def _deciding(row: Json, *, with_p: bool) -> tuple[str, ...]:
     return (
         title(row),
         value(row, 0),
         value(row, 1),
         ratio(row),
-        p_of(row["p_holm"]),
+        *((p_of(row["p_holm"]),) if with_p else ()),
         f"±{figures.percent(row['tolerance'], 2)}",
         share(row["visible"]),
         MARKS[row["verdict"]],

@@ -258,6 +258,9 @@ def test_every_output_reads_it(ratio: float) -> None:
     found = live(ratio)
     document = gate.check_document(found)
     assert "HEAD against origin/main; paired" in document.load[0]
+    assert "p (Holm)" not in document.tables[0].columns
+    assert "Looked at after each block" in document.tables[0].note
+    assert {len(cells) for cells in document.tables[0].rows} == {len(document.tables[0].columns)}
     assert ("<failure" in ci.junit(found)) == (ratio > 1)
     assert ci.bencher(found)["steady_chat/redis"]["read-p50-ms"]["value"] > 0
     assert effects.finding(found["change"])

@@ -19,13 +19,15 @@ def test_nothing_named_is_what_is_here() -> None:
     assert side.label.startswith("this tree")
 
 
-def test_a_checkout_is_run_where_it_is(tmp_path: Path) -> None:
+def test_a_checkout_is_run_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "schemes").mkdir()
     (tmp_path / "schemes" / "__main__.py").touch()
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).write_bytes((HERE / name).read_bytes())
     side = find(str(tmp_path), quiet)
     assert (side.label, side.source) == (str(tmp_path), Source(tmp_path.resolve(), sys.executable))
+    monkeypatch.chdir(tmp_path)
+    assert find(".", quiet).label == str(tmp_path), "a dot names nothing in a report"
 
 
 def test_a_command_is_one_if_its_program_is_there() -> None:
