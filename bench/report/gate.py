@@ -25,8 +25,8 @@ CLAIM: Final = (
     "its interval inside of the tolerance. visible: the smallest effect that 80 % of such comparisons find."
 )
 LOOKED_AT: Final = (
-    "Looked at after each block; intervals are repeated ones, 95 %. worse: surely, at the look's share of 5 % "
-    "over all figures, and beyond the tolerance; better and same by the interval. visible: the smallest "
+    "Looked at after each block; intervals are repeated ones, 95 %. worse: surely, at the look's share of 5 %"
+    " over all figures, and beyond the tolerance; better and same by the interval. visible: the smallest "
     "effect that 80 % of such comparisons find."
 )
 NOTHING: Final = (
