@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bench import environment, machine
 from bench.calibrate.drive import GENERATOR, Driven, drive
+from bench.calibrate.reference import steps_per_cpu_s
 from bench.calibrate.stored import key
 from bench.control import Control
 from bench.options import RunOptions
@@ -42,6 +43,7 @@ READY_S: Final = 20.0
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 def calibrate(say: Say) -> Json:
@@ -50,14 +52,15 @@ def calibrate(say: Say) -> Json:
     with tempfile.TemporaryDirectory(prefix="readstate-calibrate-", dir=scratch_dir()) as folder:
         logs = Path(folder)
         say("the generator against an echo")
-        echo = _echo(logs)
+        at_echo, echo = _with_reference(lambda: _echo(logs))
         say("the generator with the control (memory) behind it")
-        mixed = _mixed(logs)
+        at_mixed, mixed = _with_reference(lambda: _mixed(logs))
     there = [name for name in NAMES if not local.missing(frozenset({name}))]
+    both = "operations, generator and server on a core each"
     ceilings = {
-        "generator": _driven("requests and replies", echo, GENERATOR),
-        "generator_mixed": _driven("operations, with their pushes", mixed, GENERATOR),
-        "memory": _driven("operations, generator and server on a core each", mixed, GENERATOR, "server"),
+        "generator": at_echo | _driven("requests and replies", echo, GENERATOR),
+        "generator_mixed": at_mixed | _driven("operations, with their pushes", mixed, GENERATOR),
+        "memory": at_mixed | _driven(both, mixed, GENERATOR, "server"),
         **{name: _store(name, say) for name in there},
     }
     return {
@@ -68,6 +71,13 @@ def calibrate(say: Say) -> Json:
         "git": environment.git("rev-parse", "--short=12", "HEAD"),
         "ceilings": ceilings,
     }
+
+
+def _with_reference(measure: Callable[[], T]) -> tuple[Json, T]:
+    """What the core was like meanwhile, and what was measured."""
+    before = steps_per_cpu_s()
+    found = measure()
+    return {"reference_per_cpu_s": round((before + steps_per_cpu_s()) / 2)}, found
 
 
 def _driven(unit: str, driven: Driven, *components: str) -> Json:
@@ -132,11 +142,15 @@ def _store(name: str, say: Say) -> Json:
     """One store at a time: what it is alone, the others do not disturb."""
     say(f"{name} alone")
     with local.start(frozenset({name}), folder=None, say=lambda _: None) as stack:
-        done = exercise(stack.services[name], warm_s=STORE_WARM_S[name], seconds=STORE_S[name])
+        service = stack.services[name]
+        core, done = _with_reference(
+            lambda: exercise(service, warm_s=STORE_WARM_S[name], seconds=STORE_S[name])
+        )
     cores = 1 if name in ONE_CORE else machine.cores()
     return {
         "unit": UNITS[name],
         "per_s": round(done.per_cpu_s * cores, 1),
         "measured_at_per_s": round(done.operations / done.seconds, 1),
         "cores": cores,
+        **core,
     }

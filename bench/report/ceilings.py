@@ -30,7 +30,11 @@ def lines(found: Json, before: Json | None) -> list[str]:
 def _moved(ceiling: Json, before: Json | None) -> str:
     if before is None or not before["per_s"]:
         return ""
-    return f" ({ceiling['per_s'] / before['per_s'] - 1:+.1%} against the last time)"
+    moved = f"{ceiling['per_s'] / before['per_s'] - 1:+.1%} against the last time"
+    if "reference_per_cpu_s" not in ceiling or "reference_per_cpu_s" not in before:
+        return f" ({moved})"
+    core = ceiling["reference_per_cpu_s"] / before["reference_per_cpu_s"] - 1
+    return f" ({moved}; the core itself {core:+.1%})"
 
 
 def near_line(summary: Json) -> list[str]:

@@ -1,0 +1,29 @@
+"""How fast a core of this machine is just now: a loop of the harness's own, by its own CPU time.
+
+On a shared host a second of CPU does not always buy the same: the frequency moves, and somebody else may have
+the core's other thread.  A ceiling is kept with what this loop did before and after it, so that two
+calibrations which differ by as much as their loops tell of the host and not of what was measured."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Final
+
+WALL_S: Final = 0.5
+ENTRIES: Final = 50_000
+"""A few MiB: more than a core's own caches hold, as what servers touch is."""
+AT_ONCE: Final = 1_000
+
+
+def steps_per_cpu_s(wall_s: float = WALL_S) -> float:
+    """Lookups of a dictionary in no order, and a sum, for a second of this thread's CPU."""
+    held = {i: i for i in range(ENTRIES)}
+    keys = random.Random(1).sample(range(ENTRIES), ENTRIES)
+    end, began, done, total = time.monotonic() + wall_s, time.thread_time(), 0, 0
+    while time.monotonic() < end:
+        first = done % ENTRIES
+        for key in keys[first : first + AT_ONCE]:
+            total += held[key]
+        done += AT_ONCE
+    return done / (time.thread_time() - began)
