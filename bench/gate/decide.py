@@ -19,6 +19,7 @@ from bench.gate import power, why
 from bench.gate.baseline import Baseline
 from bench.gate.metrics import METRICS
 from bench.gate.sequential import ACCUSED, ACQUITTED, BROKEN, Outcome, Seen
+from bench.gate.sequential import OPEN as UNDECIDED
 from bench.gate.tolerances import Asked, Objective
 from bench.gate.verdicts import BETTER, OPEN, PERHAPS_BETTER, SAME, WORSE, Side, judge, side
 from bench.guards import (
@@ -288,11 +289,15 @@ def _pair(one: Run, other: Run, names: Iterable[str]) -> dict[str, list[float]]:
 def _sequential(outcome: Outcome, judged: Json) -> Json:
     """Of the figures that decide the sequential test's words stand, of the others the comparison's."""
     seen = {each.figure: each for each in outcome.figures}
-    rows = [row | _seen(seen[row["metric"]]) if row["metric"] in seen else row for row in judged["rows"]]
+    undecided = outcome.verdict == UNDECIDED
+    rows = [
+        row | _seen(seen[row["metric"]], undecided) if row["metric"] in seen else row
+        for row in judged["rows"]
+    ]
     return judged | {"paired": True, "looked_at": True, "blocks": outcome.pairs, "rows": rows}
 
 
-def _seen(each: Seen) -> Json:
+def _seen(each: Seen, undecided: bool) -> Json:
     sign = METRICS[each.figure].sign
     ends = None if each.interval is None else sorted((1 + end) ** sign for end in each.interval)
     return {
@@ -302,11 +307,14 @@ def _seen(each: Seen) -> Json:
         "interval": ends,
         "p": None,
         "p_holm": None,
-        **_verdict_of(each),
+        **_verdict_of(each, undecided),
     }
 
 
-def _verdict_of(each: Seen) -> Json:
+def _verdict_of(each: Seen, undecided: bool) -> Json:
+    """`undecided`: too many blocks were disturbed to believe what a figure looks like."""
+    if each.accused and undecided:
+        return {"verdict": OPEN, "passes": None, "why": "too many blocks were disturbed to accuse it"}
     if each.accused:
         return {"verdict": WORSE, "passes": False, "why": ""}
     if not each.acquitted or each.interval is None or each.harm is None:

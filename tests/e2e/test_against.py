@@ -20,6 +20,10 @@ BLOCKS = ("--scheme", "redis", "--users", "60", "--rate", "40", "--block", "3s",
           "--pin", "none", "--quiet")  # fmt: skip
 
 
+TRIES = 3
+"""Of a gate in which a block was disturbed by what else the machine does."""
+
+
 def check(out: Path, *words: str) -> Result:
     small.remember()
     return CliRunner().invoke(main, ["check", *words, *BLOCKS, "--out", str(out)])
@@ -32,11 +36,14 @@ def content(out: Path) -> Any:
 
 def test_a_slower_candidate_is_accused(tmp_path: Path) -> None:
     sides = [f"env PLANT=stretched:{by} {PLANTED}" for by in (0, 3_000)]
-    found = check(
-        tmp_path, "--a", sides[0], "--b", sides[1], "--fail-if", "READ.p50 > +15%", "--budget", "3m"
-    )
+    for number in range(TRIES):
+        out = tmp_path / str(number)
+        words = ("--a", sides[0], "--b", sides[1], "--fail-if", "READ.p50 > +15%", "--budget", "3m")
+        found = check(out, *words)
+        told = content(out)
+        if not told["left_out"]:
+            break
     assert found.exit_code == 11, found.output
-    told = content(tmp_path)
     (row,) = (row for row in told["change"]["rows"] if row["deciding"])
     assert row["metric"] == "READ.p50"
     assert row["interval"][0] > 1.15
@@ -49,9 +56,14 @@ def test_a_slower_candidate_is_accused(tmp_path: Path) -> None:
 def test_the_files_that_are_here_are_like_themselves(tmp_path: Path) -> None:
     """As a checkout and as what is here; a wide tolerance is told soon."""
     here = str(Path(__file__).parents[2])
-    found = check(tmp_path, "--against", here, "--fail-if", "READ.p50 > +200%", "--budget", "3m")
+    for number in range(TRIES):
+        out = tmp_path / str(number)
+        found = check(out, "--against", here, "--fail-if", "READ.p50 > +200%", "--budget", "3m")
+        told = content(out)
+        if not told["left_out"]:
+            break
     assert found.exit_code == 0, found.output
-    assert content(tmp_path)["verdict"]["outcome"] == "PASS"
+    assert told["verdict"]["outcome"] == "PASS"
     assert not small.processes()
 
 
