@@ -188,13 +188,18 @@ def live(
     violations: int = 0,
     correctness: str = "PASS",
     slo: str = "",
+    disturbed: bool = False,
     **of: str,
 ) -> Json:
-    """Two sides that took turns, READs of the second longer by `ratio`."""
+    """Two sides that took turns, READs of the second longer by `ratio`; `disturbed`: every second block."""
     noise = np.random.default_rng(1)
     sides: tuple[list[Run], list[Run]] = ([], [])
 
-    def block(number: int) -> sequential.Block:
+    def block(number: int) -> sequential.Block | None:
+        if number >= blocks:
+            return None
+        if disturbed and number % 2 == 0:
+            return sequential.Block((), "others used the machine")
         pairs = []
         for place in (2 * number, 2 * number + 1):
             a, b = 100 * np.exp(0.02 * noise.standard_normal(2))
@@ -243,6 +248,13 @@ def test_an_acquitted_figure_is_the_same_only_where_it_is_no_better(ratio: float
     found = row(live(ratio), "READ.p50")
     assert found["verdict"] == verdict
     assert found["passes"] is (verdict != "worse")
+
+
+def test_what_too_many_disturbed_blocks_leave_open_is_not_called_worse() -> None:
+    found = live(1.3, disturbed=True)
+    assert code(found) == 5
+    assert (row(found, "READ.p50")["verdict"], row(found, "READ.p50")["passes"]) == ("?", None)
+    assert "disturbed" in row(found, "READ.p50")["why"]
 
 
 def test_what_was_seen_is_kept_pair_by_pair_and_where_it_sits_is_told() -> None:
