@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
 import subprocess
@@ -35,8 +36,9 @@ from bench.services.lock import run_lock
 from bench.services.server import SchemeProcesses, Source
 from schemes import SCHEMES
 from tests.proofs import read_ratio
+from tests.proofs.kept import Kept
 
-STATE: Final = Path("results/proof-gate.jsonl")
+KEPT: Final = Kept(Path("results/proof-gate.jsonl"))
 OUT: Final = Path("results/proof-gate")
 SCHEME: Final = "redis"
 FIGURE: Final = "READ.p50"
@@ -59,14 +61,14 @@ Known = Mapping[str, dict[str, Any]]
 def main() -> int:
     asked = _asked()
     with tempfile.TemporaryDirectory() as folder:
-        base_us = _once("client 0", lambda: _by_client(0.0, Path(folder)))["base_us"]
+        base_us = KEPT.once("client 0", lambda: _by_client(0.0, Path(folder)))["base_us"]
         for share in GATES:
-            _once(f"client {share:g}", lambda s=share: _by_client(s * base_us, Path(folder)))
+            KEPT.once(f"client {share:g}", lambda s=share: _by_client(s * base_us, Path(folder)))
         for number in range(max(GATES.values())):
             for share, wanted in GATES.items():
                 if number < min(wanted, asked.most):
-                    _once(f"gate {share:g} {number}", lambda s=share: _gate(s * base_us))
-    lines, good = _page(_known())
+                    KEPT.once(f"gate {share:g} {number}", lambda s=share: _gate(s * base_us))
+    lines, good = _page(KEPT.known())
     print("\n".join(lines))
     return 0 if good else 1
 
@@ -75,25 +77,6 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.gate")
     parser.add_argument("--most", type=int, default=99, help="Live gates of each share.")
     return parser.parse_args()
-
-
-def _once(key: str, make: Any) -> dict[str, Any]:
-    known = _known()
-    if key in known:
-        return known[key]
-    print(key, file=sys.stderr, flush=True)
-    found = make()
-    STATE.parent.mkdir(exist_ok=True)
-    with STATE.open("a") as file:
-        file.write(json.dumps({"key": key, **found}) + "\n")
-    return found
-
-
-def _known() -> dict[str, dict[str, Any]]:
-    if not STATE.exists():
-        return {}
-    rows = (json.loads(line) for line in STATE.read_text().splitlines())
-    return {row["key"]: row for row in rows}
 
 
 # --- live -------------------------------------------------------------------------------------------------
@@ -143,7 +126,7 @@ def _by_client(more_us: float, folder: Path) -> dict[str, Any]:
         try:
             for server in servers:
                 server.wait_ready()
-                with Control(server.control_url, SECRET) as control:
+                with contextlib.closing(Control(server.control_url, SECRET)) as control:
                     control.seed(people.seed_frames(), warm=False)
             measured = asyncio.run(
                 read_ratio.measure((servers[0].url, servers[1].url), SECRET.encode(), *_direct(people))

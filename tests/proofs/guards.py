@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import tempfile
 import threading
@@ -26,8 +25,9 @@ from bench.options import Places, RunOptions, arms
 from bench.runner import Load, Progress
 from bench.services.lock import run_lock
 from tests.proofs.causes import BASE, CAUSES, LONGER, PLANT_AT_S, Cause, Planted, all_of
+from tests.proofs.kept import Kept
 
-STATE: Final = Path("results/proof-guards.jsonl")
+KEPT: Final = Kept(Path("results/proof-guards.jsonl"))
 RANK: Final = (OK, UNKNOWN, WARN, INCONCLUSIVE, INVALID)
 
 
@@ -44,15 +44,15 @@ def main() -> int:
                     _together(group, side, number, Path(out))
         ceiling = asked.ceiling
         if not asked.only or "clean" in asked.only:
-            ceiling = ceiling or float(_once("ceiling", lambda: {"rate": _ceiling(Path(out))})["rate"])
+            ceiling = ceiling or float(KEPT.once("ceiling", lambda: {"rate": _ceiling(Path(out))})["rate"])
             for number in range(asked.clean):
                 for name, share in LOADS.items():
                     rate = max(IDLE_PER_S, share * ceiling)
-                    _once(
+                    KEPT.once(
                         f"clean {name} {number}", lambda r=rate, k=f"{name} {number}": _quiet(k, r, Path(out))
                     )
-    print("\n".join(_page(_known(), causes, ceiling)))
-    return 0 if all(row.get("right", True) for row in _known().values()) else 1
+    print("\n".join(_page(KEPT.known(), causes, ceiling)))
+    return 0 if all(row.get("right", True) for row in KEPT.known().values()) else 1
 
 
 def _asked() -> argparse.Namespace:
@@ -64,29 +64,6 @@ def _asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _once(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is known of this already, or found out now and kept."""
-    known = _known()
-    if key not in known:
-        _say(key)
-        return _keep(key, make())
-    return known[key]
-
-
-def _keep(key: str, found: dict[str, Any]) -> dict[str, Any]:
-    STATE.parent.mkdir(exist_ok=True)
-    with STATE.open("a") as file:
-        file.write(json.dumps({"key": key, **found}) + "\n")
-    return found
-
-
-def _known() -> dict[str, dict[str, Any]]:
-    if not STATE.exists():
-        return {}
-    rows = (json.loads(line) for line in STATE.read_text().splitlines())
-    return {row["key"]: row for row in rows}
-
-
 def _groups(causes: Sequence[Cause]) -> list[list[Cause]]:
     found: dict[str, list[Cause]] = {}
     for cause in causes:
@@ -96,14 +73,14 @@ def _groups(causes: Sequence[Cause]) -> list[list[Cause]]:
 
 def _together(causes: Sequence[Cause], side: str, number: int, out: Path) -> None:
     """One run with these causes planted at this dose; those that are known already are left out."""
-    missing = [cause for cause in causes if f"{cause.name} {side} {number}" not in _known()]
+    missing = [cause for cause in causes if f"{cause.name} {side} {number}" not in KEPT.known()]
     if missing:
         _say(f"{side} {number}: {', '.join(cause.name for cause in missing)}")
         with contextlib.ExitStack() as undo:
             plants = [cause.plant(cause.above if side == "above" else cause.below, undo) for cause in missing]
             made = _run(all_of(plants), out)
         for cause in missing:
-            _keep(f"{cause.name} {side} {number}", _judged(cause, side, made))
+            KEPT.keep(f"{cause.name} {side} {number}", _judged(cause, side, made))
 
 
 def _judged(cause: Cause, side: str, made: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +105,7 @@ def _quiet(key: str, rate: float, out: Path) -> dict[str, Any]:
         found = _clean(rate, out)
         if "cpu_steal" not in found["others"]:
             return found
-        _keep(f"disturbed {key} {number}", found | {"right": True})
+        KEPT.keep(f"disturbed {key} {number}", found | {"right": True})
     return found
 
 

@@ -54,7 +54,7 @@ async def _read(writer: Client, reader: Client, conversation: str) -> float:
     began = time.perf_counter()
     reply = await reader.ask("READ", items=[{"conversation_id": conversation, "up_to_seq": sent["seq"]}])
     took = time.perf_counter() - began
-    assert reply["type"] == "READ_ACK", reply
+    assert reply["type"] == "ACK", reply
     return took * 1e6
 
 
