@@ -83,7 +83,7 @@ proof-stale-fills: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/python -m tests.proofs.stale_fills > docs/evidence/stale-fills.md; code=$$?; cat docs/evidence/stale-fills.md; exit $$code
 
-# Goes on where it stopped; results/proof-guards.jsonl has every run.
+# Goes on where it stopped; docs/evidence/guards.jsonl has every run.
 proof-guards: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/python -m tests.proofs.guards > docs/evidence/guards.md.new; code=$$?; \
@@ -100,13 +100,13 @@ proof-noise: setup
 	@$(BIN)/python -m tests.proofs.noise results/latest-comparison/noise.json > docs/evidence/noise.md; \
 	code=$$?; cat docs/evidence/noise.md; exit $$code
 
-# Goes on where it stopped; results/proof-own-effect.jsonl has every block.
+# Goes on where it stopped; docs/evidence/own-effect.jsonl has every block.
 proof-own-effect: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/python -m tests.proofs.own_effect > docs/evidence/own-effect.md.new; code=$$?; \
 	cat docs/evidence/own-effect.md.new; mv docs/evidence/own-effect.md.new docs/evidence/own-effect.md; exit $$code
 
-# Goes on where it stopped; results/proof-gate.jsonl has every gate.
+# Goes on where it stopped; docs/evidence/gate.jsonl has every gate.
 proof-gate: setup
 	@mkdir -p docs/evidence
 	@$(FILES); $(BIN)/python -m tests.proofs.gate > docs/evidence/gate.md.new; code=$$?; \

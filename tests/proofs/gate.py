@@ -3,7 +3,7 @@
 READs of the candidate need more CPU (`planted_server.py`), a share of how long a READ takes a client of its
 own, which also measures how much longer they really are (`read_ratio.py`).  Live gates for each share, then
 gates drawn from the blocks that the live ones recorded, none used twice in a gate.  What was run is kept in
-results/proof-gate.jsonl, and not run again; the table is printed as Markdown."""
+docs/evidence/gate.jsonl, and not run again; the table is printed as Markdown."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from schemes import SCHEMES
 from tests.proofs import read_ratio
 from tests.proofs.kept import Kept
 
-KEPT: Final = Kept(Path("results/proof-gate.jsonl"))
+KEPT: Final = Kept(Path("docs/evidence/gate.jsonl"))
 OUT: Final = Path("results/proof-gate")
 SCHEME: Final = "redis"
 FIGURE: Final = "READ.p50"

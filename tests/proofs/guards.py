@@ -2,7 +2,7 @@
 it fires, for the right reason; and clean runs raise none.
 
 `python -m tests.proofs.guards` (`make proof-guards`) makes two runs of half a minute per cause, `--times`
-times, and three clean ones, `--clean` times.  What was run is kept in results/proof-guards.jsonl, and not run
+times, and three clean ones, `--clean` times.  What was run is kept in docs/evidence/guards.jsonl, and not run
 again; the table is printed as Markdown.  Needs root (a small tmpfs, another clock) and a machine that does
 nothing else."""
 
@@ -27,7 +27,7 @@ from bench.services.lock import run_lock
 from tests.proofs.causes import BASE, CAUSES, LONGER, PLANT_AT_S, Cause, Planted, all_of
 from tests.proofs.kept import Kept
 
-KEPT: Final = Kept(Path("results/proof-guards.jsonl"))
+KEPT: Final = Kept(Path("docs/evidence/guards.jsonl"))
 RANK: Final = (OK, UNKNOWN, WARN, INCONCLUSIVE, INVALID)
 
 
@@ -185,13 +185,14 @@ def _page(known: dict[str, dict[str, Any]], causes: Sequence[Cause], ceiling: fl
         f"an event happens {PLANT_AT_S:g} s into the window.",
         "Causes that have nothing to do with each other are planted in the same runs (together, below).",
         "Silent: the guard's verdict is below the one in the third column; fired: it is that, or worse.",
+        *_transcribed(known),
         "",
         "| cause | guard | verdict | below | silent | above | fired | together | what it said above |",
         "| --- | --- | --- | --: | --: | --: | --: | --- | --- |",
     ]
     for cause in causes:
         below, above = (_tries(known, f"{cause.name} {side} ") for side in ("below", "above"))
-        said = above[-1]["message"] if above else ""
+        said = next((row["message"] for row in reversed(above) if "message" in row), "")
         lines.append(
             f"| {cause.name} ({cause.unit}) | {cause.guard.replace('|', ' or ')} | {cause.verdict} "
             f"| {cause.below:g} | "
@@ -202,6 +203,13 @@ def _page(known: dict[str, dict[str, Any]], causes: Sequence[Cause], ceiling: fl
     lines += ["", "What went otherwise:", ""] if wrong else []
     lines += [f"- {key}: {_told(row)}" for key, row in wrong]
     return lines
+
+
+def _transcribed(known: dict[str, dict[str, Any]]) -> list[str]:
+    """Of rows whose own record is lost, where they were copied from."""
+    sources = sorted({row["transcribed"] for row in known.values() if "transcribed" in row})
+    rows = sum("transcribed" in row for row in known.values())
+    return [f"{rows} of {len(known)} rows are copied from {', '.join(sources)}."] if sources else []
 
 
 def _tries(known: dict[str, dict[str, Any]], prefix: str) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""What a proof has measured so far, a JSON line each: one that is interrupted goes on with the next."""
+"""What a proof has measured so far, a JSON line each: one that is interrupted goes on with the next.  Kept
+beside the page that is made of it, and committed: a proof of hours may be made on several days."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,9 @@ class Kept:
         return {row["key"]: row for row in rows}
 
     def keep(self, key: str, found: Row) -> Row:
-        self.path.parent.mkdir(exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
-            file.write(json.dumps({"key": key, **found}) + "\n")
+            file.write(json.dumps({"key": key, "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", **found}) + "\n")
         return found
 
     def once(self, key: str, make: Callable[[], Row]) -> Row:

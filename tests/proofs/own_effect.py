@@ -12,7 +12,6 @@ load users, with over without; at most LIMIT is asked of both.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -34,13 +33,13 @@ from bench.results import RunFolder
 from bench.services import warm
 from bench.services.lock import run_lock
 from schemes import SCHEMES
+from tests.proofs.kept import Kept
 
 LIMIT: Final = 1.03
 WITH: Final = "everything"
 UNDER_TEST: Final = ("server", "consumer", "mysql", "redis", "kafka")
 FIGURES: Final = {"cpu_ms": "CPU-ms per message", "p50_ms": "READ p50 ms"}
-STATE: Final = Path("results/proof-own-effect.jsonl")
-"""Blocks by what was asked for: a proof that is interrupted goes on with the next one."""
+KEPT: Final = Kept(Path("docs/evidence/own-effect.jsonl"))
 Figures = Mapping[str, float]
 Measured = Mapping[str, Figures]
 """One block: variant -> its figures."""
@@ -119,13 +118,6 @@ def measure(options: RunOptions, block: int) -> Measured:
     return measured
 
 
-def _known(key: str) -> list[Measured]:
-    if not STATE.exists():
-        return []
-    kept = [json.loads(line) for line in STATE.read_text().splitlines()]
-    return [row["block"] for row in kept if row["key"] == key]
-
-
 def page(blocks: Sequence[Measured], about: str) -> list[str]:
     told = rows(blocks)
     when = (
@@ -186,12 +178,10 @@ def main() -> int:
         if ours:
             warm.up(needs, how="auto", say=_say)
         try:
-            blocks = _known(about)[: asked.blocks]
-            while len(blocks) < asked.blocks:
-                blocks.append(measure(options, len(blocks)))
-                STATE.parent.mkdir(exist_ok=True)
-                with STATE.open("a") as file:
-                    file.write(json.dumps({"key": about, "block": blocks[-1]}) + "\n")
+            blocks = [
+                KEPT.once(f"{about} {number}", lambda n=number: {"block": measure(options, n)})["block"]
+                for number in range(asked.blocks)
+            ]
         finally:
             if ours:
                 warm.down()

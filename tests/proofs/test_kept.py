@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ def test_what_was_found_out_once_is_read_the_next_time(tmp_path: Path) -> None:
     made = iter([{"ms": 3}, {"ms": 4}])
     assert kept.once("one", lambda: next(made)) == {"ms": 3}
     again = Kept(kept.path)
-    assert again.once("one", lambda: next(made)) == {"key": "one", "ms": 3}
+    known = again.once("one", lambda: next(made))
+    assert (known["key"], known["ms"]) == ("one", 3)
+    assert datetime.strptime(known["at"], "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC) <= datetime.now(UTC)
     assert again.once("two", lambda: next(made)) == {"ms": 4}
     assert list(again.known()) == ["one", "two"]
 
