@@ -8,17 +8,21 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from bench import cores, machine
+from bench import plan as planning
 from bench.load.fleet import Fleet, Live, LoadConfig
+from bench.plan import Plan
 from bench.runner import HEAD_START_NS, MEMORY, SCENARIOS, Load
 from bench.sampler import usage
 
 GENERATOR: Final = "generator"
 CONNECT_S: Final = 60.0
+FINISH_S: Final = 30.0
 POLL_S: Final = 0.2
 
 
@@ -36,67 +40,101 @@ class Driven:
         return self.operations / max(self.cpu_s[component], 1e-9)
 
 
-def drive(
-    url: str, load: Load, *, secret: str | None, logs: Path, pids: Callable[[], Mapping[str, list[int]]]
-) -> Driven:
-    """The plan of `load`, its warm-up not counted.  `pids`: components of the other side.
+class Drive:
+    """One server under load, a slice at a time, on the same connections.
 
-    Raises WorkerLost, TimeoutError."""
-    memory = Path(tempfile.mkdtemp(prefix="readstate-calibrate-", dir=MEMORY))
-    fleet = Fleet(_config(url, load, secret, memory), logs, lambda _: None)
-    try:
-        fleet.start()
-        fleet.connect()
-        _until(fleet, lambda live: live.connected >= live.wanted, time.monotonic() + CONNECT_S)
-        fleet.freeze_gc()
-        parts = cores.parts_of_generator(fleet.pids())
-        cores.arrange({**parts, **pids()}, machine.cores())
-        cores.prefer([pid for of in pids().values() for pid in of])
+    `pids`: components of the other side.  `cut`: what is left out of each plan.  Everything here raises
+    WorkerLost and TimeoutError."""
+
+    def __init__(
+        self,
+        url: str,
+        load: Load,
+        *,
+        secret: str | None,
+        logs: Path,
+        pids: Callable[[], Mapping[str, list[int]]],
+        cut: Callable[[Plan], Plan] = lambda plan: plan,
+    ) -> None:
+        self._load = replace(load, plan=cut(load.plan))
+        self._pids, self._cut = pids, cut
+        self._memory = Path(tempfile.mkdtemp(prefix="readstate-calibrate-", dir=MEMORY))
+        self._fleet = Fleet(self._config(url, secret), logs, lambda _: None)
+        self._slices = 0
+
+    def __enter__(self) -> Drive:
+        try:
+            self._fleet.start()
+            self._fleet.connect()
+            self._until(lambda live: live.connected >= live.wanted, CONNECT_S, "not everybody was connected")
+            self._fleet.freeze_gc()
+            parts = cores.parts_of_generator(self._fleet.pids())
+            cores.arrange({**parts, **self._pids()}, machine.cores())
+            cores.prefer([pid for of in self._pids().values() for pid in of])
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, why: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._fleet.stop()
+        shutil.rmtree(self._memory, ignore_errors=True)
+
+    def slice(self) -> Driven:
+        """A plan of the load's kind and length, its warm-up not counted."""
+        if self._slices:
+            self._follow()
+        self._slices += 1
         begun = time.monotonic_ns() + HEAD_START_NS
-        fleet.begin(begun)
-        warm_s, seconds = load.plan.options.warmup_s, load.plan.options.measure_s
-        first = _look(fleet, pids, begun / 1e9 + warm_s)
-        last = _look(fleet, pids, begun / 1e9 + warm_s + seconds)
-    finally:
-        fleet.stop()
-        shutil.rmtree(memory, ignore_errors=True)
-    return Driven(
-        last[0] - first[0],
-        last[1] - first[1],
-        last[2] - first[2],
-        {name: last[3][name] - first[3][name] for name in first[3]},
-    )
+        self._fleet.begin(begun)
+        warm_s, seconds = self._load.plan.options.warmup_s, self._load.plan.options.measure_s
+        first = self._look(begun / 1e9 + warm_s)
+        last = self._look(begun / 1e9 + warm_s + seconds)
+        self._until(lambda live: live.finished, FINISH_S, "not everything was answered")
+        return Driven(
+            last[0] - first[0],
+            last[1] - first[1],
+            last[2] - first[2],
+            {name: last[3][name] - first[3][name] for name in first[3]},
+        )
 
+    def _follow(self) -> None:
+        options = replace(self._load.plan.options, draw=self._slices)
+        plan = self._cut(planning.make(self._load.population, options, self._load.plan))
+        self._load = replace(self._load, plan=plan)
+        self._fleet.follow(str(self._saved()), f"calib{self._slices}")
 
-def _config(url: str, load: Load, secret: str | None, memory: Path) -> LoadConfig:
-    plan_file = memory / "plan.npz"
-    load.plan.save(plan_file)
-    return LoadConfig(
-        host=url,
-        scenario=str(SCENARIOS / "steady_chat.py"),
-        memory=str(memory),
-        plan_file=str(plan_file),
-        population=load.population.options,
-        plan=load.plan.options,
-        nonce="calibr",
-        secret=secret,
-    )
+    def _saved(self) -> Path:
+        file = self._memory / "plan.npz"
+        self._load.plan.save(file)
+        return file
 
+    def _config(self, url: str, secret: str | None) -> LoadConfig:
+        return LoadConfig(
+            host=url,
+            scenario=str(SCENARIOS / "steady_chat.py"),
+            memory=str(self._memory),
+            plan_file=str(self._saved()),
+            population=self._load.population.options,
+            plan=self._load.plan.options,
+            nonce="calib0",
+            secret=secret,
+        )
 
-def _until(fleet: Fleet, done: Callable[[Live], bool], deadline_s: float) -> None:
-    while not done(fleet.poll(POLL_S)):
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"not everybody was connected within {CONNECT_S:.0f} s")
+    def _until(self, done: Callable[[Live], bool], within_s: float, otherwise: str) -> None:
+        deadline = time.monotonic() + within_s
+        while not done(self._fleet.poll(POLL_S)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{otherwise} within {within_s:.0f} s")
 
-
-def _look(
-    fleet: Fleet, pids: Callable[[], Mapping[str, list[int]]], at_s: float
-) -> tuple[float, int, int, dict[str, float]]:
-    """(seconds, operations, pushes, CPU seconds by component) at the first report after `at_s`."""
-    live = fleet.poll(POLL_S)
-    while live.at_ns / 1e9 < at_s:
-        live = fleet.poll(POLL_S)
-    components = {GENERATOR: fleet.pids()["worker"], **pids()}
-    cpu = {name: usage(of)["cpu_s"] for name, of in components.items()}
-    done = sum(counts.get("OK", 0) for counts in live.outcomes.values())
-    return live.at_ns / 1e9, done, live.pushes, cpu
+    def _look(self, at_s: float) -> tuple[float, int, int, dict[str, float]]:
+        """(seconds, operations, pushes, CPU seconds by component) at the first report after `at_s`."""
+        live = self._fleet.poll(POLL_S)
+        while live.at_ns / 1e9 < at_s:
+            live = self._fleet.poll(POLL_S)
+        components = {GENERATOR: self._fleet.pids()["worker"], **self._pids()}
+        cpu = {name: usage(of)["cpu_s"] for name, of in components.items()}
+        done = sum(counts.get("OK", 0) for counts in live.outcomes.values())
+        return live.at_ns / 1e9, done, live.pushes, cpu

@@ -8,8 +8,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -35,44 +36,68 @@ PIPELINE: Final = 32
 STEADY: Final = 1.05
 """A cold JVM takes several times the CPU, and is warm when two slices gain less than this over the one
 before."""
+COLD_S: Final = 20.0
+"""After which it is taken for warm in any case."""
 TABLE: Final = f"{DATABASE}.calibrate"
 KEY: Final = "readstate-calibrate"
 
 
 @dataclass(frozen=True)
 class Exercised:
-    """Of the measured seconds.  `per_cpu_s`: operations for a second of the store's own CPU, in a good slice
-    (the upper quartile): what others do on the machine only makes it worse."""
+    """Of the measured seconds.  `per_cpu_s`: of each slice, operations for a second of the store's CPU."""
 
     seconds: float
     operations: int
-    per_cpu_s: float
+    per_cpu_s: tuple[float, ...]
 
 
+Moment = tuple[float, int, float]
+"""Seconds, operations so far, CPU seconds of the store so far."""
 Client = Callable[[int], int]
 """Operations that it has done so far -> how many it did now."""
 
 
+def prepare(service: Service) -> None:
+    """Makes what is written to, and warms up what starts cold.  Raises what the client raises."""
+    if service.name == "mysql":
+        _make_table(MysqlUrl.parse(service.url))
+    elif service.name == "kafka":
+        asyncio.run(_make_topic(service))
+        with _first(service):
+            asyncio.run(_kafka(service, lambda moments: steady(moments) or _passed(moments) >= COLD_S))
+
+
 def exercise(service: Service, *, warm_s: float, seconds: float) -> Exercised:
     """Store and client go before everything else where that is allowed.  Raises what the client raises."""
+    with _first(service):
+        if service.name == "kafka":
+            return exercised(
+                asyncio.run(_kafka(service, lambda moments: _passed(moments) >= seconds, warm_s))
+            )
+        client = {"mysql": _mysql, "redis": _redis}[service.name](service)
+        return exercised(_threads(client, service, warm_s, seconds))
+
+
+@contextmanager
+def _first(service: Service) -> Iterator[None]:
     cores.prefer([*service.pids, os.getpid()])
     try:
-        if service.name == "kafka":
-            return asyncio.run(_kafka(service, warm_s, seconds))
-        client = {"mysql": _mysql, "redis": _redis}[service.name](service)
-        return _threads(client, service, warm_s, seconds)
+        yield
     finally:
         cores.release({"calibrate": [os.getpid()]}, os.cpu_count() or 1)
 
 
-def _mysql(service: Service) -> Callable[[int], Client]:
-    """Each operation is one row's UPDATE and its COMMIT."""
-    url = MysqlUrl.parse(service.url)
+def _make_table(url: MysqlUrl) -> None:
     with url.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
         cursor.execute(f"DROP TABLE IF EXISTS {TABLE}")
         cursor.execute(f"CREATE TABLE {TABLE} (id INT PRIMARY KEY, n BIGINT NOT NULL) ENGINE=InnoDB")
         cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, 0)", [(i,) for i in range(ROWS)])
+
+
+def _mysql(service: Service) -> Callable[[int], Client]:
+    """Each operation is one row's UPDATE and its COMMIT."""
+    url = MysqlUrl.parse(service.url)
 
     def client(number: int) -> Client:
         cursor = url.connect().cursor()
@@ -105,7 +130,9 @@ def _redis(service: Service) -> Callable[[int], Client]:
     return client
 
 
-def _threads(client: Callable[[int], Client], service: Service, warm_s: float, seconds: float) -> Exercised:
+def _threads(
+    client: Callable[[int], Client], service: Service, warm_s: float, seconds: float
+) -> list[Moment]:
     over = threading.Event()
     done = [0] * CLIENTS
 
@@ -119,60 +146,50 @@ def _threads(client: Callable[[int], Client], service: Service, warm_s: float, s
         try:
             time.sleep(warm_s)
             moments = [_now(service, sum(done))]
-            while moments[-1][0] - moments[0][0] < seconds:
+            while _passed(moments) < seconds:
                 time.sleep(SLICE_S)
                 moments.append(_now(service, sum(done)))
         finally:
             over.set()
         for one in working:
             one.result()
-    return exercised(moments)
+    return moments
 
 
-async def _kafka(service: Service, warm_s: float, seconds: float) -> Exercised:
-    """Records that the broker has acknowledged, IN_FLIGHT at once."""
+async def _make_topic(service: Service) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=service.url)
-    producer = AIOKafkaProducer(bootstrap_servers=service.url, acks="all", enable_idempotence=True)
     await admin.start()
     try:
         await admin.create_topics([NewTopic(KEY, num_partitions=8, replication_factor=1)])
-        await producer.start()
-        try:
-            await _produce(producer, service, warm_s, until=steady)
-            moments = await _produce(producer, service, seconds)
-        finally:
-            await producer.stop()
-            await admin.delete_topics([KEY])
     finally:
         await admin.close()
-    return exercised(moments)
 
 
-Moment = tuple[float, int, float]
-"""Seconds, operations so far, CPU seconds of the store so far."""
-
-
-async def _produce(
-    producer: AIOKafkaProducer,
-    service: Service,
-    seconds: float,
-    until: Callable[[Sequence[Moment]], bool] = lambda _: False,
+async def _kafka(
+    service: Service, over: Callable[[Sequence[Moment]], bool], warm_s: float = 0.0
 ) -> list[Moment]:
-    """Until that is so, or the time is over."""
-    value, done = b"x" * RECORD_BYTES, 0
-    moments = [_now(service, done)]
-    end = time.monotonic() + seconds
-    while not until(moments) and time.monotonic() < end:
-        sent = [await producer.send(KEY, value, key=b"%d" % (done + i)) for i in range(IN_FLIGHT)]
-        await asyncio.gather(*sent)
-        done += IN_FLIGHT
-        if time.monotonic() - moments[-1][0] >= SLICE_S:
-            moments.append(_now(service, done))
+    """Records that the broker has acknowledged, IN_FLIGHT at once."""
+    value, done, moments = b"x" * RECORD_BYTES, 0, list[Moment]()
+    async with AIOKafkaProducer(
+        bootstrap_servers=service.url, acks="all", enable_idempotence=True
+    ) as producer:
+        due = time.monotonic() + warm_s
+        while not over(moments):
+            sent = [await producer.send(KEY, value, key=b"%d" % (done + i)) for i in range(IN_FLIGHT)]
+            await asyncio.gather(*sent)
+            done += IN_FLIGHT
+            if time.monotonic() >= due:
+                moments.append(_now(service, done))
+                due = moments[-1][0] + SLICE_S
     return moments
 
 
 def _now(service: Service, done: int) -> Moment:
     return time.monotonic(), done, usage(list(service.pids))["cpu_s"]
+
+
+def _passed(moments: Sequence[Moment]) -> float:
+    return moments[-1][0] - moments[0][0] if moments else 0.0
 
 
 def _slices(moments: Sequence[Moment]) -> list[float]:
@@ -190,6 +207,5 @@ def steady(moments: Sequence[Moment]) -> bool:
 
 def exercised(moments: Sequence[Moment]) -> Exercised:
     """From a moment at the end of each slice."""
-    slices = _slices(moments)
-    good = sorted(slices)[3 * len(slices) // 4] if slices else 0.0
-    return Exercised(moments[-1][0] - moments[0][0], moments[-1][1] - moments[0][1], good)
+    first, last = moments[0], moments[-1]
+    return Exercised(last[0] - first[0], last[1] - first[1], tuple(_slices(moments)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,17 @@ def test_a_ceiling_is_what_a_core_of_the_component_would_carry() -> None:
 
 
 @pytest.mark.slow
-def test_the_generator_of_a_run_drives_the_echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_generator_of_a_run_drives_the_echo_again_and_again_on_its_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(measure, "USERS", 50)
     monkeypatch.setattr(measure, "ECHO_SENDS_PER_S", 100.0)
-    monkeypatch.setattr(measure, "WARM_S", 1.0)
-    monkeypatch.setattr(measure, "MEASURE_S", 3.0)
-    driven = measure._echo(tmp_path)
-    assert driven.operations >= 100  # SENDs and STATEs
-    assert driven.pushes == 0
-    assert driven.cpu_s["generator"] > 0 < driven.cpu_s["echo"]
-    assert not any(path.read_text() for path in tmp_path.glob("*.log"))
+    logs = tmp_path / "echo"
+    with ExitStack() as up, measure._echo(up, logs) as drive:
+        slices = [drive.slice(), drive.slice()]
+    for driven in slices:
+        assert driven.operations >= 100  # SENDs and STATEs
+        assert driven.pushes == 0
+        assert driven.cpu_s["generator"] > 0 < driven.cpu_s["echo"]
+    assert not any(path.read_text() for path in logs.glob("*.log"))
     assert not list(Path("/dev/shm").glob("readstate-calibrate-*"))
