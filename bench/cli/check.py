@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -247,7 +248,7 @@ def _outputs(content: Json, given: dict[str, Any]) -> None:
 
     texts: dict[Path | None, Callable[[], str]] = {
         given["markdown"]: lambda: gate.comment(content),
-        given["junit"]: lambda: ci.junit(content),
+        given["junit"]: lambda: ci.junit(content, datetime.now(UTC), platform.node()),
         given["bencher"]: lambda: _json(ci.bencher(content)),
     }
     if (smaller := given["github_action_benchmark"]) is not None:

@@ -1,7 +1,7 @@
 """A check for the machines of a CI: JUnit XML, GitHub's annotations, and the JSON of two dashboards.  Pure.
 
-- JUnit: as Jenkins and GitLab read it (testsuite, testcase, failure, error); what cannot be told is an error,
-  never a pass.
+- JUnit: as Jenkins and GitLab read it, and as strict as the schema of Apache Ant's report wants it
+  (https://github.com/windyroad/JUnit-Schema); what cannot be told is an error, never a pass.
 - GitHub: https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 - github-action-benchmark: `customSmallerIsBetter` and `customBiggerIsBetter`, a list of {name, unit, value,
   range, extra}
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -35,7 +36,7 @@ def _deciding(content: Json) -> list[Json]:
 # --- JUnit ------------------------------------------------------------------------------------------------
 
 
-def junit(content: Json) -> str:
+def junit(content: Json, made_at: datetime, host: str) -> str:
     """A case per figure that decides, objective and promise, and one for whether there is an answer at
     all."""
     name = f"bench check {content['scheme'] or ''}".strip()
@@ -44,12 +45,48 @@ def junit(content: Json) -> str:
     cases += [_objective(each) for each in content["objectives"]]
     cases += [_promise(each) for each in content["promises"]]
     counts = {kind: str(sum(case.find(kind) is not None for case in cases)) for kind in ("failure", "error")}
-    totals = {"tests": str(len(cases)), "failures": counts["failure"], "errors": counts["error"]}
-    root = ET.Element("testsuites", {"name": name, **totals})
-    suite = ET.SubElement(root, "testsuite", {"name": name, **totals, "skipped": "0", "time": "0"})
+    root = ET.Element("testsuites")
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        {
+            "id": "0",
+            "package": "bench.check",
+            "name": name,
+            "timestamp": f"{made_at:%Y-%m-%dT%H:%M:%S}",
+            "hostname": host or "localhost",
+            "tests": str(len(cases)),
+            "failures": counts["failure"],
+            "errors": counts["error"],
+            "skipped": "0",
+            "time": "0",
+        },
+    )
+    suite.append(_properties(content))
     suite.extend(cases)
+    ET.SubElement(suite, "system-out").text = _xml("\n".join(_said(content)))
+    ET.SubElement(suite, "system-err")
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _properties(content: Json) -> ET.Element:
+    verdict = content["verdict"]
+    named = {
+        "command": content["command"],
+        "baseline": (content["baseline"] or {}).get("name"),
+        **{name: verdict[name] for name in ("status", "correctness", "outcome", "exit_code")},
+    }
+    found = ET.Element("properties")
+    for name, value in named.items():
+        if value is not None:
+            ET.SubElement(found, "property", {"name": name, "value": _xml(str(value))})
+    return found
+
+
+def _said(content: Json) -> list[str]:
+    """Every reason, a line each."""
+    return [reason["message"] for reason in content["verdict"]["reasons"]] or [gate.WORDS["PASS"]]
 
 
 def _case(kind: str, name: str) -> ET.Element:

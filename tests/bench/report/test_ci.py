@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -29,31 +30,49 @@ CASES: dict[str, Json] = {
     "broken": content([*runs("b", 10, 2), run("<bad>\x01", violations=2)]),
     "nothing": decide.refused("no comparable baseline: there is none", command="bench check"),
 }
-CHILDREN = {
-    "testsuites": ({"name", "tests", "failures", "errors"}, {"testsuite"}),
-    "testsuite": ({"name", "tests", "failures", "errors", "skipped", "time"}, {"testcase"}),
-    "testcase": ({"classname", "name", "time"}, {"failure", "error"}),
-    "failure": ({"type", "message"}, set()),
-    "error": ({"type", "message"}, set()),
+SUITE = ["properties", "testcase", "system-out", "system-err"]
+SHAPE: dict[str, tuple[set[str], list[str]]] = {
+    "testsuites": (set(), ["testsuite"]),
+    "testsuite": (
+        {"id", "package", "name", "timestamp", "hostname", "tests", "failures", "errors", "skipped", "time"},
+        SUITE,
+    ),
+    "properties": (set(), ["property"]),
+    "property": ({"name", "value"}, []),
+    "testcase": ({"classname", "name", "time"}, ["failure", "error"]),
+    "failure": ({"type", "message"}, []),
+    "error": ({"type", "message"}, []),
+    "system-out": (set(), []),
+    "system-err": (set(), []),
 }
-"""What the common JUnit schema (Jenkins, Maven Surefire) allows of what is written here."""
+"""What the schema of Apache Ant's JUnit report wants: attributes, and children in this order."""
 
 
 def junit(case: str) -> ET.Element:
-    return ET.fromstring(ci.junit(CASES[case]).split("\n", 1)[1])
+    text = ci.junit(CASES[case], datetime(2026, 11, 20, 12, 30, tzinfo=UTC), "runner-1")
+    return ET.fromstring(text.split("\n", 1)[1])
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_junit_has_the_shape_that_its_readers_know_and_counts_that_add_up(case: str) -> None:
     root = junit(case)
     for element in root.iter():
-        attributes, children = CHILDREN[element.tag]
+        attributes, children = SHAPE[element.tag]
         assert set(element.attrib) == attributes
-        assert {child.tag for child in element} <= children
+        there = [child.tag for child in element]
+        assert there == sorted(there, key=children.index)
     (suite,) = root
+    assert (suite.attrib["timestamp"], suite.attrib["hostname"]) == ("2026-11-20T12:30:00", "runner-1")
+    assert list(dict.fromkeys(child.tag for child in suite)) == SUITE
     for kind in ("failure", "error"):
-        assert int(suite.attrib[f"{kind}s"]) == len(list(root.iter(kind))) == int(root.attrib[f"{kind}s"])
+        assert int(suite.attrib[f"{kind}s"]) == len(list(root.iter(kind)))
     assert int(suite.attrib["tests"]) == len(list(root.iter("testcase")))
+
+
+def test_junit_says_how_the_check_is_repeated() -> None:
+    named = {each.attrib["name"]: each.attrib["value"] for each in junit("worse").iter("property")}
+    assert named["command"] == "bench check --baseline main"
+    assert (named["baseline"], named["exit_code"], named["outcome"]) == ("main", "11", "REGRESSION")
 
 
 @pytest.mark.parametrize("case", CASES)
