@@ -116,7 +116,7 @@ def _whole(content: Json) -> ET.Element:
 def _figure(row: Json) -> ET.Element:
     case = _case("figure", f"{row['metric']} no worse than {row['tolerance']:.0%}")
     if row["passes"] is False:
-        return _add(case, "failure", "regression", f"{row['title']} {_moved(row)}")
+        return _add(case, "failure", "regression", f"{gate.title(row)}: {_moved(row)}")
     if row["passes"] is None:
         return _add(case, "error", "inconclusive", row["why"])
     return case
