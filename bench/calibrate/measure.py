@@ -185,6 +185,7 @@ def _echo(up: ExitStack, logs: Path) -> Drive:
 
 
 def _control(up: ExitStack, logs: Path) -> Drive:
+    logs.mkdir()
     secret, load = secrets.token_urlsafe(24), _load(MIXED_SENDS_PER_S)
     server = up.enter_context(SchemeProcesses("memory", {}, settings={}, secret=secret, logs=logs))
     server.wait_ready()

@@ -4,8 +4,8 @@ Both sides run in turn, A B B A, so that each block of load gives two pairs and 
 none. After every such block each figure that decides is looked at.  Looking often finds by chance what is
 not there, so each look is stricter: what may go wrong is *spent* with the pairs seen, more of it at first,
 since an early answer is worth most (K. K. G. Lan and D. L. DeMets, "Discrete sequential boundaries for
-clinical trials", Biometrika 70, 1983, 659-663, their function near S. J. Pocock's boundary: log(1 + (e - 1) t)
-of the whole after a share t of all pairs).  The chance to have stopped before is integrated as
+clinical trials", Biometrika 70, 1983, 659-663, their function near S. J. Pocock's boundary: of the whole,
+log(1 + (e - 1) t) after a share t of all pairs).  The chance to have stopped before is integrated as
 P. Armitage, C. K. McPherson and B. C. Rowe did ("Repeated significance tests on accumulating data", Journal
 of the Royal Statistical Society A 132, 1969, 235-244), and the level that it leaves for a look is asked of
 the exact test of signed ranks (`ranks.py`): the significance-level approach of C. Jennison and B. W.

@@ -149,7 +149,9 @@ def capacity_study(content: Json, out: Path) -> None:
         drawn.append(("load-latency", "Load and latency", words, load_curves.draw(curves, content, words)))
     if crosses:
         unit, timing = content["unit"], content["verdict"]["status"]
-        words = canvas.Words(trade_off.finding(crosses, unit, timing), subtitle, trade_off.NOTE)
+        words = canvas.Words(
+            trade_off.finding(crosses, unit, timing), subtitle, trade_off.note(crosses, timing)
+        )
         sheet = trade_off.draw(crosses, words, unit, ceiling(content), timing=timing)
         drawn.append(("trade-off", "Trade-off", words, sheet))
     if not winners.why_not(content):

@@ -53,7 +53,8 @@ def capacity_document(content: Json) -> Document:
 
 def subtitle(content: Json) -> str:
     known = [len(arm["found"]["blocks"]) for arm in content["arms"] if studies.is_found(arm)]
-    blocks = min(known, default=0)
+    least, most = min(known, default=0), max(known, default=0)
+    blocks = f"{least}" if least == most else f"{least} to {most}"
     return (
         f"{content['scenario']} · {figures.count(content['users'])} devices · seed {content['seed']} · "
         f"{blocks} blocks per arm · objective: {content['objective']}"

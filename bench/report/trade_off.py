@@ -22,9 +22,9 @@ NEAR: Final = 1.35
 """Steps of loads within this factor of it stand for it."""
 NOTE: Final = (
     "Across: the range of receipt lag p99 over the steps nearest to 70 % of the arm's capacity. Up: the "
-    "capacity's interval. Filled: an ACK means on disk. Dashed: arms that no other of their durability class "
-    "beats in both (without the control)."
+    "capacity's interval. Filled: an ACK means on disk."
 )
+DASHED: Final = "Dashed: arms that no other of their durability class beats in both (without the control)."
 SEEN: Final = 2.5
 """A control above this factor of everything else would leave no room for the others."""
 DURABLE: Final = "on disk"
@@ -103,6 +103,11 @@ def finding(found: Sequence[Cross], unit: str, timing: str) -> str:
         for one in best
     )
     return f"{about}; beaten by nobody of their class in both: {'; '.join(said)}"
+
+
+def note(found: Sequence[Cross], timing: str) -> str:
+    """What the marks mean, of those that are drawn."""
+    return f"{NOTE} {DASHED}" if timing == "VALID" and undominated(found) else NOTE
 
 
 def draw(

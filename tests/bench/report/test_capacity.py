@@ -257,7 +257,9 @@ def test_crosses_stand_where_lag_and_capacity_are(three: Json) -> None:
     assert ranked(crosses) == [["db/flags"]]
     said = trade_off.finding(crosses, "msg/s", "VALID")
     assert "beaten by nobody of their class in both: db/flags 130" in said
+    assert trade_off.DASHED in trade_off.note(crosses, "VALID")
     assert trade_off.finding(crosses, "msg/s", "INCONCLUSIVE").endswith("not ranked: timing INCONCLUSIVE")
+    assert trade_off.DASHED not in trade_off.note(crosses, "INCONCLUSIVE")
 
 
 def test_arms_of_unlike_durability_are_held_against_nobody(three: Json) -> None:
