@@ -10,8 +10,8 @@ import asyncio
 import base64
 import hashlib
 import sys
+from collections import defaultdict
 from collections.abc import Callable
-from itertools import count
 from typing import Any, Final, cast
 
 import msgspec
@@ -24,19 +24,23 @@ HOST: Final = "127.0.0.1"
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 SHORT_MAX: Final = 125
-_seqs = count(1_000)
 _decode = msgspec.json.Decoder(dict).decode
 
 
-def _send(_: Json) -> Json:
-    seq = next(_seqs)
+Seqs = defaultdict[str, int]
+"""Conversation -> messages of one connection.  Nobody is told of another's, so none is missing to anybody."""
+
+
+def _send(frame: Json, seqs: Seqs) -> Json:
+    seqs[frame["conversation_id"]] += 1
+    seq = seqs[frame["conversation_id"]]
     return {
         "type": "ACK", "message_id": str(seq), "seq": seq, "sent_time": 0, "duplicate": False,
         "durability": "volatile",
     }  # fmt: skip
 
 
-def _read(frame: Json) -> Json:
+def _read(frame: Json, _: Seqs) -> Json:
     fixed = {"applied": True, "unread": 0, "version": 1, "read_time": 0}
     items = [
         {"conversation_id": item["conversation_id"], "read_seq": item["up_to_seq"], **fixed}
@@ -54,16 +58,16 @@ _SYNCED: Final[Json] = {
     "type": "SYNC_RESULT", "changed_count": 0, "updated_messages": [], "changes": [], "next_change_id": 1,
     "done": True, "server_time": 0,
 }  # fmt: skip
-ANSWERS: Final[dict[str, Callable[[Json], Json]]] = {
-    "HELLO": lambda _: _WELCOME,
-    "SUB": lambda _: {"type": "ACK", "count": 1},
-    "STATE": lambda _: {"type": "STATE_RESULT", "conversations": [], "change_id": 1, "done": True},
-    "SYNC": lambda _: _SYNCED,
+ANSWERS: Final[dict[str, Callable[[Json, Seqs], Json]]] = {
+    "HELLO": lambda _, __: _WELCOME,
+    "SUB": lambda _, __: {"type": "ACK", "count": 1},
+    "STATE": lambda _, __: {"type": "STATE_RESULT", "conversations": [], "change_id": 1, "done": True},
+    "SYNC": lambda _, __: _SYNCED,
     "SEND": _send,
     "READ": _read,
-    "DELIVERED": lambda _: {"type": "ACK", "items": [], "durability": "volatile"},
-    "HISTORY": lambda _: {"type": "HISTORY_RESULT", "messages": [], "done": True},
-    "PING": lambda _: {"type": "PONG", "server_time": 0},
+    "DELIVERED": lambda _, __: {"type": "ACK", "items": [], "durability": "volatile"},
+    "HISTORY": lambda _, __: {"type": "HISTORY_RESULT", "messages": [], "done": True},
+    "PING": lambda _, __: {"type": "PONG", "server_time": 0},
 }
 
 
@@ -73,6 +77,7 @@ class Echo(asyncio.Protocol):
     def __init__(self) -> None:
         self._got = b""
         self._open = False
+        self._seqs: Seqs = defaultdict(int)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -84,7 +89,7 @@ class Echo(asyncio.Protocol):
             self._transport.write(_handshake(head))
             self._open = True
         if self._open:
-            replies, self._got = answer(self._got)
+            replies, self._got = answer(self._got, self._seqs)
             if replies is None:
                 self._transport.close()
             elif replies:
@@ -105,7 +110,7 @@ def _handshake(head: bytes) -> bytes:
     )
 
 
-def answer(data: bytes) -> tuple[bytes | None, bytes]:
+def answer(data: bytes, seqs: Seqs) -> tuple[bytes | None, bytes]:
     """The replies to all whole frames in `data`, and what is left of it; None: the client closes."""
     replies: list[bytes] = []
     while len(data) >= 2:
@@ -123,7 +128,7 @@ def answer(data: bytes) -> tuple[bytes | None, bytes]:
             replies.append(_frame(PONG, text))
         elif opcode == TEXT:
             frame = _decode(text)
-            reply = {**ANSWERS[frame["type"]](frame), "reply_to": frame["id"]}
+            reply = {**ANSWERS[frame["type"]](frame, seqs), "reply_to": frame["id"]}
             replies.append(_frame(TEXT, msgspec.json.encode(reply)))
     return b"".join(replies), data
 

@@ -102,9 +102,11 @@ def ceiling(name: str, slices: Sequence[Slice]) -> Json:
     """From those of its slices that went well."""
     own = _of(name, slices)
     cores = machine.cores() if name in MANY_CORES else 1
+    rates = [rate * cores for one in own for rate in one.per_cpu_s[name]]
     return {
         "unit": UNITS[name],
-        "per_s": round(good([rate for one in own for rate in one.per_cpu_s[name]]) * cores, 1),
+        "per_s": round(good(rates), 1),
+        "slices_per_s": [round(rate) for rate in rates],
         "measured_at_per_s": round(median(one.per_s for one in own), 1),
         "pushes_per_operation": round(median(one.pushes for one in own), 3),
         "cores": cores,
