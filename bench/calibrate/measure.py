@@ -42,7 +42,7 @@ ROUNDS: Final = 4
 WARM_S: Final = 1.0
 MEASURE_S: Final = 2.5
 STORE_WARM_S: Final = 0.5
-STORE_S: Final = {"mysql": 4.0, "redis": 2.0, "kafka": 4.0}
+STORE_S: Final = {"mysql": 3.0, "redis": 1.5, "kafka": 3.0}
 UNITS: Final = {
     "generator": "requests and replies",
     "generator_mixed": "operations, with their pushes",
