@@ -44,6 +44,9 @@ SIGN_IN_PAGE: Final = 100
 OPENING_PAGE: Final = 20
 HOLE_NS: Final = 1_000_000_000
 """A hole in a conversation is a gap only after this."""
+HOLE_MAX: Final = 1_000
+"""Messages of a hole that are waited for.  A server whose numbers are far apart must not cost the generator
+more than one whose numbers follow each other."""
 BACKOFF_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
 BATCH: Final = 100
@@ -533,7 +536,7 @@ class Device:
                 if cell not in crowd.holes:
                     crowd.holes[cell] = set()
                     self._engine.pacer.at(now_ns() + HOLE_NS, self._fill_hole, cell, conversation)
-                crowd.holes[cell].update(range(last + 1, seq))
+                crowd.holes[cell].update(range(last + 1, min(seq, last + 1 + HOLE_MAX)))
         elif cell in crowd.holes and seq in crowd.holes[cell]:
             crowd.holes[cell].remove(seq)
             self._engine.counters["reordered"] += 1

@@ -350,6 +350,21 @@ def test_a_lasting_hole_is_a_gap_and_a_late_message_is_not(
     assert engine.counters["gaps"] == 1
 
 
+def test_a_hole_costs_no_more_however_far_a_server_s_numbers_are_apart(
+    server: ScriptedServer, crowd: Crowd, engine: Engine, population: Population
+) -> None:
+    device = signed_in(crowd)
+    conversation = own(population, device)
+    sender = other(population, conversation, device)
+    for seq in (5, 2**30):
+        tell(server, device, message(population, conversation, seq, sender))
+    until(lambda: crowd.holes)
+    assert [len(hole) for hole in crowd.holes.values()] == [device_module.HOLE_MAX]
+    until(lambda: server.of("HISTORY"))
+    assert server.of("HISTORY")[0]["from_seq"] == 6
+    assert engine.counters["gaps"] == 1
+
+
 def test_who_said_nothing_for_a_heartbeat_says_ping(
     server: ScriptedServer, crowd: Crowd, engine: Engine
 ) -> None:
