@@ -292,7 +292,7 @@ def _edit(folder: Path, how: Callable[[pa.Table], pa.Table]) -> None:
 
 
 def _files(dose: float, _: contextlib.ExitStack) -> Planted:
-    """The server may have so many files open that this share of them is."""
+    """The server may have so many files open that this share of them is; 63 more were seen when a run ends."""
 
     def limit() -> None:
         for pid in _pids(*SERVER):
@@ -380,5 +380,5 @@ CAUSES: Final = (
         "growing backlog", "littles_law", INCONCLUSIVE, 0.2, 2.4, "ms each, one after the other",
         _planted_server("serial", **LONGER),
     ),
-    Cause("open files", "open_files", WARN, 0.72, 0.88, "of the limit", _files, together="apart"),
+    Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),
 )  # fmt: skip

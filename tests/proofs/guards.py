@@ -43,7 +43,7 @@ def main() -> int:
                 for side in ("below", "above"):
                     _together(group, side, number, Path(out))
         ceiling = asked.ceiling
-        if not asked.only or "clean" in asked.only:
+        if asked.clean and (not asked.only or "clean" in asked.only):
             ceiling = ceiling or float(KEPT.once("ceiling", lambda: {"rate": _ceiling(Path(out))})["rate"])
             for number in range(asked.clean):
                 for name, share in LOADS.items():
@@ -199,6 +199,9 @@ def _page(known: dict[str, dict[str, Any]], causes: Sequence[Cause], ceiling: fl
             f"{_right(below)} | {cause.above:g} | {_right(above)} | {cause.together} | {said} |"
         )
     lines += ["", *_clean_lines(known, ceiling)]
+    left_out = [(row["plant_was_wrong"], row) for row in known.values() if "plant_was_wrong" in row]
+    lines += ["", "Left out, the plant was wrong, and made again:", ""] if left_out else []
+    lines += [f"- {key}: {_told(row)}" for key, row in left_out]
     wrong = [(key, row) for key, row in known.items() if not row.get("right", True)]
     lines += ["", "What went otherwise:", ""] if wrong else []
     lines += [f"- {key}: {_told(row)}" for key, row in wrong]
@@ -244,6 +247,8 @@ def _clean_lines(known: dict[str, dict[str, Any]], ceiling: float | None) -> lis
 def _told(row: dict[str, Any]) -> str:
     if "verdict" in row:
         return f"{row['verdict']}: {row['message']}"
+    if "transcribed" in row:
+        return "as it should be"
     return "; ".join(row.get("messages", ()))
 
 

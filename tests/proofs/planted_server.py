@@ -11,7 +11,7 @@
     refusing:SHARE  so many of the requests are refused as OVERLOADED
     failing:N       the Nth READ and later ones meet a bug; 0: none does
     skipping:SHARE  so many of the UPDATEs of a sender's own cursor are left out
-    closing:N       SIGUSR1 closes so many connections"""
+    closing:N       SIGUSR1 closes so many connections of devices"""
 
 from __future__ import annotations
 
@@ -202,7 +202,9 @@ async def listen(self: Server, host: str, port: int) -> int:
 
 
 def close_some(of: Server) -> None:
-    for connection in of.hub.everybody()[: int(DOSES["closing"])]:
+    """Of those that listen to everything, as devices do and probes do not."""
+    devices = [connection for connection in of.hub.everybody() if connection.session._all]
+    for connection in devices[: int(DOSES["closing"])]:
         connection.close(1001, "planted")
 
 
