@@ -2,10 +2,9 @@
 
 Both sides run in turn, A B B A, so that each block of load gives two pairs and what drifts evenly favours
 none. After every such block each figure that decides is looked at.  Looking often finds by chance what is
-not there, so each look is stricter: what may go wrong is *spent* with the pairs seen, more of it at first,
-since an early answer is worth most (K. K. G. Lan and D. L. DeMets, "Discrete sequential boundaries for
-clinical trials", Biometrika 70, 1983, 659-663, their function near S. J. Pocock's boundary: of the whole,
-log(1 + (e - 1) t) after a share t of all pairs).  The chance to have stopped before is integrated as
+not there, so each look is stricter: what may go wrong is *spent* in proportion to the pairs seen (K. K. G.
+Lan and D. L. DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70, 1983, 659-663;
+linear, as K. Kim and DeMets, ibid. 74, 1987, 149-154).  The chance to have stopped before is integrated as
 P. Armitage, C. K. McPherson and B. C. Rowe did ("Repeated significance tests on accumulating data", Journal
 of the Royal Statistical Society A 132, 1969, 235-244), and the level that it leaves for a look is asked of
 the exact test of signed ranks (`ranks.py`): the significance-level approach of C. Jennison and B. W.
@@ -107,7 +106,7 @@ def levels(looks: tuple[int, ...], whole: float) -> tuple[float, ...]:
     for pairs in looks:
         time = pairs / looks[-1]
         process.go_on_to(time)
-        wanted = process.level_for(whole * math.log1p((math.e - 1) * time) - spent)
+        wanted = process.level_for(whole * time - spent)
         level = _reachable(pairs, wanted)
         spent += process.stop_above(level)
         found.append(level)
