@@ -43,8 +43,8 @@ class Driven:
 class Drive:
     """One server under load, a slice at a time, on the same connections.
 
-    `pids`: components of the other side.  `cut`: what is left out of each plan.  Everything here raises
-    WorkerLost and TimeoutError."""
+    `pids`: components of the other side.  `cut`: what is left out of each plan.  A context manager:
+    leaving it ends the generator."""
 
     def __init__(
         self,
@@ -63,17 +63,6 @@ class Drive:
         self._slices = 0
 
     def __enter__(self) -> Drive:
-        try:
-            self._fleet.start()
-            self._fleet.connect()
-            self._until(lambda live: live.connected >= live.wanted, CONNECT_S, "not everybody was connected")
-            self._fleet.freeze_gc()
-            parts = cores.parts_of_generator(self._fleet.pids())
-            cores.arrange({**parts, **self._pids()}, machine.cores())
-            cores.prefer([pid for of in self._pids().values() for pid in of])
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(
@@ -83,9 +72,13 @@ class Drive:
         shutil.rmtree(self._memory, ignore_errors=True)
 
     def slice(self) -> Driven:
-        """A plan of the load's kind and length, its warm-up not counted."""
+        """A plan of the load's kind and length, its warm-up not counted; before the first everybody connects.
+
+        Raises WorkerLost, TimeoutError."""
         if self._slices:
             self._follow()
+        else:
+            self._connect()
         self._slices += 1
         begun = time.monotonic_ns() + HEAD_START_NS
         self._fleet.begin(begun)
@@ -99,6 +92,15 @@ class Drive:
             last[2] - first[2],
             {name: last[3][name] - first[3][name] for name in first[3]},
         )
+
+    def _connect(self) -> None:
+        self._fleet.start()
+        self._fleet.connect()
+        self._until(lambda live: live.connected >= live.wanted, CONNECT_S, "not everybody was connected")
+        self._fleet.freeze_gc()
+        parts = cores.parts_of_generator(self._fleet.pids())
+        cores.arrange({**parts, **self._pids()}, machine.cores())
+        cores.prefer([pid for of in self._pids().values() for pid in of])
 
     def _follow(self) -> None:
         options = replace(self._load.plan.options, draw=self._slices)

@@ -1,8 +1,8 @@
 """How fast a core of this machine is just now: a loop of the harness's own, by its own CPU time.
 
 On a shared host a second of CPU does not always buy the same: the frequency moves, and somebody else may have
-the core's other thread.  A ceiling is kept with what this loop did before and after it, so that two
-calibrations which differ by as much as their loops tell of the host and not of what was measured."""
+the core's other thread.  A calibration is kept with what this loop did in each of its rounds, to be told
+beside the ceilings."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ def _edit(folder: Path, how: Callable[[pa.Table], pa.Table]) -> None:
 
 
 def _files(dose: float, _: contextlib.ExitStack) -> Planted:
-    """The server may have so many files open that this share of them is; 63 more were seen as a run ends."""
+    """The server may have so many files open that this share of them is.  It was seen to open 63 more."""
 
     def limit() -> None:
         for pid in _pids(*SERVER):
