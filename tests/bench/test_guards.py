@@ -12,6 +12,7 @@ import pytest
 from bench import guards
 from bench.expressions import parse
 from bench.guards import GUARDS, Guard
+from bench.guards.guard import OK
 from bench.metrics.ledger import SLACK, compared
 from bench.results import Json
 from bench.summary import summarize
@@ -82,8 +83,8 @@ def probes(**figures: Any) -> Json:
     } | figures
 
 
-def other(*, apart: bool | None) -> Json:
-    return {"from": "load", "p99_gap_us": -2_000, "p99_apart": apart, "maybe_chance": False}
+def other(*, apart: bool | None, gap_us: float = -5_001) -> Json:
+    return {"from": "load", "p99_gap_us": gap_us, "p99_apart": apart, "maybe_chance": False}
 
 
 def ceiling(share: float) -> Json:
@@ -170,6 +171,7 @@ SILENT = [
     ("probe_users", "probe_users", probes(operations=0, stamps={"none": 0, "clean": 0, "coalesced": 0})),
     ("probe_users_agree", "operations/READ/cross_check", other(apart=False)),
     ("probe_users_agree", "operations/READ/cross_check", other(apart=None)),
+    ("probe_users_agree", "operations/READ/cross_check", other(apart=True, gap_us=-5_000)),
     ("internal_errors", "operations/READ/errors", {"NOT_MEMBER": 5}),
     ("drained", "drained", None),
     ("final_read", "consistency/checks", [check("fail", promised=False, violations=9)]),
@@ -239,8 +241,9 @@ def test_a_gap_is_told_with_both_figures_and_whether_chance_could_do_it(summary:
         summary, "operations/READ/latency_us", {**summary["operations"]["READ"]["latency_us"], "p99": 12_340}
     )
     spoil(summary, "operations/READ/cross_check", other(apart=True) | {"maybe_chance": True})
-    told = said(summary, "probe_users_agree").message
-    assert "READ 12.34 ms (all), 14.34 ms (load, may be chance)" in told
+    told = said(summary, "probe_users_agree")
+    assert "READ 12.34 ms (all), 17.34 ms (load, may be chance)" in told.message
+    assert told.verdict == OK, "what may be chance is told, and speaks against nothing"
 
 
 def test_how_many_probe_users_there_were_is_always_said(summary: Json) -> None:
