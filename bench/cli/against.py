@@ -156,6 +156,7 @@ def _carried_out(
                 asked.tolerances,
                 lambda number, seen: line.say(_told(number, seen)),
             )
+            spent_s = both.spent_s
         whole = [summary.write(side.folder) for side in both.sides]
     about = [
         Run("ab"[number], figures, side.folder.manifest())
@@ -163,7 +164,7 @@ def _carried_out(
     ]
     return decide.against(
         outcome, (sides[0].label, sides[1].label), asked, both.runs, (about[0], about[1]),
-        command=command, smallest=smallest, ledger=ledger,
+        command=command, spent_s=spent_s, smallest=smallest, ledger=ledger,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from bench.expressions import UndecidedError
 from bench.gate import baseline as baselines
 from bench.gate import power, why
 from bench.gate.baseline import Baseline
-from bench.gate.metrics import METRICS
+from bench.gate.metrics import METRICS, TOLERANCES
 from bench.gate.sequential import ACCUSED, ACQUITTED, BROKEN, Outcome, Seen
 from bench.gate.sequential import OPEN as UNDECIDED
 from bench.gate.tolerances import Asked, Objective
@@ -233,14 +233,16 @@ def against(
     whole: tuple[Run, Run],
     *,
     command: str,
+    spent_s: float,
     smallest: Mapping[str, float | None] | None = None,
     ledger: Sequence[Json] = (),
 ) -> Json:
     """What a sequential test (`sequential.py`) decided, in the form that every output reads.
 
     `labels`: of the baseline and of the candidate; `blocks`: the runs of load of either that were not
-    disturbed; `whole`: the record of each from beginning to end, for what only that can tell; `smallest`:
-    what could be seen before it began (`power.detectable`)."""
+    disturbed; `whole`: the record of each from beginning to end, for what only that can tell; `spent_s`: how
+    long both were under load until it was clear; `smallest`: what could be seen before it began
+    (`power.detectable`)."""
     reasons = _Reasons()
     code = {BROKEN: EXIT_VIOLATION, ACCUSED: EXIT_REGRESSION, ACQUITTED: EXIT_OK}.get(
         outcome.verdict, EXIT_INCONCLUSIVE
@@ -252,6 +254,7 @@ def against(
     objectives = [_objective(each, Side(labels[1], whole[1:]), reasons) for each in asked.objectives]
     change = _sequential(outcome, judge(base, candidate, asked.tolerances))
     run = whole[1].manifest.get("run") or whole[1].summary.get("run") or {}
+    told = dict.fromkeys((*asked.tolerances, *TOLERANCES))
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": TOOL,
@@ -264,7 +267,8 @@ def against(
         "smallest": dict(smallest or {}),
         "alarms": list(power.false_alarms(ledger, asked.tolerances)),
         "change": change,
-        "pairs": [_pair(one, other, asked.tolerances) for one, other in zip(*blocks, strict=True)],
+        "spent_s": round(spent_s, 1),
+        "pairs": [_pair(one, other, told) for one, other in zip(*blocks, strict=True)],
         "why": why.explain(change, base, candidate),
         "objectives": objectives,
         "promises": promises,

@@ -187,8 +187,9 @@ class Interleaved:
         self._began = time.monotonic()
 
     @property
-    def left_s(self) -> float:
-        return self._pace.budget_s - (time.monotonic() - self._began)
+    def spent_s(self) -> float:
+        """Since both sides are warm."""
+        return time.monotonic() - self._began
 
     @property
     def blocks(self) -> int:
@@ -197,7 +198,7 @@ class Interleaved:
 
     def block(self, figures: Sequence[str]) -> Block | None:
         """A B B A; None: there is no time for it.  Raises SideFailed, NotStored."""
-        if self.left_s < self.block_s:
+        if self._pace.budget_s - self.spent_s < self.block_s:
             return None
         began = time.monotonic()
         steps = [(side, self.sides[side].step(self._wanted)) for side in ORDER]

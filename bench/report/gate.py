@@ -162,7 +162,7 @@ def check_document(content: Json) -> Document:
     return Document(
         title=_title(content),
         first=_first(content),
-        load=() if change is None else (f"{_capital(sides(change))}; {how(change)}",),
+        load=() if change is None else (f"{_capital(sides(change))}; {how(change)}{_spent(content)}",),
         verdict=(_headline(verdict), *(f"exit {r['exit_code']}: {r['message']}" for r in verdict["reasons"])),
         good={"PASS": True, "UNKNOWN": None}.get(verdict["outcome"], False),
         answer=tuple(entry["text"] for entry in content["why"]),
@@ -170,6 +170,11 @@ def check_document(content: Json) -> Document:
         caveats=_caveats(content),
         last=verdict_line(content),
     )
+
+
+def _spent(content: Json) -> str:
+    spent_s = content.get("spent_s")
+    return "" if spent_s is None else f"; decided after {spent_s / 60:.1f} min of load"
 
 
 ALSO: Final = "Also compared"

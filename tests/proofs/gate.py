@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -26,10 +26,11 @@ import numpy as np
 
 from bench import machine
 from bench.control import Control
-from bench.gate import sequential
-from bench.gate.metrics import AGAINST, METRICS
+from bench.gate import power, sequential
+from bench.gate.metrics import AGAINST, METRICS, TOLERANCES
 from bench.gate.sequential import ACCUSED, ACQUITTED, OPEN, Block, Pair
 from bench.interleaved.share import Share
+from bench.metrics import intervals
 from bench.population import PopulationOptions, build
 from bench.services import bring_up
 from bench.services.lock import run_lock
@@ -100,7 +101,8 @@ def _gate(more_us: float) -> dict[str, Any]:
     rows = {row["metric"]: row for row in content["change"]["rows"] if row["deciding"]}
     return {
         "exit_code": done.returncode,
-        "seconds": time.monotonic() - began,
+        "seconds": content["spent_s"],
+        "with_setup_s": round(time.monotonic() - began, 1),
         "pairs": content["pairs"],
         "disturbed": len(content["left_out"]),
         "ratio": rows[FIGURE]["ratio"],
@@ -198,6 +200,15 @@ Gates drawn from the recorded blocks, none used twice in a gate, with the live o
 | READ longer by | recorded pairs | gates | accused | exact 95 % bound | acquitted | open |
 | --: | --: | --: | --: | --: | --: | --: |"""
 
+VISIBLE: Final = f"""
+What 80 % of such gates would find in {BUDGET_S / 60:g} min (drawn from the pairs of alike sides; `nothing`: too few
+blocks have enough samples of it):
+
+| figure | pairs | smallest effect | tolerance, where it decides |
+| --- | --: | --: | --: |"""
+INSIDE: Final = 0.9
+"""Of the gates' intervals, at least, hold what is true."""
+
 
 def _page(known: Known) -> tuple[list[str], bool]:
     """The page, and whether it shows what it must."""
@@ -215,9 +226,11 @@ def _page(known: Known) -> tuple[list[str], bool]:
     lines += [_live(known, share) for share in GATES if _gates(known, share)]
     rng = np.random.default_rng(7)
     drawn = [_of_drawn(known, share, rng) for share in (0.0, MUST_FIND) if _blocks(known, share)]
-    lines += [DRAWN, *(line for line, _ in drawn)]
+    lines += [DRAWN, *(line for line, _ in drawn), VISIBLE, *_visible(known)]
     told, level_holds = _alike(known, rng)
-    return [*lines, "", told], level_holds and all(good for _, good in drawn)
+    held, of = _inside(known, GATES)
+    good = level_holds and held >= INSIDE * of and all(good for _, good in drawn)
+    return [*lines, "", told, "", f"The interval held what the client measured in {held} of {of} gates."], good
 
 
 def _gates(known: Known, share: float) -> list[dict[str, Any]]:
@@ -227,8 +240,7 @@ def _gates(known: Known, share: float) -> list[dict[str, Any]]:
 def _live(known: Known, share: float) -> str:
     gates, client = _gates(known, share), known[f"client {share:g}"]
     codes = [row["exit_code"] for row in gates]
-    ends = [row["interval"] for row in gates if row["interval"]]
-    inside = sum(low <= client["ratio"] <= high for low, high in ends)
+    held, of = _inside(known, [share])
     low, high = client["interval"]
     cells = (
         f"{share:.0%}",
@@ -240,9 +252,38 @@ def _live(known: Known, share: float) -> str:
         f"{median(row['seconds'] for row in gates):.0f}",
         f"{median(len(row['pairs']) for row in gates):g}",
         f"x{median(row['ratio'] for row in gates):.3f}",
-        f"{inside} of {len(ends)}",
+        f"{held} of {of}",
     )
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _inside(known: Known, shares: Iterable[float]) -> tuple[int, int]:
+    """Gates whose interval holds what the client measured, of those that gave one."""
+    held = [
+        low <= known[f"client {share:g}"]["ratio"] <= high
+        for share in shares
+        for row in _gates(known, share)
+        if row["interval"]
+        for low, high in [row["interval"]]
+    ]
+    return sum(held), len(held)
+
+
+def _visible(known: Known) -> list[str]:
+    """Of each figure, what a gate could see; drawn from the pairs of alike sides."""
+    alike = [pair for row in _gates(known, 0.0) for pair in row["pairs"]]
+    block_s = median(row["seconds"] / (len(row["pairs"]) / 2 + row["disturbed"]) for row in _gates(known, 0.0))
+    planned = sequential.plan(int(BUDGET_S / block_s), len(AGAINST))
+    lines = []
+    for name in dict.fromkeys((*AGAINST, *TOLERANCES)):
+        pairs = [
+            (intervals.Block(a), intervals.Block(b)) for a, b in (one[name] for one in alike if name in one)
+        ]
+        seen = power.detectable(pairs, planned, 0.0)
+        told = "nothing" if seen is None else f"{seen:+.1%}"
+        decides = f"±{AGAINST[name]:.0%}" if name in AGAINST else "–"
+        lines.append(f"| {METRICS[name].title} | {len(pairs)} | {told} | {decides} |")
+    return lines
 
 
 def _of_drawn(known: Known, share: float, rng: np.random.Generator) -> tuple[str, bool]:
