@@ -109,7 +109,7 @@ class Climb(Attempt):
         self._settle()
         self._cut_at = self._facts.clock["began"]
         number = 0
-        while (wanted := self._wanted()) is not None:
+        while (wanted := self._next()) is not None:
             if number:
                 self._follow(number, wanted)
             self._facts.drained = None
@@ -119,6 +119,15 @@ class Climb(Attempt):
             self._tell(Measured(wanted, *self._record(number)))
             number += 1
         self._load = self._seeded
+
+    def _next(self) -> Wanted | None:
+        """Nothing is looked at while this stands still: another one may carry its load."""
+        assert self._sampler is not None
+        self._sampler.pause()
+        try:
+            return self._wanted()
+        finally:
+            self._sampler.go_on()
 
     def _follow(self, number: int, wanted: Wanted) -> None:
         """Gives everybody the plan of the next step."""

@@ -114,16 +114,19 @@ class Interleaved:
         *,
         say: Say,
         show: Show,
+        leave_out: tuple[str, ...] = (),
     ) -> None:
-        """`options` have the rate; each side's record goes to `out`/a and `out`/b."""
+        """`options` have the rate; each side's record goes to `out`/a and `out`/b.  `leave_out`: parts of the
+        harness that B goes without."""
         self._pace, self._show = pace, show
         self._stopped = False
         self._wanted = Wanted(options.rate_per_s or 0.0, pace.warmup_s, pace.measure_s)
         named = replace(options, warmup_s=pace.warmup_s, duration_s=pace.measure_s)
-        load = Load.of(named)
         self.sides = tuple(
-            self._side(number, side, arm, load, named, stack, out / "ab"[number], say)
-            for number, side in enumerate(sides)
+            self._side(number, side, arm, named, stack, out / "ab"[number], say)
+            for number, (side, named) in enumerate(
+                zip(sides, (named, replace(named, leave_out=leave_out)), strict=True)
+            )
         )
         self.runs: tuple[list[Run], list[Run]] = ([], [])
         """Those whose blocks were not disturbed."""
@@ -135,7 +138,6 @@ class Interleaved:
         number: int,
         side: Side,
         arm: Arm,
-        load: Load,
         options: RunOptions,
         stack: Stack,
         path: Path,
@@ -149,7 +151,7 @@ class Interleaved:
         found = _InTurn(folder, side)
         found.climb = Climb(
             arm,
-            load,
+            Load.of(options),
             options,
             folder,
             lambda text: say(f"{'AB'[number]}: {text}"),
@@ -196,13 +198,18 @@ class Interleaved:
         """How many there is time for."""
         return max(1, int(self._pace.budget_s / self.block_s))
 
+    def turns(self) -> list[tuple[int, Measured]]:
+        """A B B A.  Raises SideFailed, NotStored."""
+        began = time.monotonic()
+        steps = [(side, self.sides[side].step(self._wanted)) for side in ORDER]
+        self.block_s = time.monotonic() - began
+        return steps
+
     def block(self, figures: Sequence[str]) -> Block | None:
         """A B B A; None: there is no time for it.  Raises SideFailed, NotStored."""
         if self._pace.budget_s - self.spent_s < self.block_s:
             return None
-        began = time.monotonic()
-        steps = [(side, self.sides[side].step(self._wanted)) for side in ORDER]
-        self.block_s = time.monotonic() - began
+        steps = self.turns()
         left_out = NOT_OF_A_BLOCK | (
             frozenset[str]() if any(f.endswith(TAILS) for f in figures) else OF_TAILS
         )

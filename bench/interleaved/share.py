@@ -35,7 +35,7 @@ def _own(service: Service, side: int) -> Service:
     """With the address of what is this side's own: the next database of Redis, another name in MySQL."""
     parts = urlsplit(service.url)
     if service.name == "mysql":
-        return replace(service, url=parts._replace(path=f"{parts.path}_{'ab'[side]}").geturl())
+        return replace(service, url=parts._replace(path=f"{parts.path}_{chr(ord('a') + side)}").geturl())
     if service.name == "redis":
         first = int(parts.path.strip("/") or 0)
         return replace(service, url=parts._replace(path=f"/{first + side}").geturl())

@@ -101,7 +101,7 @@ class MysqlUrl:
             database=unquote(parts.path.strip("/")),
         )
 
-    def connect(self, *, database: str | None = None) -> pymysql.Connection[Any]:
+    def connect(self, *, database: str | None = None, client_flag: int = 0) -> pymysql.Connection[Any]:
         return pymysql.connect(
             host=self.host,
             port=self.port,
@@ -111,6 +111,7 @@ class MysqlUrl:
             connect_timeout=5,
             read_timeout=30,
             autocommit=True,
+            client_flag=client_flag,
         )
 
 

@@ -1,9 +1,10 @@
 """What `bench check --against` finds, and what it accuses for nothing: `make proof-gate`.
 
-READs of the candidate need more CPU (`planted_server.py`), a share of how long a READ takes a client of its
-own, which also measures how much longer they really are (`read_ratio.py`).  Live gates for each share, then
-gates drawn from the blocks that the live ones recorded, none used twice in a gate.  What was run is kept in
-docs/evidence/gate.jsonl, and not run again; the table is printed as Markdown."""
+READs of the candidate need more CPU (`planted_server.py`); how much longer they take by that under the load
+of a gate, a client of its own measures (`read_ratio.py`), once to find how much CPU that is, and once with
+it.  Live gates for each share, then gates drawn from the blocks that the live ones recorded, none used twice
+in a gate.  What was run is kept in docs/evidence/gate.jsonl, and not run again; the table is printed as
+Markdown."""
 
 from __future__ import annotations
 
@@ -25,13 +26,16 @@ from typing import Any, Final
 import numpy as np
 
 from bench import machine
+from bench.calibrate.drive import Drive
+from bench.cli import against
 from bench.control import Control
 from bench.gate import power, sequential
 from bench.gate.metrics import AGAINST, METRICS, TOLERANCES
 from bench.gate.sequential import ACCUSED, ACQUITTED, OPEN, Block, Pair
 from bench.interleaved.share import Share
 from bench.metrics import intervals
-from bench.population import PopulationOptions, build
+from bench.options import RunOptions
+from bench.runner import Load
 from bench.services import bring_up
 from bench.services.lock import run_lock
 from bench.services.server import SchemeProcesses, Source
@@ -53,6 +57,8 @@ ALIKE: Final = 2_000
 BUDGET_S: Final = 600
 MOST_BLOCKS: Final = 15
 """That there is time for."""
+PILOT_US: Final = 400.0
+PILOT_ROUNDS, ROUNDS = 5, 10
 COMMAND: Final = "{python} -m tests.proofs.planted_server " + SCHEME
 
 
@@ -61,14 +67,14 @@ Known = Mapping[str, dict[str, Any]]
 
 def main() -> int:
     asked = _asked()
-    with tempfile.TemporaryDirectory() as folder:
-        base_us = KEPT.once("client 0", lambda: _by_client(0.0, Path(folder)))["base_us"]
-        for share in GATES:
-            KEPT.once(f"client {share:g}", lambda s=share: _by_client(s * base_us, Path(folder)))
-        for number in range(max(GATES.values())):
-            for share, wanted in GATES.items():
-                if number < min(wanted, asked.most):
-                    KEPT.once(f"gate {share:g} {number}", lambda s=share: _gate(s * base_us))
+    pilot = KEPT.once("pilot", lambda: _by_client((PILOT_US,), PILOT_ROUNDS))
+    by_us = (pilot["ratios"][0][0] - 1) / PILOT_US
+    planted = {share: round(share / by_us) for share in GATES}
+    KEPT.once("clients", lambda: _by_client([us for us in planted.values() if us], ROUNDS))
+    for number in range(max(GATES.values())):
+        for share, wanted in GATES.items():
+            if number < min(wanted, asked.most):
+                KEPT.once(f"gate {share:g} {number}", lambda us=planted[share]: _gate(us))
     lines, good = _page(KEPT.known())
     print("\n".join(lines))
     return 0 if good else 1
@@ -115,37 +121,42 @@ def _command() -> str:
     return COMMAND.format(python=sys.executable)
 
 
-def _by_client(more_us: float, folder: Path) -> dict[str, Any]:
-    """READ's time on a server with the plant over one without, both up, by a client of its own."""
-    people = build(PopulationOptions(20, None, 1))
+def _by_client(planted_us: Sequence[float], rounds: int) -> dict[str, Any]:
+    """READ's time on servers with these plants over one without, all up, each loaded as the gate does."""
+    load = Load.of(
+        RunOptions(SCHEME, users=against.USERS, rate_per_s=against.RATE_PER_S, duration_s=5.0, warmup_s=1.0)
+    )
+    people = load.population
     with (
+        tempfile.TemporaryDirectory() as name,
         run_lock("tests.proofs.gate"),
-        bring_up(
-            SCHEMES[SCHEME].needs, how="local", folder=folder / f"stack-{more_us:g}", say=lambda _: None
-        ) as stack,
+        bring_up(SCHEMES[SCHEME].needs, how="local", folder=Path(name), say=lambda _: None) as stack,
+        contextlib.ExitStack() as up,
     ):
-        servers = [_server(stack, side, planted, folder) for side, planted in enumerate((0.0, more_us))]
-        try:
-            for server in servers:
-                server.wait_ready()
-                with contextlib.closing(Control(server.control_url, SECRET)) as control:
-                    control.seed(people.seed_frames(), warm=False)
-            measured = asyncio.run(
-                read_ratio.measure((servers[0].url, servers[1].url), SECRET.encode(), *_direct(people))
+        servers, drives = [], []
+        for side, us in enumerate((0.0, *planted_us)):
+            logs = Path(name) / f"side-{side}"
+            logs.mkdir()
+            server = up.enter_context(_server(stack, side, us, logs))
+            server.wait_ready()
+            with contextlib.closing(Control(server.control_url, SECRET)) as control:
+                control.seed(people.seed_frames(load.plan.unread_at_start), warm=False)
+            servers.append(server)
+            drives.append(up.enter_context(Drive(server.url, load, secret=SECRET, logs=logs, pids=dict)))
+        found = asyncio.run(
+            read_ratio.measure(
+                [server.url for server in servers], [drive.slice for drive in drives], SECRET.encode(),
+                *_direct(people), rounds,
             )
-        finally:
-            for server in servers:
-                server.stop()
-    return {"ratio": measured.ratio, "interval": measured.interval, "base_us": measured.base_us}
+        )  # fmt: skip
+    return {"planted_us": list(planted_us), "base_us": found.base_us, "ratios": found.ratios}
 
 
 SECRET: Final = "proof"
 
 
-def _server(stack: Any, side: int, planted: float, folder: Path) -> SchemeProcesses:
+def _server(stack: Any, side: int, planted: float, logs: Path) -> SchemeProcesses:
     services = Share(stack, side, allow_wipe=True).services
-    logs = folder / f"logs-{planted:g}-{side}"
-    logs.mkdir(exist_ok=True)
     command = ("env", f"PLANT=stretched:{planted:g}", *_command().split())
     options = {"mysql-url": services["mysql"].url, "redis-url": services["redis"].url}
     return SchemeProcesses(
@@ -201,8 +212,8 @@ Gates drawn from the recorded blocks, none used twice in a gate, with the live o
 | --: | --: | --: | --: | --: | --: | --: |"""
 
 VISIBLE: Final = f"""
-What 80 % of such gates would find in {BUDGET_S / 60:g} min (drawn from the pairs of alike sides; `nothing`: too few
-blocks have enough samples of it):
+What 80 % of such gates would find in {BUDGET_S / 60:g} min (drawn from the pairs of alike sides; `nothing`:
+too few blocks have enough samples of it):
 
 | figure | pairs | smallest effect | tolerance, where it decides |
 | --- | --: | --: | --: |"""
@@ -230,7 +241,8 @@ def _page(known: Known) -> tuple[list[str], bool]:
     told, level_holds = _alike(known, rng)
     held, of = _inside(known, GATES)
     good = level_holds and held >= INSIDE * of and all(good for _, good in drawn)
-    return [*lines, "", told, "", f"The interval held what the client measured in {held} of {of} gates."], good
+    lines += ["", told, "", f"The interval held what the client measured in {held} of {of} gates."]
+    return lines, good
 
 
 def _gates(known: Known, share: float) -> list[dict[str, Any]]:
@@ -238,13 +250,12 @@ def _gates(known: Known, share: float) -> list[dict[str, Any]]:
 
 
 def _live(known: Known, share: float) -> str:
-    gates, client = _gates(known, share), known[f"client {share:g}"]
+    gates, client = _gates(known, share), _client(known, share)
     codes = [row["exit_code"] for row in gates]
     held, of = _inside(known, [share])
-    low, high = client["interval"]
     cells = (
         f"{share:.0%}",
-        f"x{client['ratio']:.3f} [{low:.3f}, {high:.3f}]",
+        "nothing planted" if not share else "x{:.3f} [{:.3f}, {:.3f}]".format(*client),
         len(gates),
         codes.count(11),
         codes.count(0),
@@ -257,10 +268,16 @@ def _live(known: Known, share: float) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def _client(known: Known, share: float) -> Sequence[float]:
+    """How much longer READs really were with this plant, with its interval."""
+    planted = [one for one in GATES if one]
+    return known["clients"]["ratios"][planted.index(share)] if share else (1.0, 1.0, 1.0)
+
+
 def _inside(known: Known, shares: Iterable[float]) -> tuple[int, int]:
     """Gates whose interval holds what the client measured, of those that gave one."""
     held = [
-        low <= known[f"client {share:g}"]["ratio"] <= high
+        low <= _client(known, share)[0] <= high
         for share in shares
         for row in _gates(known, share)
         if row["interval"]
@@ -271,8 +288,9 @@ def _inside(known: Known, shares: Iterable[float]) -> tuple[int, int]:
 
 def _visible(known: Known) -> list[str]:
     """Of each figure, what a gate could see; drawn from the pairs of alike sides."""
-    alike = [pair for row in _gates(known, 0.0) for pair in row["pairs"]]
-    block_s = median(row["seconds"] / (len(row["pairs"]) / 2 + row["disturbed"]) for row in _gates(known, 0.0))
+    gates = _gates(known, 0.0)
+    alike = [pair for row in gates for pair in row["pairs"]]
+    block_s = median(row["seconds"] / (len(row["pairs"]) / 2 + row["disturbed"]) for row in gates)
     planned = sequential.plan(int(BUDGET_S / block_s), len(AGAINST))
     lines = []
     for name in dict.fromkeys((*AGAINST, *TOLERANCES)):

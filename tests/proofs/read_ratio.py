@@ -1,49 +1,76 @@
 """How much longer a READ takes on one server than on another, by a client that shares nothing with the gate:
-`websockets` and JSON, one request at a time, both servers in turn (A B B A), nothing else under way."""
+`websockets` and JSON, one request at a time.  The servers are loaded in turn, forwards and back, and each is
+asked while it carries its load: idle, a READ of the same server takes half as long."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from bench.gate import ranks
 from tests.contract.client import Client
 
-ROUNDS = 300
-"""Four READs each."""
-DRAWS = 2_000
+FROM_S, UNTIL_S = 1.5, 5.5
+"""Of a load, when it is asked."""
+PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
 class Measured:
-    ratio: float
-    interval: tuple[float, float]
+    """`ratios`: of each other server over the first, with its 95 % interval.  `base_us`: the first's."""
+
     base_us: float
+    ratios: tuple[tuple[float, float, float], ...]
+
+
+Load = Callable[[], object]
 
 
 async def measure(
-    urls: tuple[str, str], secret: bytes, conversation: str, people: tuple[str, str]
+    urls: Sequence[str],
+    loads: Sequence[Load],
+    secret: bytes,
+    conversation: str,
+    people: tuple[str, str],
+    rounds: int,
 ) -> Measured:
-    """Of the medians of B over A, with a 95 % bootstrap interval over rounds."""
+    """From the medians of each load, those of one way beside each other."""
     writer, reader = people
-    servers = [
+    clients = [
         (await Client.open(url, secret, writer, "w"), await Client.open(url, secret, reader, "r"))
         for url in urls
     ]
-    times = np.array([await _round(servers, conversation) for _ in range(ROUNDS)])
-    for pair in servers:
+    ways = []
+    for _ in range(rounds):
+        for order in (range(len(urls)), reversed(range(len(urls)))):
+            found = {side: await _loaded(*clients[side], conversation, loads[side]) for side in order}
+            ways.append([found[side] for side in range(len(urls))])
+    for pair in clients:
         for client in pair:
             await client.close()
-    rng = np.random.default_rng(5)
-    drawn = [_ratio(times[rng.integers(0, len(times), len(times))]) for _ in range(DRAWS)]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Measured(_ratio(times), (float(low), float(high)), float(np.median(times[:, [0, 3]])))
+    times = np.array(ways)
+    shifts = [ranks.of_pairs(np.log(times[:, side] / times[:, 0]), 0.05) for side in range(1, len(urls))]
+    return Measured(
+        float(np.median(times[:, 0])),
+        tuple((math.exp(one.estimate), math.exp(one.low), math.exp(one.high)) for one in shifts),
+    )
 
 
-async def _round(servers: Sequence[tuple[Client, Client]], conversation: str) -> list[float]:
-    return [await _read(*servers[side], conversation) for side in (0, 1, 1, 0)]
+async def _loaded(writer: Client, reader: Client, conversation: str, load: Load) -> float:
+    """Median of the READs under this load, µs."""
+    began, times = time.monotonic(), []
+    under_way = asyncio.create_task(asyncio.to_thread(load))
+    await asyncio.sleep(FROM_S)
+    while time.monotonic() < began + UNTIL_S:
+        times.append(await _read(writer, reader, conversation))
+        await asyncio.sleep(PAUSE_S)
+    await under_way
+    return float(np.median(times))
 
 
 async def _read(writer: Client, reader: Client, conversation: str) -> float:
@@ -56,7 +83,3 @@ async def _read(writer: Client, reader: Client, conversation: str) -> float:
     took = time.perf_counter() - began
     assert reply["type"] == "ACK", reply
     return took * 1e6
-
-
-def _ratio(times: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> float:
-    return float(np.median(times[:, [1, 2]]) / np.median(times[:, [0, 3]]))
