@@ -24,6 +24,7 @@ from bench.calibrate.drive import GENERATOR, Drive
 from bench.calibrate.reference import steps_per_cpu_s
 from bench.calibrate.stored import key
 from bench.control import Control
+from bench.metrics.intervals import Block, interval
 from bench.options import RunOptions
 from bench.plan import Plan
 from bench.runner import Load
@@ -109,6 +110,7 @@ def ceiling(name: str, slices: Sequence[Slice]) -> Json:
     return {
         "unit": UNITS[name],
         "per_s": round(middle(rates), 1),
+        "interval": interval([Block(rate) for rate in rates]),
         "slices_per_s": [round(rate) for rate in rates],
         "measured_at_per_s": round(median(one.per_s for one in own), 1),
         "pushes_per_operation": round(median(one.pushes for one in own), 3),

@@ -15,16 +15,23 @@ NAMES: Final = {
     "redis": "Redis",
     "kafka": "Kafka",
 }
+ALIKE: Final = 0.1
+"""The core is as fast as it was, within this share."""
 
 
 def lines(found: Json, before: Json | None) -> list[str]:
     """One per ceiling; with what was measured before, by how much it moved."""
     told = [
-        f"{NAMES[name]}: {figures.count(ceiling['per_s'])} {ceiling['unit']}/s"
+        f"{NAMES[name]}: {figures.count(ceiling['per_s'])}{_interval(ceiling)} {ceiling['unit']}/s"
         f"{_moved(ceiling, ((before or {}).get('ceilings') or {}).get(name))}"
         for name, ceiling in found["ceilings"].items()
     ]
     return [*told, f"measured {found['measured_at']} in {found['seconds']:g} s{_core(found, before or {})}"]
+
+
+def _interval(ceiling: Json) -> str:
+    ends = ceiling.get("interval")
+    return "" if ends is None else f" {figures.between(ends, figures.count)}"
 
 
 def _moved(ceiling: Json, before: Json | None) -> str:
@@ -38,7 +45,8 @@ def _core(found: Json, before: Json) -> str:
     if "reference_per_cpu_s" not in found or "reference_per_cpu_s" not in before:
         return ""
     moved = found["reference_per_cpu_s"] / before["reference_per_cpu_s"] - 1
-    return f"; a loop that only computes: {moved:+.1%} against the last time"
+    other = ", so this is not the machine that it was" if abs(moved) > ALIKE else ""
+    return f"; a loop that only computes: {moved:+.1%} against the last time{other}"
 
 
 def near_line(summary: Json) -> list[str]:

@@ -34,6 +34,7 @@ def test_a_ceiling_is_made_of_the_slices_of_all_rounds(monkeypatch: pytest.Monke
     assert ceiling("memory", slices) == {
         "unit": "operations, generator and server on a core each",
         "per_s": 700,
+        "interval": None,
         "slices_per_s": [700, 600, 800],
         "measured_at_per_s": 310,
         "pushes_per_operation": 2.1,
