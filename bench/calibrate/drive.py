@@ -123,6 +123,7 @@ class Drive:
             plan=self._load.plan.options,
             nonce="calib0",
             secret=secret,
+            report_s=POLL_S,
         )
 
     def _until(self, done: Callable[[Live], bool], within_s: float, otherwise: str) -> None:

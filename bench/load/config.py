@@ -53,6 +53,8 @@ class LoadConfig:
     """None: nobody asks the stores while the run goes on."""
     trace: bool = True
     """Whether replies carry the server's stage times."""
+    report_s: float = 1.0
+    """How often each process says what it has done."""
 
     @property
     def memory_folder(self) -> Path:

@@ -28,7 +28,6 @@ from bench.load.user import ChatUser
 from bench.plan import Plan
 from bench.population import build
 
-REPORT_S = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +37,7 @@ class Worker:
     def __init__(self, channel: Channel, config: LoadConfig, number: int) -> None:
         self._channel = channel
         self._number = number
+        self._report_s = config.report_s
         self._users = scenario_users(config.scenario)
         self._environment = Environment(user_classes=[*self._users], host=config.host)
         population = build(config.population)
@@ -103,7 +103,7 @@ class Worker:
 
     def _report_for_ever(self) -> None:
         while True:
-            gevent.sleep(REPORT_S)
+            gevent.sleep(self._report_s)
             self._report()
 
     def _report(self) -> None:

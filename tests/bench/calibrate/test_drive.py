@@ -27,6 +27,7 @@ def test_the_generator_of_a_run_drives_the_echo_again_and_again_on_its_connectio
     for driven in slices:
         assert driven.operations >= 100  # SENDs and STATEs
         assert driven.pushes == 0
+        assert driven.seconds == pytest.approx(measure.MEASURE_S, abs=0.6)
         assert driven.cpu_s["generator"] > 0 < driven.cpu_s["echo"]
     assert not any(path.read_text() for path in logs.glob("*.log"))
     assert not list(Path("/dev/shm").glob("readstate-calibrate-*"))
