@@ -1,4 +1,4 @@
-"""`bench calibrate`: measures every ceiling within three minutes.
+"""`bench calibrate`: measures every ceiling in about three minutes.
 
 What a second of CPU buys moves on a shared host, by a tenth from one second to the next.  So everything is up
 at once and comes in turns, a slice in each of many rounds: every ceiling has seen the same weather, and much
@@ -41,8 +41,8 @@ ECHO_SENDS_PER_S: Final = 2_000.0
 MIXED_SENDS_PER_S: Final = 300.0
 """Most of a core: idle, the generator wakes up for each operation; behind, it struggles with its backlog."""
 ROUNDS: Final = 12
-"""A slice is off by 10 %, whatever its part, and the next one anew: a loop that only computes moves
-otherwise, and slices divided by it lie further apart.  So it takes many."""
+"""A slice is off by a tenth, and the next one anew: a loop that only computes moves otherwise, and slices
+divided by it lie further apart, mostly.  So it takes many."""
 WARM_S: Final = 0.5
 MEASURE_S: Final = 1.5
 STORE_WARM_S: Final = 0.3

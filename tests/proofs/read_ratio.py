@@ -1,6 +1,6 @@
 """How much longer a READ takes on one server than on another, by a client that shares nothing with the gate:
 `websockets` and JSON, one request at a time.  The servers are loaded in turn, forwards and back, and each is
-asked while it carries its load: idle, a READ of the same server takes half as long."""
+asked while it carries its load, since there a READ waits for others: more CPU costs it more than that."""
 
 from __future__ import annotations
 
