@@ -22,3 +22,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     needs = frozenset({"mysql", "redis", "kafka"})
     with bring_up(needs, how="local", folder=folder, say=lambda text: print(text, file=sys.stderr)) as up:
         yield up
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a file's tests go to one worker, and those of an arm, which share its world."""
+    for item in items:
+        arm = item.callspec.params.get("arm") if hasattr(item, "callspec") else None
+        item.add_marker(pytest.mark.xdist_group(arm.name if arm else item.location[0]))

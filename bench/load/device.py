@@ -98,8 +98,8 @@ class Crowd:
         starts = population.of_person_start
         lengths = starts[persons + 1] - starts[persons]
         bases = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        self.seen = np.zeros(int(bases[-1]), np.int32).data
-        self.marked = np.zeros(int(bases[-1]), np.int32).data
+        self.seen = np.zeros(int(bases[-1]), np.int64).data
+        self.marked = np.zeros(int(bases[-1]), np.int64).data
         self.devices = [
             Device(self, number, int(person), DEVICE, int(starts[person]), int(starts[person + 1]), int(base))
             for number, person, base in zip(numbers, persons, bases, strict=False)
