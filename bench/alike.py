@@ -12,6 +12,8 @@ from bench.results import Json
 
 LOAD_APART: Final = 1.0
 STEAL_APART: Final = 0.02
+NAMED: Final = 3
+"""Runs with the same value; more are counted."""
 OF_MACHINE: Final = {
     "class": "machine class",
     "kernel": "kernel",
@@ -50,10 +52,10 @@ def told(runs: Sequence[Run]) -> list[str]:
     found = []
     load = {run.run_id: (run.manifest.get("machine") or {}).get("load_1m") for run in runs}
     if _apart(load) > LOAD_APART:
-        found.append(_said("load average at the start", _rounded(load)))
+        found.append(_from_to("load average at the start", load))
     steal = {run.run_id: _steal(run.summary) for run in runs}
     if _apart(steal) > STEAL_APART:
-        found.append(_said("share of a core stolen by other machines", _rounded(steal)))
+        found.append(_from_to("share of a core stolen by other machines", steal))
     for key, name in OF_CODE.items():
         values = _known(runs, _of_machine(key))
         if len(set(values.values())) > 1:
@@ -137,8 +139,19 @@ def _said(name: str, values: Mapping[str, Any]) -> str:
     by_value: dict[Any, list[str]] = {}
     for run_id, value in values.items():
         by_value.setdefault(value, []).append(run_id)
-    told = "; ".join(f"{value} in {', '.join(runs)}" for value, runs in by_value.items())
+    told = "; ".join(f"{value} in {_names(runs)}" for value, runs in by_value.items())
     return f"{name} differs: {told}"
+
+
+def _names(runs: Sequence[str]) -> str:
+    named, more = runs[:NAMED], len(runs) - NAMED
+    return ", ".join(named) if more <= 0 else f"{', '.join(named)} and {more} more"
+
+
+def _from_to(name: str, values: Mapping[str, float | None]) -> str:
+    known = sorted((value, run_id) for run_id, value in values.items() if value is not None)
+    (low, first), (high, last) = known[0], known[-1]
+    return f"{name} differs: from {low:.2f} in {first} to {high:.2f} in {last}"
 
 
 def _short(sha: Any) -> str | None:
@@ -148,10 +161,6 @@ def _short(sha: Any) -> str | None:
 def _apart(values: Mapping[str, float | None]) -> float:
     known = [value for value in values.values() if value is not None]
     return max(known) - min(known) if known else 0.0
-
-
-def _rounded(values: Mapping[str, float | None]) -> dict[str, str]:
-    return {run_id: f"{value:.2f}" for run_id, value in values.items() if value is not None}
 
 
 def _steal(summary: Json) -> float | None:

@@ -69,7 +69,7 @@ class ByUsers(Study):
             return
         if ended["how"] != "finished":
             seen = Seen(GENERATOR, "this machine", why=ended["message"])
-            self._say(said_of(ask, seen))
+            self._say(said_of(ask, seen, self.unit))
             climber.search.tell(seen)
             return
         summary = _summary(folder)
@@ -82,7 +82,7 @@ class ByUsers(Study):
             for check in summary["consistency"]["checks"]
             if check["promised"] and check["violations"]
         ]
-        self._say(said_of(ask, seen))
+        self._say(said_of(ask, seen, self.unit))
         climber.search.tell(seen)
 
     def _at(self, options: RunOptions, load: float) -> RunOptions:

@@ -345,7 +345,7 @@ class _Steps:
         )
         spent = time.monotonic() - self._began
         self._overheads_s.append(spent - measured.wanted.warmup_s - measured.wanted.measure_s)
-        study._say(said_of(ask, seen))
+        study._say(said_of(ask, seen, study.unit))
         if self._of_search:
             self._search.tell(seen)
 
@@ -353,10 +353,12 @@ class _Steps:
         """The progress line with the question in it."""
 
         def with_question(progress: Progress) -> None:
-            ask = self._asked
-            block = f" {ask.block + 1}" if ask is not None and ask.block >= 0 else ""
-            what = f"step {self._count}, {ask.stage}{block}: {ask.load:.4g}/s · " if ask is not None else ""
-            show(replace(progress, text=what + progress.text))
+            text = progress.text
+            if (ask := self._asked) is not None:
+                block = f" {ask.block + 1}" if ask.block >= 0 else ""
+                load = words.load(ask.load, self._study.unit)
+                text = f"step {self._count}, {ask.stage}{block}: {load} · {text}"
+            show(replace(progress, text=text))
 
         return with_question
 
@@ -371,11 +373,12 @@ def _unvisited(arm: Arm) -> Json:
     }
 
 
-def said_of(ask: Ask, seen: Seen) -> str:
+def said_of(ask: Ask, seen: Seen, unit: str) -> str:
     share = "" if seen.share is None else f" ({seen.share:.2f} of the limit)"
     because = seen.binding or seen.why
     said = "nothing can be said" if seen.said == UNKNOWN else seen.said
-    return f"{ask.load:.4g}/s {said}{share}{': ' + because if because and seen.said != HOLDS else ''}"
+    why = f": {because}" if because and seen.said != HOLDS else ""
+    return f"{words.load(ask.load, unit)}: {said}{share}{why}"
 
 
 def digest(summary: Json) -> Json:

@@ -43,10 +43,15 @@ def interval(found: Found) -> str:
     return f"{digits(found.capacity)} [{digits(low)}, {digits(high)}]"
 
 
+def load(value: float, unit: str) -> str:
+    """`141 msg/s`, `2,830 users`."""
+    return f"{digits(value, 4)} {unit}"
+
+
 def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
     """What the search says of one arm."""
-    held = "nothing that was tried" if found.held is None else f"{digits(found.held)} {unit}"
-    failed = "" if found.failed is None else f"{digits(found.failed)} {unit}"
+    held = "nothing that was tried" if found.held is None else load(found.held, unit)
+    failed = "" if found.failed is None else load(found.failed, unit)
     if found.how == FOUND:
         return (
             f"{arm} carries {interval(found)} {unit} inside {objective}; what stops it is {found.binding} "
@@ -82,9 +87,11 @@ def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
     if found.held is None and found.failed is None:
         return f"The search of {arm} did not get as far as an answer."
     between = f" and failed at {failed}" if failed else ""
+    apart = found.held is None or found.failed is None or found.held < found.failed
+    known = "That is a bracket, not a figure" if apart else "The two overlap: around it, chance decides"
     return (
         f"The search of {arm} is not finished ({len(found.blocks)} of 6 blocks): it held {objective} at "
-        f"{held}{between}. That is a bracket, not a figure: give it more --budget."
+        f"{held}{between}. {known}. Give it more --budget."
     )
 
 

@@ -48,7 +48,8 @@ FACTOR_OF_ALL: Final = 1.6
 """Between the rungs of the ladder that all arms climb."""
 ROUNDS_OF_ALL: Final = 2
 """Visits to each arm, so that the order of arms can be rotated."""
-BUDGET_S: Final = 480.0
+BUDGET_S: Final = {"rate": 480.0, "users": 1800.0}
+"""Of one scheme; each step of `users` is a run of its own."""
 LOW: Final = 5.0
 
 
@@ -101,7 +102,9 @@ LOW: Final = 5.0
     "--blocks", type=click.IntRange(1, 30), default=6, show_default=True, help="Below 6: no interval."
 )
 @click.option(
-    "--budget", type=Seconds(), help="Ends after this, with what is known.  [default: 8m; all: none]"
+    "--budget",
+    type=Seconds(),
+    help="Ends after this, with what is known.  [default: 8m; all: none; --find users: 30m]",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of people, conversations and plans.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
@@ -200,7 +203,8 @@ def _study(given: dict[str, Any]) -> tuple[Study, Any]:
     options = _options(given, start)
     check(options)
     limits = Limits(start=start, low=given["low"], high=given["high"], blocks=given["blocks"])
-    pace = Pace(given["warmup"], given["step"], budget_s=given["budget"] or (None if of_all else BUDGET_S))
+    budget = None if of_all else BUDGET_S[given["find"]]
+    pace = Pace(given["warmup"], given["step"], budget_s=given["budget"] or budget)
     if of_all:
         limits = replace(limits, factor=FACTOR_OF_ALL, down=True)
         pace = replace(pace, rounds=ROUNDS_OF_ALL)

@@ -110,6 +110,14 @@ def test_load_and_steal_are_told_and_forbid_nothing() -> None:
     assert alike.told([Made("a"), Made("b")]) == []
 
 
+def test_of_many_runs_some_are_named_and_the_rest_counted() -> None:
+    runs = [Made(name) for name in "abcdef"]
+    runs[5].manifest["machine"] |= {"git_dirty": True, "load_1m": 1.6}
+    load, dirty = alike.told(runs)
+    assert load == "load average at the start differs: from 0.50 in a to 1.60 in f"
+    assert dirty == "changes beyond the commit differs: False in a, b, c and 2 more; True in f"
+
+
 def test_another_commit_is_told_and_may_be_what_is_compared() -> None:
     other = Made("b")
     other.manifest["machine"] |= {"git": "def", "git_dirty": True}

@@ -9,19 +9,22 @@ import pytest
 from bench.capacity import content, words
 from bench.capacity.search import (
     EVERY,
+    FAILS,
     FOUND,
     GENERATOR,
     NOISY,
     NONE,
     TOO_SMALL,
     UNFINISHED,
+    Ask,
     Bracket,
     Check,
     Found,
     Limits,
     Search,
+    Seen,
 )
-from bench.capacity.study import Climber, visits
+from bench.capacity.study import Climber, said_of, visits
 from bench.options import Arm
 from bench.results import Json
 
@@ -80,7 +83,12 @@ def test_all_arms_are_visited_in_rotated_order() -> None:
         (
             Found(UNFINISHED, held=50, failed=60),
             5,
-            "not finished (0 of 6 blocks): it held READ.p99<50ms at 50.0",
+            "held READ.p99<50ms at 50.00 msg/s and failed at 60.00 msg/s. That is a bracket, not a figure.",
+        ),
+        (
+            Found(UNFINISHED, held=2000, failed=1891),
+            5,
+            "held READ.p99<50ms at 2,000 msg/s and failed at 1,891 msg/s. The two overlap: around it, chance",
         ),
         (Found(UNFINISHED), 5, "did not get as far as an answer"),
         (Found(words.FAILED, why="the server died"), 4, "could not be carried out: the server died."),
@@ -94,6 +102,11 @@ def test_each_end_is_a_sentence_and_an_exit_code(found: Found, code: int, said: 
     assert words.EXIT_CODES[found.how] == code
     if found.how != FOUND:
         assert "[" not in text
+
+
+def test_a_step_is_told_in_the_unit_of_the_search() -> None:
+    told = said_of(Ask(2828.4, "staircase"), Seen(FAILS, "READ p99", 3.2), "users")
+    assert told == "2,828 users: fails (3.20 of the limit): READ p99"
 
 
 def verdict(*found: Found, drift: float | None = 0.01, **more: Any) -> Json:
