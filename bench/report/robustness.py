@@ -31,11 +31,19 @@ def one_setting(found: Sequence[Ratio]) -> bool:
 def finding(found: Sequence[Ratio]) -> str:
     said = []
     for pair in dict.fromkeys(ratio.pair for ratio in found):
-        values = sorted(ratio.value for ratio in found if ratio.pair == pair)
+        of_pair = [ratio for ratio in found if ratio.pair == pair]
+        values = sorted(ratio.value for ratio in of_pair)
         ends = dict.fromkeys(figures.digits(value) for value in (values[0], values[-1]))
         many = f" in {len(values)} settings" if len(values) > 1 else ""
-        said.append(f"{pair[0]} carries {' to '.join(ends)} times what {pair[1]} does{many}")
+        ratio = f"{' to '.join(ends)} times what {pair[1]} does{many}"
+        said.append(f"{pair[0]} carries {ratio}{_how_sure([one.apart for one in of_pair])}")
     return f"Capacity, ratio of two arms: {'; '.join(said)}"
+
+
+def _how_sure(apart: Sequence[bool]) -> str:
+    if all(apart):
+        return ""
+    return f" (apart from 1 in {sum(apart)})" if any(apart) else " (not apart from 1)"
 
 
 def draw(found: Sequence[Ratio], words: canvas.Words) -> canvas.Sheet:

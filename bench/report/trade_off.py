@@ -1,8 +1,8 @@
 """Chart 6 of a capacity study: how much an arm carries against how far behind it is, the article's trade-off.
 
 Across: receipt lag p99 at the step that was nearest to 70 % of the arm's own capacity, with the range of
-those within a tenth of it.  Up: the capacity inside the objective, with its interval.  A staircase joins the
-arms that no other beats in both."""
+those within a tenth of it.  Up: the capacity inside the objective, with its interval.  The title names the
+arms that no other surely beats in both; a staircase joins those whose point no other's beats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ NOTE: Final = (
     "Across: the range of receipt lag p99 over the steps nearest to 70 % of the arm's capacity. Up: the "
     "capacity's interval. Filled: an ACK means on disk."
 )
-DASHED: Final = "Dashed: arms that no other of their durability class beats in both (without the control)."
+DASHED: Final = (
+    "Dashed, by the points alone: arms that no other of their durability class beats in both (without the "
+    "control). In the title: those that none beats in both with ranges that are apart."
+)
 SEEN: Final = 2.5
 """A control above this factor of everything else would leave no room for the others."""
 DURABLE: Final = "on disk"
@@ -42,6 +45,10 @@ class Cross:
     interval: tuple[float, float]
     durability: str
     durability_class: str | None = None
+
+    def surely_beats(self, other: Cross) -> bool:
+        """It carries more and lags less, and the ranges of both are apart."""
+        return self.interval[0] > other.interval[1] and self.lag_range[1] < other.lag_range[0]
 
 
 def crosses(content: Json, named: Sequence[Arm]) -> list[Cross]:
@@ -73,17 +80,20 @@ def _lags(entry: Json) -> list[float]:
     return [lag for ratio, lag in lags.values() if ratio <= nearest * 1.1]
 
 
-def undominated(found: Sequence[Cross]) -> list[list[Cross]]:
-    """By durability class, those that no other of the class beats in both, by lag.
+def unbeaten(found: Sequence[Cross]) -> list[list[Cross]]:
+    """By durability class, those that no other of the class surely beats in both, by lag."""
+    return [[one for one in of if not any(other.surely_beats(one) for other in of)] for of in _classes(found)]
 
-    The control keeps nothing and is not among them.  Who is alone in a class was held against nobody."""
+
+def _classes(found: Sequence[Cross]) -> list[list[Cross]]:
+    """The control keeps nothing and is in none.  Who is alone in a class was held against nobody."""
     classes: dict[str | None, list[Cross]] = {}
     for one in sorted((c for c in found if not c.arm.control), key=lambda cross: cross.lag):
         classes.setdefault(one.durability_class, []).append(one)
-    return [_best(of) for of in classes.values() if len(of) > 1]
+    return [of for of in classes.values() if len(of) > 1]
 
 
-def _best(by_lag: Sequence[Cross]) -> list[Cross]:
+def _staircase(by_lag: Sequence[Cross]) -> list[Cross]:
     best: list[Cross] = []
     for one in by_lag:
         if not best or one.capacity > best[-1].capacity:
@@ -93,7 +103,7 @@ def _best(by_lag: Sequence[Cross]) -> list[Cross]:
 
 def finding(found: Sequence[Cross], unit: str, timing: str) -> str:
     """Ranks nobody where the study's `timing` is not VALID."""
-    about, ranked = "Capacity against receipt lag p99 at 70 % of it", undominated(found)
+    about, ranked = "Capacity against receipt lag p99 at 70 % of it", unbeaten(found)
     if timing != "VALID" or not ranked:
         why = f"timing {timing}" if timing != "VALID" else "no two of one durability class"
         return f"{about}; not ranked: {why}"
@@ -102,12 +112,12 @@ def finding(found: Sequence[Cross], unit: str, timing: str) -> str:
         for best in ranked
         for one in best
     )
-    return f"{about}; beaten by nobody of their class in both: {'; '.join(said)}"
+    return f"{about}; surely beaten by nobody of their class in both: {'; '.join(said)}"
 
 
 def note(found: Sequence[Cross], timing: str) -> str:
     """What the marks mean, of those that are drawn."""
-    return f"{NOTE} {DASHED}" if timing == "VALID" and undominated(found) else NOTE
+    return f"{NOTE} {DASHED}" if timing == "VALID" and _classes(found) else NOTE
 
 
 def draw(
@@ -141,7 +151,7 @@ def draw(
         axes.plot(
             one.lag, one.capacity, one.arm.look.marker, color=colour, markerfacecolor=face, markersize=8
         )
-    for best in undominated(found) if timing == "VALID" else ():
+    for best in map(_staircase, _classes(found) if timing == "VALID" else ()):
         axes.step(
             [c.lag for c in best], [c.capacity for c in best], where="post", color=canvas.RULE, linewidth=0.9,
             linestyle=(0, (4, 3)),

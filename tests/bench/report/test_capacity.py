@@ -252,11 +252,13 @@ def test_crosses_stand_where_lag_and_capacity_are(three: Json) -> None:
         ("redis/flags", 120.0, 90.0),
     ]
     assert ranked(crosses) == [["db/flags", "redis/flags"]]
-    worse = study(("db", "flags", found(130.0), 30.0), ("redis", "flags", found(120.0), 90.0))
+    alike = study(("db", "flags", found(130.0), 30.0), ("redis", "flags", found(120.0), 90.0))
+    assert ranked(trade_off.crosses(alike, content.labelled(alike["arms"]))) == [["db/flags", "redis/flags"]]
+    worse = study(("db", "flags", found(140.0), 30.0), ("redis", "flags", found(120.0), 90.0))
     crosses = trade_off.crosses(worse, content.labelled(worse["arms"]))
     assert ranked(crosses) == [["db/flags"]]
     said = trade_off.finding(crosses, "msg/s", "VALID")
-    assert "beaten by nobody of their class in both: db/flags 130" in said
+    assert said.endswith("surely beaten by nobody of their class in both: db/flags 140 msg/s at 30.0 ms")
     assert trade_off.DASHED in trade_off.note(crosses, "VALID")
     assert trade_off.finding(crosses, "msg/s", "INCONCLUSIVE").endswith("not ranked: timing INCONCLUSIVE")
     assert trade_off.DASHED not in trade_off.note(crosses, "INCONCLUSIVE")
@@ -270,7 +272,7 @@ def test_arms_of_unlike_durability_are_held_against_nobody(three: Json) -> None:
 
 
 def ranked(crosses: list[trade_off.Cross]) -> list[list[str]]:
-    return [[one.arm.label for one in best] for best in trade_off.undominated(crosses)]
+    return [[one.arm.label for one in best] for best in trade_off.unbeaten(crosses)]
 
 
 def test_the_folder_has_page_text_and_charts(three: Json, tmp_path: Path) -> None:
@@ -415,6 +417,10 @@ def test_ratios_have_a_row_for_each_setting(three: Json) -> None:
     assert first.interval == pytest.approx((120 * 0.95 / (70 * 1.05), 120 * 1.05 / (70 * 0.95)))
     assert (first.apart, second.apart) == (True, False)
     assert not robustness.one_setting([first, second])
+    said = "redis/flags carries 1.04 to 1.71 times what db/flags does in 2 settings"
+    assert robustness.finding([first, second]).endswith(f"{said} (apart from 1 in 1)")
+    assert robustness.finding([second]).endswith("1.04 times what db/flags does (not apart from 1)")
+    assert robustness.finding([first]).endswith("1.71 times what db/flags does")
 
 
 def test_drivers_are_settings_too() -> None:
