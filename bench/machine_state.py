@@ -16,7 +16,8 @@ Told = tuple[str, str, float]
 MACHINE: Final = "machine"
 _VMSTAT: Final = Path("/proc/vmstat")
 _SOCKSTAT: Final = Path("/proc/net/sockstat")
-_CGROUP: Final = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
+_MEMBERSHIP: Final = Path("/proc/self/cgroup")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
 _CPUS: Final = Path("/sys/devices/system/cpu")
 _PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -34,6 +35,7 @@ class MachineState:
         self._places = places
         self._clocks = Clocks()
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self._quotas = quotas()
         self._hot = list(_CPUS.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
         self._frequencies = list(_CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
 
@@ -42,7 +44,7 @@ class MachineState:
         self._clocks.look()
         told = [
             *self._swapped(),
-            *_throttled(),
+            *_throttled(self._quotas),
             *_too_hot(self._hot),
             *_frequency(self._frequencies),
             *_sockets(),
@@ -67,16 +69,35 @@ class MachineState:
                 yield f"free_bytes_{name}", float(found.f_bavail * found.f_frsize)
 
 
-def _throttled() -> Iterator[tuple[str, float]]:
-    """Seconds that the control group's quota took away."""
-    for file in _CGROUP:
+def quotas() -> list[Path]:
+    """`cpu.stat` of the control group that this process is in and of those above it: each may have a quota.
+
+    Of either kind (man 7 cgroups).  A container may see its own group as the root and yet be told the host's
+    path of it; then the root is what there is."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in _MEMBERSHIP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            root = _CGROUPS / controllers
+            group = root / path.lstrip("/")
+            found += [at / "cpu.stat" for at in (group, *group.parents) if at.is_relative_to(root)]
+    return [file for file in found if file.is_file()]
+
+
+def _throttled(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
+    """Seconds that a control group's quota took away, of the one that took most."""
+    found = []
+    for file in files:
         with contextlib.suppress(OSError):
             fields = dict(line.split() for line in file.read_text().splitlines())
             if "throttled_usec" in fields:
-                yield "throttled_s", int(fields["throttled_usec"]) / 1e6
+                found.append(int(fields["throttled_usec"]) / 1e6)
             elif "throttled_time" in fields:
-                yield "throttled_s", int(fields["throttled_time"]) / 1e9
-            break
+                found.append(int(fields["throttled_time"]) / 1e9)
+    if found:
+        yield "throttled_s", max(found)
 
 
 def _too_hot(files: Sequence[Path]) -> Iterator[tuple[str, float]]:

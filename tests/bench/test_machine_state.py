@@ -24,7 +24,8 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of /proc and /sys."""
     monkeypatch.setattr(machine_state, "_VMSTAT", tmp_path / "vmstat")
     monkeypatch.setattr(machine_state, "_SOCKSTAT", tmp_path / "sockstat")
-    monkeypatch.setattr(machine_state, "_CGROUP", (tmp_path / "v2", tmp_path / "v1"))
+    monkeypatch.setattr(machine_state, "_MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(machine_state, "_CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(machine_state, "_CPUS", tmp_path / "cpu")
     return tmp_path
 
@@ -34,13 +35,34 @@ def test_swapped_pages_are_bytes(kernel: Path) -> None:
     assert told(MachineState({}))["swapped_bytes"] == 7 * os.sysconf("SC_PAGE_SIZE")
 
 
+V2, V1 = "usage_usec 9\nthrottled_usec 2500000\n", "nr_periods 1\nthrottled_time 2500000000\n"
+
+
 @pytest.mark.parametrize(
-    ("file", "text"),
-    [("v2", "usage_usec 9\nthrottled_usec 2500000\n"), ("v1", "nr_periods 1\nthrottled_time 2500000000\n")],
+    ("membership", "file", "text"),
+    [
+        pytest.param("0::/user/a", "user/a", V2, id="v2"),
+        pytest.param("0::/user/a", "user", V2, id="a group above it"),
+        pytest.param("0::/host/path/of/a/container", ".", V2, id="a container that sees itself as the root"),
+        pytest.param("5:memory:/a\n1:cpu,cpuacct:/a\n0::/", "cpu,cpuacct/a", V1, id="v1"),
+        pytest.param("1:cpu:/docker/x\n0::/", "cpu", V1, id="v1, a container"),
+    ],
 )
-def test_the_quota_of_either_kind_of_control_group(kernel: Path, file: str, text: str) -> None:
-    (kernel / file).write_text(text)
+def test_the_quota_of_either_kind_of_control_group(
+    kernel: Path, membership: str, file: str, text: str
+) -> None:
+    (kernel / "membership").write_text(f"{membership}\n")
+    (kernel / "cgroup" / file).mkdir(parents=True, exist_ok=True)
+    (kernel / "cgroup" / file / "cpu.stat").write_text(text)
     assert told(MachineState({}))["throttled_s"] == 2.5
+
+
+def test_another_group_s_quota_is_not_ours(kernel: Path) -> None:
+    (kernel / "membership").write_text("0::/user/a\n")
+    for name, throttled in (("user/a", 100_000), ("user", 0), ("user/b", 2_500_000)):
+        (kernel / "cgroup" / name).mkdir(parents=True, exist_ok=True)
+        (kernel / "cgroup" / name / "cpu.stat").write_text(f"throttled_usec {throttled}\n")
+    assert told(MachineState({}))["throttled_s"] == 0.1
 
 
 def test_heat_and_frequency_are_told_where_the_machine_tells_them(kernel: Path) -> None:

@@ -25,6 +25,7 @@ import redis
 from bench import runner
 from bench.guards.guard import INCONCLUSIVE, INVALID, WARN
 from bench.load import fleet
+from bench.machine_state import quotas
 from bench.record import NONE
 from bench.services import Stack, bring_up, server
 
@@ -36,6 +37,7 @@ LONGER: Final[dict[str, Any]] = {"duration_s": 20.0, "warmup_s": 10.0}
 PLANT_AT_S: Final = 4.0
 MIB: Final = 1 << 20
 TMPFS_MIB: Final = 512
+GROUPS: Final = Path("/sys/fs/cgroup")
 Plant = Callable[[float, contextlib.ExitStack], "Planted"]
 
 
@@ -303,6 +305,86 @@ def _files(dose: float, _: contextlib.ExitStack) -> Planted:
     return Planted({}, limit)
 
 
+def _few_ports(dose: float, undo: contextlib.ExitStack) -> Planted:
+    """This machine has so few local ports that this share of them is used, or waits for its time to pass."""
+    ports, sockets = Path("/proc/sys/net/ipv4/ip_local_port_range"), Path("/proc/net/sockstat").read_text()
+    words = next(line.split() for line in sockets.splitlines() if line.startswith("TCP:"))
+    used = BASE["users"] + int(words[words.index("tw") + 1])
+    undo.callback(ports.write_text, ports.read_text())
+    ports.write_text(f"32768 {32768 + round(used / dose) - 1}")
+    return Planted({})
+
+
+PAGEOUT: Final = 21
+"""MADV_PAGEOUT of <linux/mman.h>, which Python has no name for."""
+
+
+def _swapping(dose: float, undo: contextlib.ExitStack) -> Planted:
+    """Somebody else's process has so many MiB swapped out, to a file."""
+    handle, name = tempfile.mkstemp(prefix="readstate-proof-", dir="/var/tmp")
+    undo.callback(os.unlink, name)
+    os.posix_fallocate(handle, 0, 64 * MIB)
+    os.close(handle)
+    subprocess.run(["mkswap", name], check=True, capture_output=True)
+    subprocess.run(["swapon", name], check=True)
+    undo.callback(subprocess.run, ["swapoff", name], check=True)
+    program = (
+        "import mmap,sys\nn=int(float(sys.argv[1])*2**20)\n"
+        "held=mmap.mmap(-1,n,flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)\nheld.write(b'x'*n)\n"
+        f"sys.stdin.readline(); held.madvise({PAGEOUT}); sys.stdin.readline()\n"
+    )
+    return Planted({}, _bystander(program, [dose], undo))
+
+
+def _throttled(dose: float, undo: contextlib.ExitStack) -> Planted:
+    """The control group of all that is run has a twentieth of a core, for so many ms."""
+    own, v1 = quotas()[0].parent, GROUPS / "cpu"
+    group = (v1 if v1.is_dir() else GROUPS) / "readstate-proof"
+    quota = ("cpu.cfs_quota_us", "5000", "-1") if v1.is_dir() else ("cpu.max", "5000 100000", "max")
+    if not v1.is_dir():
+        (GROUPS / "cgroup.subtree_control").write_text("+cpu")
+    group.mkdir(exist_ok=True)
+    undo.callback(_removed, group)
+    program = (
+        "import sys,time\nfile,low,none,ms=sys.argv[1:]\nsys.stdin.readline()\n"
+        "def write(text):\n with open(file,'w') as quota: quota.write(text)\n"
+        "write(low); time.sleep(float(ms)/1000); write(none)\n"
+    )
+    throttle = _bystander(program, [group / quota[0], *quota[1:], dose], undo)
+    undo.callback(_join, own)
+    _join(group)
+    return Planted({}, throttle)
+
+
+def _join(group: Path) -> None:
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _removed(group: Path) -> None:
+    """Once the last of its processes is gone."""
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            return group.rmdir()
+        time.sleep(0.1)
+    raise AssertionError(f"{group} is still in use")
+
+
+def _bystander(program: str, argv: Sequence[object], undo: contextlib.ExitStack) -> Callable[[], None]:
+    """A process of somebody else's, which does its part when it is told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, argv)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    undo.callback(process.wait)
+    undo.callback(process.kill)
+
+    def go() -> None:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+
+    return go
+
+
 @contextlib.contextmanager
 def _replaced(where: Any, name: str, by: Any) -> Iterator[None]:
     before = getattr(where, name)
@@ -381,4 +463,7 @@ CAUSES: Final = (
         _planted_server("serial", **LONGER),
     ),
     Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),
+    Cause("few local ports", "ports", WARN, 0.7, 0.9, "of them used", _few_ports, together="outside"),
+    Cause("swapping", "no_swapping", INCONCLUSIVE, 0.5, 2, "MiB", _swapping, together="outside"),
+    Cause("throttling", "cpu_throttled", INCONCLUSIVE, 15, 300, "ms of a twentieth of a core", _throttled),
 )  # fmt: skip
