@@ -305,6 +305,19 @@ def _files(dose: float, _: contextlib.ExitStack) -> Planted:
     return Planted({}, limit)
 
 
+def _stolen(dose: float, undo: contextlib.ExitStack) -> Planted:
+    """The kernel says that other machines take so much of a core, besides what they do take: only a host
+    could really do it."""
+    plain, began = psutil.cpu_times, time.monotonic()
+
+    def told() -> Any:
+        times = plain()
+        return times._replace(steal=times.steal + dose * (time.monotonic() - began))
+
+    undo.enter_context(_replaced(psutil, "cpu_times", told))
+    return Planted({})
+
+
 def _few_ports(dose: float, undo: contextlib.ExitStack) -> Planted:
     """This machine has so few local ports that this share of them is used, or waits for its time to pass."""
     ports, sockets = Path("/proc/sys/net/ipv4/ip_local_port_range"), Path("/proc/net/sockstat").read_text()
@@ -463,6 +476,7 @@ CAUSES: Final = (
         _planted_server("serial", **LONGER),
     ),
     Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),
+    Cause("stolen core", "cpu_steal", WARN, 0.01, 0.1, "of a core, as told", _stolen, together="outside"),
     Cause("few local ports", "ports", WARN, 0.7, 0.9, "of them used", _few_ports, together="outside"),
     Cause("swapping", "no_swapping", INCONCLUSIVE, 0.5, 2, "MiB", _swapping, together="outside"),
     Cause("throttling", "cpu_throttled", INCONCLUSIVE, 15, 300, "ms of a twentieth of a core", _throttled),
