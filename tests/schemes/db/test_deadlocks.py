@@ -30,7 +30,20 @@ from schemes.stores.times import now_ms
 pytestmark = pytest.mark.services
 SERVERS = 3
 SECONDS = 3.0
+ENOUGH = 240
+"""Operations, however long they take."""
 PEOPLE = 6
+
+
+class Work:
+    """What all do together, for so many seconds, and on until it is enough."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._until = time.monotonic() + SECONDS
+
+    def goes_on(self) -> bool:
+        return self.done < ENOUGH or time.monotonic() < self._until
 
 
 class Deaf:
@@ -70,47 +83,45 @@ def _rooms(user: int) -> list[str]:
     return ["g", *(f"d{min(user, other)}-{max(user, other)}" for other in others)]
 
 
-async def _device(server: Database, user: int, number: int, until: float) -> int:
+async def _device(server: Database, user: int, number: int, work: Work) -> None:
     """One device in a closed loop: sends, reads one or many, confirms delivery, in random order."""
     rng, caller = random.Random(user * 100 + number), Caller(user, f"d{number}", f"s{user}-{number}")
-    done = 0
-    while time.monotonic() < until:
+    ids = itertools.count()
+    while work.goes_on():
         rooms = rng.sample(_rooms(user), rng.choice((1, 1, 2, PEOPLE)))
         heads = await server.store.heads(rooms, Trace())
         items = [Marked(room, max(0, heads[room].last_seq - rng.randint(0, 2))) for room in rooms]
         match rng.randrange(4):
             case 0:
-                await server.send(caller, rooms[0], f"{user}-{number}-{done}", "body", Trace())
+                await server.send(caller, rooms[0], f"{user}-{number}-{next(ids)}", "body", Trace())
             case 1:
                 await server.delivered(caller, items, Trace())
             case 2 | 3:
                 await server.read(caller, items, Trace())
-        done += 1
-    return done
+        work.done += 1
 
 
-async def _consumer(server: Database, until: float) -> int:
+async def _consumer(server: Database, work: Work) -> None:
     """Applies batches of everyone's marks, as a queue's consumer would, at the same time."""
-    rng, done = random.Random(9), 0
-    while time.monotonic() < until:
+    rng = random.Random(9)
+    while work.goes_on():
         people = [rng.randint(1, PEOPLE) for _ in range(10)]
         marks = [QueuedMark(user, rng.choice(_rooms(user)), rng.randint(1, 60), now_ms()) for user in people]
         await server.store.apply_delivered(marks, Trace())
         await server.store.apply_reads(marks, Trace())
-        done += 1
-    return done
+        work.done += 1
 
 
 async def test_no_deadlock_between_servers_devices_and_a_consumer(servers: list[Database]) -> None:
-    until = time.monotonic() + SECONDS
+    work = Work()
     devices = [
-        _device(server, user, number, until)
+        _device(server, user, number, work)
         for number, server in enumerate(servers)
         for user in range(1, PEOPLE + 1)
     ]
-    done = await asyncio.gather(*devices, _consumer(servers[0], until))
+    await asyncio.gather(*devices, _consumer(servers[0], work))
     stats = [server.store.stats() for server in servers]
-    assert sum(done) > 200
+    assert work.done >= ENOUGH
     assert [s["deadlocks"] for s in stats] == [0] * SERVERS
     assert [s["retries_exhausted"] for s in stats] == [0] * SERVERS
     await _consistent(servers[0])
