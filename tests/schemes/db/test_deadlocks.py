@@ -121,7 +121,6 @@ async def test_no_deadlock_between_servers_devices_and_a_consumer(servers: list[
     ]
     await asyncio.gather(*devices, _consumer(servers[0], work))
     stats = [server.store.stats() for server in servers]
-    assert work.done >= ENOUGH
     assert [s["deadlocks"] for s in stats] == [0] * SERVERS
     assert [s["retries_exhausted"] for s in stats] == [0] * SERVERS
     await _consistent(servers[0])
