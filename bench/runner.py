@@ -26,6 +26,7 @@ from bench import cores, disk, machine, machine_state, manifest, record, results
 from bench import plan as planning
 from bench import population as people
 from bench.calibrate import stored
+from bench.connecting import Connecting
 from bench.control import Control, ControlError, Door, NotOffered
 from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
@@ -245,7 +246,7 @@ class Attempt:
         self._start_sampling()
         fleet.start()
         fleet.connect()
-        self._wait(lambda live: live.connected >= live.wanted, total_s=None)
+        self._wait(Connecting(machine_state.ports()).all_are, total_s=None)
 
     def _carry_load(self) -> None:
         self._settle()

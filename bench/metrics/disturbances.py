@@ -123,12 +123,19 @@ def _files(told: Series) -> Json:
 
 def _ports(history: History, told: Series) -> Json:
     """Local ports that connections to one server use, and those that wait for their time to pass."""
-    asked = (history.manifest.get("load") or {}).get("connections_asked")
+    most = _most_open(history.connections["opened"], history.connections["closed"])
     of = (history.manifest.get("limits") or {}).get("ports")
     waiting = told.get((MACHINE, "tcp_tw"), ((), np.empty(0)))[1]
-    known = asked is not None and of and len(waiting)
-    used = int(asked + waiting.max()) if known else None
+    used = int(most + waiting.max()) if most and of and len(waiting) else None
     return {"used": used, "of": of}
+
+
+def _most_open(opened: np.ndarray, closed: np.ndarray) -> int:
+    """Connections that were open at the same time: of devices, probes and the final read."""
+    times = np.concatenate([opened[opened > 0], closed[(opened > 0) & (closed > 0)]])
+    changes = np.repeat((1, -1), (np.count_nonzero(opened > 0), times.size - np.count_nonzero(opened > 0)))
+    order = np.argsort(times, kind="stable")
+    return int(np.cumsum(changes[order]).max(initial=0))
 
 
 # --- services -------------------------------------------------------------------------------------------

@@ -318,11 +318,15 @@ def _stolen(dose: float, undo: contextlib.ExitStack) -> Planted:
     return Planted({})
 
 
+CONNECTIONS: Final = 379
+"""At the same time in such a run, as was seen: of devices, probes and the final read."""
+
+
 def _few_ports(dose: float, undo: contextlib.ExitStack) -> Planted:
     """This machine has so few local ports that this share of them is used, or waits for its time to pass."""
     ports, sockets = Path("/proc/sys/net/ipv4/ip_local_port_range"), Path("/proc/net/sockstat").read_text()
     words = next(line.split() for line in sockets.splitlines() if line.startswith("TCP:"))
-    used = BASE["users"] + int(words[words.index("tw") + 1])
+    used = CONNECTIONS + int(words[words.index("tw") + 1])
     undo.callback(ports.write_text, ports.read_text())
     ports.write_text(f"32768 {32768 + round(used / dose) - 1}")
     return Planted({})
