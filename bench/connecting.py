@@ -27,8 +27,8 @@ class Connecting:
         elif self._clock() - self._since > PATIENCE_S and live.connected < live.wanted:
             raise TimeoutError(
                 f"{live.connected:,} of {live.wanted:,} devices were connected, and for {PATIENCE_S:.0f} s "
-                f"nobody more ({self._met(live)}). Each takes one of this machine's {self._local_ports:,} local "
-                "ports (`bench doctor` tells of them), and the server may take no more: lower --users."
+                f"nobody more ({self._met(live)}). Each takes one of {self._local_ports:,} local ports "
+                "(`bench doctor` tells of them), and the server may take no more: lower --users."
             )
         return live.connected >= live.wanted
 
