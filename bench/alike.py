@@ -69,7 +69,7 @@ def _values(runs: Sequence[Run]) -> Iterator[tuple[str, dict[str, str]]]:
         yield name, _known(runs, of)
     services = {name for run in runs for name in run.summary["run"].get("services") or ()}
     for service in sorted(services):
-        for name in _service_names(runs, service):
+        for name in _servicenames(runs, service):
             yield f"{service} {name}", _known(runs, _of_service(service, name))
     packages = {name for run in runs for name in _machine(run).get("packages") or ()}
     for package in sorted(packages):
@@ -110,7 +110,7 @@ def _machine(run: Run) -> Json:
     return machine
 
 
-def _service_names(runs: Sequence[Run], service: str) -> list[str]:
+def _servicenames(runs: Sequence[Run], service: str) -> list[str]:
     """What is known of a service: how it runs, and every setting, but for a pool that follows the data."""
     follows = any((run.summary["run"].get("pool") or {}).get("ratio_asked") for run in runs)
     settings = {name for run in runs for name in _service(run, service).get("settings") or ()}
@@ -139,11 +139,12 @@ def _said(name: str, values: Mapping[str, Any]) -> str:
     by_value: dict[Any, list[str]] = {}
     for run_id, value in values.items():
         by_value.setdefault(value, []).append(run_id)
-    told = "; ".join(f"{value} in {_names(runs)}" for value, runs in by_value.items())
+    told = "; ".join(f"{value} in {names(runs)}" for value, runs in by_value.items())
     return f"{name} differs: {told}"
 
 
-def _names(runs: Sequence[str]) -> str:
+def names(runs: Sequence[str]) -> str:
+    """`a, b, c and 2 more`."""
     named, more = runs[:NAMED], len(runs) - NAMED
     return ", ".join(named) if more <= 0 else f"{', '.join(named)} and {more} more"
 

@@ -32,6 +32,7 @@ from bench.guards import (
 from bench.results import TOOL, Json
 
 SCHEMA_VERSION: Final = 1
+MOST_WHYS: Final = 3
 EXIT_REGRESSION: Final = 11
 OUTCOMES: Final[Mapping[int, str]] = {
     EXIT_OK: "PASS",
@@ -64,9 +65,9 @@ def check(
         reasons.add(EXIT_INCONCLUSIVE, f"no comparable baseline: {said}")
     if not candidate.runs:
         invalid = all(run.summary["verdict"]["status"] == "INVALID" and not _disturbed(run) for run in runs)
-        said = (
-            "; ".join(f"{run_id} is {why_out}" for run_id, why_out in candidate.left_out) or "there is none"
-        )
+        whys = list(dict.fromkeys(why_out for _, why_out in candidate.left_out))
+        of = alike.names([run_id for run_id, _ in candidate.left_out])
+        said = f"{of}: {'; '.join(whys[:MOST_WHYS])}" if whys else "there is none"
         reasons.add(EXIT_INVALID if invalid and runs else EXIT_INCONCLUSIVE, f"no run to judge: {said}")
     change = None if unlike or not candidate.runs else judge(base, candidate, asked.tolerances)
     if change is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from bench import alike
 from bench.gate.metrics import METRICS
 from bench.report import figures, markdown
 from bench.report.document import Document, Table
@@ -133,7 +134,10 @@ def opened(change: Json) -> tuple[str, ...]:
 
 
 def left_out(entries: Sequence[Json]) -> tuple[str, ...]:
-    return tuple(f"Left out: {entry['run_id']} ({entry['why']})" for entry in entries)
+    by_why: dict[str, list[str]] = {}
+    for entry in entries:
+        by_why.setdefault(entry["why"], []).append(entry["run_id"])
+    return tuple(f"Left out: {alike.names(runs)} ({why})" for why, runs in by_why.items())
 
 
 def of_comparison(change: Json, why: Sequence[Json]) -> tuple[str, ...]:

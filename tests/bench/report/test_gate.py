@@ -61,6 +61,8 @@ def test_what_could_have_been_missed_is_said() -> None:
 
 def test_what_was_left_out_is_named() -> None:
     assert "Left out: x (INVALID: operations were sent late)" in text("invalid")
+    entries = [{"run_id": name, "why": "INVALID" if name < "y" else "alone"} for name in "tuvwxy"]
+    assert gate.left_out(entries) == ("Left out: t, u, v and 2 more (INVALID)", "Left out: y (alone)")
 
 
 def test_the_chart_s_title_is_the_finding_worse_first() -> None:
