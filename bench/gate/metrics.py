@@ -76,6 +76,13 @@ class Metric:
         return -1 if self.name in HIGHER else 1
 
 
+def told_in(name: str, unit: str) -> str:
+    """The unit that its values are written in; empty for those without."""
+    if name.startswith("cpu_s_per_1000_messages"):
+        return "ms"  # a second for a thousand messages
+    return {"us": "ms", "bytes": "MiB", "s": "s"}.get(unit, "")
+
+
 def known(name: str) -> bool:
     return name in METRICS
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from bench import blocks
 from bench.compare import Run
 from bench.gate import ranks
+from bench.gate.metrics import told_in
 from bench.gate.verdicts import LEVEL, Side
 from bench.metrics import intervals
 from bench.results import Json
@@ -68,9 +69,10 @@ def _explained(row: Json, a: Side, b: Side) -> Json:
 
 def _moved(row: Json) -> str:
     """+18 ms [15, 21]."""
-    scale, unit = (1 / 1000, " ms") if row["unit"] == "us" else (1.0, "")
+    scale = {"us": 1e-3, "bytes": 2**-20}.get(row["unit"], 1.0)
     middle, low, high = (scale * value for value in row["difference"])
-    return f"{middle:+.3g}{unit} [{low:.3g}, {high:.3g}]"
+    unit = told_in(row["metric"], row["unit"])
+    return f"{middle:+.3g} {unit}".rstrip() + f" [{low:.3g}, {high:.3g}]"
 
 
 def _where(parts: Sequence[Json]) -> list[str]:

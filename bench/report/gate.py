@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from bench import alike
-from bench.gate.metrics import METRICS
+from bench.gate.metrics import METRICS, told_in
 from bench.report import figures, markdown
 from bench.report.document import Document, Table
 from bench.report.figures import MISSING
@@ -90,8 +90,8 @@ def _other(row: Json) -> tuple[str, ...]:
 
 
 def title(row: Json) -> str:
-    unit = {"us": ", ms", "bytes": ", MiB", "s": ", s"}.get(row["unit"], "")
-    return f"{row['title']}{unit}"
+    unit = told_in(row["metric"], row["unit"])
+    return f"{row['title']}, {unit}" if unit else str(row["title"])
 
 
 def value(row: Json, side: int) -> str:

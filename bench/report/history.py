@@ -10,7 +10,7 @@ from typing import Final
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.gate.history import LEVEL, SMALLEST, Change
-from bench.gate.metrics import Metric
+from bench.gate.metrics import Metric, told_in
 from bench.report import canvas, figures
 from bench.report.document import Document, Table
 
@@ -98,8 +98,8 @@ def draw(metric: Metric, found: Sequence[Change], runs: Sequence[Measured], abou
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
     form = "%Y-%m-%d" if span > DATES_ONLY else "%m-%d %H:%M"
     axes.xaxis.set_major_formatter(FuncFormatter(lambda day, _: _written(day, form)))
-    unit = {"us": ", ms", "s": ", s", "bytes": ", MiB"}.get(metric.unit, "")
-    axes.set_ylabel(f"{metric.title}{unit}")
+    unit = told_in(metric.name, metric.unit)
+    axes.set_ylabel(f"{metric.title}, {unit}" if unit else metric.title)
     return sheet
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import io
 
 import pytest
@@ -57,6 +58,12 @@ def test_what_decides_nothing_is_folded_in_the_comment() -> None:
 
 def test_what_could_have_been_missed_is_said() -> None:
     assert "Not seen, and could be there: READ p99 worse by up to" in text("open")
+
+
+def test_a_second_for_a_thousand_messages_is_a_millisecond_for_each() -> None:
+    said = gate.comment(CASES["worse"])
+    assert "| CPU per message, ms |" in said
+    assert re.search(r"CPU per message \+\S+ ms \[", said)
 
 
 def test_what_was_left_out_is_named() -> None:
