@@ -52,13 +52,13 @@ bench: setup
 # What measures has the cores for itself; all else shares them, each worker with services of its own.
 test: setup-test lint
 	@$(FILES); failed=0; \
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not services and not speed and not proof" || failed=1; \
-	$(BIN)/pytest -n 2 --dist loadgroup -m "services and not speed and not proof" --ignore tests/e2e || failed=1; \
+	$(BIN)/pytest -n 2 --dist loadfile -m "not services and not speed and not proof" || failed=1; \
+	$(BIN)/pytest -n 2 --dist loadfile -m "services and not speed and not proof" --ignore tests/e2e || failed=1; \
 	$(BIN)/pytest -m "services and not speed and not proof" tests/e2e || failed=1; \
 	exit $$failed
 
 fast: setup-python lint
-	@$(FILES); $(BIN)/pytest -n 2 --dist loadgroup -m "not services and not slow and not speed"
+	@$(FILES); $(BIN)/pytest -n 2 --dist loadfile -m "not services and not slow and not speed"
 
 lint: setup-python
 	@$(BIN)/ruff check .
