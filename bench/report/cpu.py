@@ -65,6 +65,8 @@ def demand(arm: Arm, series: Series, window: Window, messages: int) -> Demand:
         if grown:
             ends = [window.measure / 1e9, window.measure_end / 1e9, window.drain_end / 1e9]
             begin, middle, last = np.sum([np.interp(ends, t, cpu_s) for t, cpu_s in grown], axis=0)
+            if last == begin:  # whoever dies early has no samples there
+                continue
             parts[component] = Spent(1000 * (middle - begin) / messages, 1000 * (last - middle) / messages)
     return Demand(arm, messages, (window.drain_end - window.measure_end) / 1e9, parts)
 
@@ -72,7 +74,7 @@ def demand(arm: Arm, series: Series, window: Window, messages: int) -> Demand:
 def finding(demands: Sequence[Demand]) -> str:
     known = [one for one in demands if one.parts]
     if not known:
-        return "CPU per message is not available: no component was sampled twice"
+        return "CPU per message is not available: no component was sampled twice in the window"
     if len(known) == 1:
         one = known[0]
         most = max(one.parts, key=lambda name: one.parts[name].drained)

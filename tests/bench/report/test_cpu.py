@@ -32,6 +32,13 @@ def test_no_message_no_demand() -> None:
     assert not cpu.demand(DB, series(server=0.5), WINDOW, 0).parts
 
 
+def test_whoever_died_before_the_window_has_no_demand() -> None:
+    died = {("server", "cpu_s"): (np.array([0.0, 0.1]), np.array([0.0, 0.3]))}
+    one = cpu.demand(DB, died, WINDOW, 100)
+    assert not one.parts
+    assert cpu.finding([one]).startswith("CPU per message is not available")
+
+
 def test_the_finding() -> None:
     one = cpu.demand(DB, series(server=0.5, mysql=0.25), WINDOW, 100)
     control = cpu.demand(CONTROL, series(server=0.5), WINDOW, 100)
