@@ -69,7 +69,7 @@ def _values(runs: Sequence[Run]) -> Iterator[tuple[str, dict[str, str]]]:
         yield name, _known(runs, of)
     services = {name for run in runs for name in run.summary["run"].get("services") or ()}
     for service in sorted(services):
-        for name in _servicenames(runs, service):
+        for name in _service_names(runs, service):
             yield f"{service} {name}", _known(runs, _of_service(service, name))
     packages = {name for run in runs for name in _machine(run).get("packages") or ()}
     for package in sorted(packages):
@@ -110,7 +110,7 @@ def _machine(run: Run) -> Json:
     return machine
 
 
-def _servicenames(runs: Sequence[Run], service: str) -> list[str]:
+def _service_names(runs: Sequence[Run], service: str) -> list[str]:
     """What is known of a service: how it runs, and every setting, but for a pool that follows the data."""
     follows = any((run.summary["run"].get("pool") or {}).get("ratio_asked") for run in runs)
     settings = {name for run in runs for name in _service(run, service).get("settings") or ()}

@@ -44,7 +44,7 @@ def interval(found: Found) -> str:
 
 
 def load(value: float, unit: str) -> str:
-    """`141 msg/s`, `2,830 users`."""
+    """`141.0 msg/s`, `2,828 users`."""
     return f"{digits(value, 4)} {unit}"
 
 

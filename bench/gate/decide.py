@@ -33,6 +33,7 @@ from bench.results import TOOL, Json
 
 SCHEMA_VERSION: Final = 1
 MOST_WHYS: Final = 3
+"""Reasons in one sentence; `left_out` has each run's."""
 EXIT_REGRESSION: Final = 11
 OUTCOMES: Final[Mapping[int, str]] = {
     EXIT_OK: "PASS",
@@ -67,7 +68,7 @@ def check(
         invalid = all(run.summary["verdict"]["status"] == "INVALID" and not _disturbed(run) for run in runs)
         whys = list(dict.fromkeys(why_out for _, why_out in candidate.left_out))
         of = alike.names([run_id for run_id, _ in candidate.left_out])
-        said = f"{of}: {'; '.join(whys[:MOST_WHYS])}" if whys else "there is none"
+        said = f"{of} ({'; '.join(whys[:MOST_WHYS])})" if whys else "there is none"
         reasons.add(EXIT_INVALID if invalid and runs else EXIT_INCONCLUSIVE, f"no run to judge: {said}")
     change = None if unlike or not candidate.runs else judge(base, candidate, asked.tolerances)
     if change is not None:

@@ -69,7 +69,7 @@ def test_a_promise_broken_in_an_invalid_run_is_broken() -> None:
 def test_only_invalid_runs_are_4_and_none_is_5() -> None:
     found = checked([run(name, status="INVALID") for name in "uvwxy"])
     assert code(found) == 4
-    assert first(found) == "no run to judge: u, v, w and 2 more: INVALID: operations were sent late"
+    assert first(found) == "no run to judge: u, v, w and 2 more (INVALID: operations were sent late)"
     assert code(checked([run("x", status="INCONCLUSIVE")])) == 5
     assert code(checked([])) == 5
 
