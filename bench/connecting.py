@@ -9,7 +9,7 @@ from typing import Final
 from bench.load.config import Live
 
 PATIENCE_S: Final = 60.0
-"""Without anybody more.  Devices that are refused come back every few seconds."""
+"""Without anybody more.  Who is refused comes back after 45 s at the latest (`bench/load/device.py`)."""
 LOST: Final = "lost: "
 
 

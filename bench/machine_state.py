@@ -87,7 +87,7 @@ def quotas() -> list[Path]:
 
 
 def _throttled(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
-    """Seconds that a control group's quota took away, of the one that took most."""
+    """Seconds that quotas took away, of all these groups together: none may hide what another's took."""
     found = []
     for file in files:
         with contextlib.suppress(OSError):
@@ -97,7 +97,7 @@ def _throttled(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
             elif "throttled_time" in fields:
                 found.append(int(fields["throttled_time"]) / 1e9)
     if found:
-        yield "throttled_s", max(found)
+        yield "throttled_s", sum(found)
 
 
 def _too_hot(files: Sequence[Path]) -> Iterator[tuple[str, float]]:

@@ -65,6 +65,17 @@ def test_another_group_s_quota_is_not_ours(kernel: Path) -> None:
     assert told(MachineState({}))["throttled_s"] == 0.1
 
 
+def test_what_a_group_lost_long_ago_hides_nothing(kernel: Path) -> None:
+    (kernel / "membership").write_text("0::/user/a\n")
+    (kernel / "cgroup/user/a").mkdir(parents=True)
+    (kernel / "cgroup/user/cpu.stat").write_text("throttled_usec 90000000\n")
+    own, seen = kernel / "cgroup/user/a/cpu.stat", []
+    for throttled in (0, 1_500_000):
+        own.write_text(f"throttled_usec {throttled}\n")
+        seen.append(told(MachineState({}))["throttled_s"])
+    assert seen[1] - seen[0] == 1.5
+
+
 def test_heat_and_frequency_are_told_where_the_machine_tells_them(kernel: Path) -> None:
     for core, khz, hot in ((0, 3_000, 2), (1, 1_800, 5)):
         (kernel / f"cpu/cpu{core}/cpufreq").mkdir(parents=True)
