@@ -73,7 +73,9 @@ def _certificate(table: Table | None, *, folded: bool) -> str:
 
 
 WIDE: Final = 7
-"""A table of so many columns has the page's width to itself."""
+LONG: Final = 72
+"""Characters of a row.  A table of so many columns, or of longer rows, has the page's width to itself: beside
+another one it would be cut off."""
 
 
 def _table(table: Table) -> str:
@@ -82,13 +84,20 @@ def _table(table: Table) -> str:
     if not rows:
         rows = f'<tr><td class="remark" colspan="{len(table.columns)}">nothing was recorded</td></tr>'
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    whole = ' class="whole"' if len(table.columns) >= WIDE else ""
+    whole = ' class="whole"' if len(table.columns) >= WIDE or _longest(table) > LONG else ""
     return (
         f"<section{whole}>\n<h2>{escape(table.title)}</h2>\n"
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table></div>\n"
         f"{note}</section>"
     )
+
+
+def _longest(table: Table) -> int:
+    """Characters that a row needs; remarks wrap, and so do headings."""
+    kept = [place for place, name in enumerate(table.columns) if name or not place]
+    cells = ([len(row[place]) for row in table.rows if place < len(row)] for place in kept)
+    return sum(max(lengths, default=0) for lengths in cells)
 
 
 def _row(row: Sequence[str], columns: Sequence[str]) -> str:
