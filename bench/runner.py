@@ -6,7 +6,6 @@ then is written; figures are computed from the written rows alone (`bench/summar
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 import shutil
 import signal
@@ -22,31 +21,28 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, disk, machine, machine_state, manifest, record, results, sampler, watching
+from bench import cores, machine, machine_state, manifest, record, results, sampler, watching
 from bench import plan as planning
 from bench import population as people
 from bench.calibrate import stored
 from bench.connecting import Connecting
-from bench.control import Control, ControlError, Door, NotOffered
+from bench.control import Control, ControlError, Door
 from bench.load.config import ProbeDoor
 from bench.load.fleet import Fleet, Live, LoadConfig, WorkerLost, read_rows
 from bench.load.live_checks import PROMISES
 from bench.load.shares import ProbeUsers, choose_probe_users
-from bench.options import Arm, RunOptions, Target
+from bench.options import Arm, RunOptions
 from bench.results import CONVERSATIONS, DEVICES, FINAL_STORE, MEMBERS, RunFolder
-from bench.services import ServicesError, Stack, bring_up, identity, mariadb, probe
-from bench.services.cache import scratch_dir, template_path
+from bench.services import ServicesError, identity
 from bench.services.counters import Counters
 from bench.services.queue_lag import QueueLag
 from bench.services.running import RunningServer
-from bench.services.server import SchemeProcesses, Source
-from bench.services.terms import Terms, topic_settings
+from bench.services.server import SchemeProcesses
 from bench.services.totals import totals
+from bench.setting_up import NO_CONTROL_SECRET, SettingUp
 from bench.turns import Turn
-from schemes import SCHEMES
 from schemes.protocol import DumpRow
 
-SCHEMA_SQL: Final = Path(schemes.__file__).parent / "stores" / "schema.sql"
 SCENARIOS: Final = Path(schemes.__file__).parent.parent / "scenarios"
 MEMORY: Final = Path("/dev/shm")
 """Rows are recorded into memory; they outlive the process that writes them."""
@@ -59,9 +55,6 @@ TOLD_S: Final = 0.6
 """By then a consumer has told its server what it has done."""
 HEAD_START_NS: Final = 500_000_000
 """Between the command to begin and the first planned operation."""
-NO_CONTROL_SECRET: Final = "no --control-secret was given"
-WARM_UP_RECORDS: Final = "30000"
-"""Records through a cold broker before anything counts (its first seconds cost five times the CPU)."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +187,17 @@ class Attempt:
         self._exit = contextlib.ExitStack()
         self._fleet: Fleet | None = None
         self._sampler: sampler.Sampler | None = None
-        self._stack: Stack
-        self._needs = SCHEMES[arm.scheme].needs if options.target is None else frozenset[str]()
+        self.setting_up = SettingUp(
+            arm,
+            load,
+            options,
+            run_id=folder.run_id,
+            logs=folder.logs,
+            secret=self._secret,
+            facts=self._facts,
+            until=self._exit,
+            say=say,
+        )
         self._server: SchemeProcesses | RunningServer | None = None
         self._memory = MEMORY / f"readstate-{folder.run_id}"
         self._opened: Door | None = None
@@ -204,10 +206,6 @@ class Attempt:
         self.phase = "setup"
         self.through: Through | None = None
         self.turn: Turn | None = None
-        self.given: Stack | None = None
-        """Services that are there already, and somebody else stops."""
-        self.source: Source | None = None
-        """Where the scheme's processes come from, if not from here."""
 
     # --- the story ------------------------------------------------------------------------------------------
 
@@ -223,18 +221,7 @@ class Attempt:
 
     def _set_up(self) -> None:
         self._facts.ceilings = stored.find()
-        if self._needs:
-            self._facts.disk = disk.cost(scratch_dir())
-        self._stack = self._start_services()
-        self._facts.services = {name: service.to_dict() for name, service in self._stack.services.items()}
-        if self._options.target is not None:
-            self._server = self._find_server(self._options.target)
-            return
-        if not self._is_restored():
-            self._seed_and_keep()
-        self._server = self._start_scheme(for_measuring=True)
-        self._note_terms()
-        self._facts.commands = self._server.commands
+        self._server = self.setting_up.up()
 
     def _connect(self) -> None:
         self._enter("connect")
@@ -285,7 +272,7 @@ class Attempt:
         self._watching.heard("server", self._facts.server.pop("stalls", None), asked, time.monotonic_ns())
         if isinstance(self._server, SchemeProcesses):
             self._watching.heard("consumer", *watching.status(self._server.status_url))
-        self._facts.services_seen["after"] = identity.of_all(self._stack.services)
+        self._facts.services_seen["after"] = identity.of_all(self.setting_up.stack.services)
 
     def _freeze_gc(self, fleet: Fleet) -> None:
         """Collects and freezes garbage collection in every process, outside the measured window.  What is
@@ -328,7 +315,7 @@ class Attempt:
         stored = self._door().dump("store")
         if stored is not None:
             self._folder.write_once("final_store", _final_cursors(stored, everybody))
-        if "redis" in self._needs:  # before the final read, which fills it
+        if "redis" in self.setting_up.needs:  # before the final read, which fills it
             self._folder.write_once(
                 "final_cache", _final_cursors(self._door().dump("cache") or [], everybody)
             )
@@ -341,159 +328,7 @@ class Attempt:
         }
         self._check_alive()
 
-    # --- set-up ---------------------------------------------------------------------------------------------
-
-    def _start_services(self) -> Stack:
-        needs, places = self._needs, self._options.places
-        if self.given is not None:
-            return self.given
-        templates = self._templates() if needs else {}
-        stack = bring_up(
-            needs,
-            how=places.services,
-            folder=scratch_dir() / f"readstate-{self._folder.run_id}",
-            mysql_url=places.mysql_url,
-            redis_url=places.redis_url,
-            kafka_bootstrap=places.kafka_bootstrap,
-            mysql_template=templates.get("mysql"),
-            redis_template=templates.get("redis"),
-            terms=self._terms(),
-            allow_wipe=places.allow_wipe,
-            say=self._say,
-        )
-        return self._exit.enter_context(stack)
-
-    def _terms(self) -> Terms:
-        options = self._options
-        rests_on = SCHEMES[self._arm.scheme].rests_on if options.target is None else frozenset[str]()
-        return Terms(options.durability, rests_on, options.pool_ratio)
-
-    def _note_terms(self) -> None:
-        """What the stores are really set to, once everything that runs does."""
-        services = self._stack.services
-        settings = {name: dict(service.settings) for name, service in services.items()}
-        if "kafka" in services:
-            settings["kafka"] |= probe.kafka_topic(services["kafka"].url, self._arm.options["topic"])
-        for name, said in settings.items():
-            self._facts.services[name] = services[name].to_dict() | {"settings": said}
-        data = self._stack.mysql_data_bytes() if "mysql" in services else None
-        self._facts.terms = manifest.terms(self._options, self._terms(), settings, data)
-
-    def _templates(self) -> dict[str, Path]:
-        """Where the seeded data folder of this population belongs, and the dump of a filled cache."""
-        key = {
-            "seed": self._load.population.seed_sha256(self._load.plan.unread_at_start),
-            "schema": hashlib.sha256(SCHEMA_SQL.read_bytes()).hexdigest(),
-            "model": self._arm.options.get("model", ""),
-        }
-        version = mariadb.version() if mariadb.binary() else ""
-        found = {"mysql": template_path("mysql", version, key)}
-        if self._fills_cache():
-            found["redis"] = template_path("redis", version, key | {"scheme": self._arm.scheme})
-        return found
-
-    def _fills_cache(self) -> bool:
-        """`queue` answers from Redis, so it is always filled; `redis` only for `--cache warm`."""
-        return "kafka" in self._needs or ("redis" in self._needs and self._options.cache == "warm")
-
-    def _is_restored(self) -> bool:
-        wanted = {"mysql"} | ({"redis"} if self._fills_cache() else set())
-        return bool(self._needs) and wanted <= self._stack.restored
-
-    def _seed_and_keep(self) -> None:
-        """Loads the population through a server of its own; private services keep a copy for the next run."""
-        if not self._needs:
-            return  # the control is seeded when it is there to stay
-        with self._start_scheme(for_measuring=False) as processes:
-            self._seed(Control(processes.control_url, self._secret))
-        if self._stack.can_snapshot:
-            self._say("keeping the seeded data for the next run")
-            templates = self._templates()
-            if "redis" in templates:
-                self._stack.snapshot_redis(templates["redis"])
-            self._stack.snapshot_mysql(templates["mysql"])
-
-    def _seed(self, control: Control) -> None:
-        self._say(f"seeding {self._load.population.conversations:,} conversations")
-        began = time.monotonic()
-        control.ask("RESET", timeout_s=120)
-        control.seed(
-            self._load.population.seed_frames(self._load.plan.unread_at_start), warm=self._fills_cache()
-        )
-        control.close()
-        self._facts.seconds["seed"] = time.monotonic() - began
-
-    def _start_scheme(self, *, for_measuring: bool) -> SchemeProcesses:
-        options = dict(self._arm.options) | self._service_options()
-        processes = SchemeProcesses(
-            self._arm.scheme,
-            options,
-            settings={"warm-up": WARM_UP_RECORDS} if for_measuring and self._arm.scheme == "queue" else {},
-            shared=self._shared_settings(for_measuring=for_measuring),
-            secret=self._secret,
-            logs=self._folder.logs,
-            port=self._options.port,
-            auth=self._options.auth,
-            source=self.source,
-        )
-        if for_measuring:
-            self._exit.enter_context(processes)
-        try:
-            processes.wait_ready()
-        except BaseException:  # Ctrl-C too: nothing is left running
-            processes.stop()
-            raise
-        if for_measuring and not self._needs:
-            self._seed(Control(processes.control_url, self._secret))
-        return processes
-
-    def _shared_settings(self, *, for_measuring: bool) -> dict[str, str]:
-        terms = self._terms()
-        shared = topic_settings(terms.durability, terms.rests_on)
-        if for_measuring and self._needs and self._options.store_rtt_ms:
-            shared["store-rtt"] = f"{self._options.store_rtt_ms:g}"
-        if self.given is not None and "kafka" in self._needs:
-            shared["group"] = self._arm.options["topic"]  # members of one group share out all of its topics
-        return shared
-
-    def _find_server(self, target: Target) -> RunningServer:
-        """A server that runs already: seeded if its door allows it, and held to have this population."""
-        server = RunningServer(target)
-        if target.control_secret is not None:
-            self._seed_running(Control(target.control_url, target.control_secret))
-        else:
-            self._facts.not_available["SEED"] = NO_CONTROL_SECRET
-        load = self._load
-        seeded = load.population.seed_conversations(load.plan.unread_at_start)
-        self._facts.welcome = server.look(load.population, seeded)
-        return server
-
-    def _seed_running(self, control: Control) -> None:
-        """Only what is empty, or may be wiped."""
-        try:
-            if self._options.places.allow_wipe or next(control.dump("store"), None) is None:
-                self._seed(control)
-            else:
-                why_not = "its store is not empty, and --allow-wipe was not given"
-                self._facts.not_available["SEED"] = why_not
-                self._say(f"the server is not seeded: {why_not}")
-        except NotOffered as why:
-            self._facts.not_available["SEED"] = f"the server does not offer it ({why})"
-        finally:
-            control.close()
-
-    def _service_options(self) -> dict[str, str]:
-        services = self._stack.services
-        found = {}
-        if "mysql" in services:
-            scheme, _, rest = services["mysql"].url.partition("://")
-            driver = self._arm.driver_of(self._options)
-            found["mysql-url"] = f"{scheme.partition('+')[0]}+{driver}://{rest}"
-        if "redis" in services:
-            found["redis-url"] = services["redis"].url
-        if "kafka" in services:
-            found["kafka-bootstrap"] = services["kafka"].url
-        return found
+    # --- what the load is given -----------------------------------------------------------------------------
 
     def _load_config(self, url: str) -> LoadConfig:
         options = self._options
@@ -521,7 +356,7 @@ class Attempt:
     def _door_of_probes(self) -> ProbeDoor | None:
         """MySQL and Redis, as far as the scheme has them, are asked for what the probes read."""
         questions = {"mysql": "DURABLE", "redis": "CACHED"}
-        asked = tuple(question for service, question in questions.items() if service in self._needs)
+        asked = tuple(question for service, question in questions.items() if service in self.setting_up.needs)
         return ProbeDoor(self._secret, asked) if asked else None
 
     def _token_secret(self) -> str | None:
@@ -530,17 +365,17 @@ class Attempt:
         return self._secret if self._options.auth == "hmac" else None
 
     def _start_sampling(self) -> None:
-        counters = Counters(self._stack.services)
+        counters = Counters(self.setting_up.stack.services)
         self._exit.callback(counters.close)
         asked = [counters.sample]
         seldom = "samplers" in self._options.leave_out
-        if "kafka" in self._needs and not seldom:
+        if "kafka" in self.setting_up.needs and not seldom:
             self._queue_lag = QueueLag(self._new_door)
             self._exit.callback(self._queue_lag.close)
             asked.append(self._queue_lag.sample)
-        places = {"results": self._folder.path, "memory": self._memory, "data": self._stack.folder}
+        places = {"results": self._folder.path, "memory": self._memory, "data": self.setting_up.stack.folder}
         asked.append(machine_state.MachineState(places).sample)
-        self._facts.services_seen["before"] = identity.of_all(self._stack.services)
+        self._facts.services_seen["before"] = identity.of_all(self.setting_up.stack.services)
         self._sampler = sampler.Sampler(
             self._components, lambda: [one for ask in asked for one in ask()], seldom=seldom
         )
@@ -557,7 +392,7 @@ class Attempt:
             found |= cores.parts_of_generator(self._fleet.pids())
         if self._server is not None:
             found |= self._server.pids()
-        return found | {name: list(service.pids) for name, service in self._stack.services.items()}
+        return found | {name: list(service.pids) for name, service in self.setting_up.stack.services.items()}
 
     def _ours(self) -> dict[str, list[int]]:
         """What the harness started: it binds nobody else's processes to cores."""
@@ -589,11 +424,11 @@ class Attempt:
         """For the work ledger: what the stores and the server say that they have done by now."""
         if self._options.target is not None:
             return
-        if "kafka" in self._needs:
+        if "kafka" in self.setting_up.needs:
             time.sleep(TOLD_S)
         now = time.monotonic_ns()
         try:
-            asked = totals(self._stack.services, self._arm.options.get("topic"))
+            asked = totals(self.setting_up.stack.services, self._arm.options.get("topic"))
         except ServicesError as why:
             self._say(f"no work ledger: {why}")
             return
@@ -625,7 +460,7 @@ class Attempt:
 
     def _check_alive(self) -> None:
         assert self._server is not None
-        for text in (*self._server.alive(), *self._stack.alive()):
+        for text in (*self._server.alive(), *self.setting_up.stack.alive()):
             raise self._death(text.split(" ", 1)[0], text)
 
     def _check_promises(self, live: Live) -> None:

@@ -63,9 +63,11 @@ class Limits:
     again: int = 3
     """How often a step that says nothing is repeated."""
     checks: tuple[float, ...] = (0.90, 1.15)
-    """Shares of the estimate that are measured once more at the end: each until one answer leads by two."""
-    most_checks: int = 7
-    """Steps at each of them; odd."""
+    """Shares of the estimate that are measured once more at the end."""
+    check_lead: int = 3
+    """Each of them until one answer leads by so many,"""
+    most_checks: int = 15
+    """or after so many steps; odd."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,7 @@ class Search:
     def _check(self, ask: Ask) -> Generator[Ask, Seen, None]:
         """What holds every second time at the capacity does not hold every time a little below it."""
         lead = steps = 0
-        while abs(lead) < 2 and steps < self.limits.most_checks:
+        while abs(lead) < self.limits.check_lead and steps < self.limits.most_checks:
             seen = yield from self._measure(ask)
             lead += 1 if seen.said == HOLDS else -1
             steps += 1

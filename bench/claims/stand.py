@@ -17,11 +17,11 @@ from typing import Any, Final, Self
 from bench.control import Control
 from bench.options import Arm
 from bench.population import Population
-from bench.runner import SCHEMA_SQL, WARM_UP_RECORDS
 from bench.services import Stack, local, mariadb
 from bench.services.cache import template_path
 from bench.services.server import SchemeProcesses
 from bench.services.terms import Terms
+from bench.setting_up import SCHEMA_SQL, WARM_UP_RECORDS
 from schemes import SCHEMES
 
 CACHED_ALONE: Final = ("queue",)

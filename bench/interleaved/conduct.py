@@ -159,8 +159,8 @@ class Interleaved:
             found.wanted,
             found.tell,
         )
-        found.climb.given = Share(stack, number, allow_wipe=options.places.allow_wipe)
-        found.climb.source = side.source
+        found.climb.setting_up.given = Share(stack, number, allow_wipe=options.places.allow_wipe)
+        found.climb.setting_up.source = side.source
         return found
 
     def _shown(self, progress: Progress) -> None:

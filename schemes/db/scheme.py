@@ -29,7 +29,8 @@ from schemes.ports import (
 )
 from schemes.protocol import ConversationState, DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Changes, Conversation, MessageIds, pushes_of
-from schemes.stores.mysql import OPERATION_S, Also, MySQL
+from schemes.stores.mysql import MySQL
+from schemes.stores.mysql_connections import OPERATION_S, Also
 from schemes.stores.rows import Draft, Marking, MemberState, Stored
 from schemes.stores.times import now_ms
 

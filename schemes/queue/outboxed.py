@@ -18,7 +18,7 @@ from schemes.queue.scheme import RESET_S, Queue
 from schemes.read_state import Changes
 from schemes.stores import outbox
 from schemes.stores.driver import Session
-from schemes.stores.mysql import Also
+from schemes.stores.mysql_connections import Also
 from schemes.stores.times import now_ms
 
 T = TypeVar("T")

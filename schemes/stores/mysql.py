@@ -43,52 +43,26 @@ waiting for a connection is added to `trace.wait`, time in MySQL to `trace.store
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from schemes import failpoints
-from schemes.ports import Refused, SyncFrom, SyncPage, Trace, clock_ns
+from schemes.ports import Refused, SyncFrom, SyncPage, Trace
 from schemes.protocol import DumpRow, SeedConversation, StoredMessage
 from schemes.read_state import Advanced, Conversation, Reached, Sent
 from schemes.stores import catch_up, one_mark, queries, tables, transactions
-from schemes.stores.deadline import Deadline
 from schemes.stores.directory import Directory, not_member
-from schemes.stores.driver import (
-    DEADLOCK,
-    ConnectionLost,
-    Contention,
-    DuplicateKey,
-    NoDatabase,
-    Session,
-    StoreError,
-    Target,
-    Unavailable,
-    connect,
-)
+from schemes.stores.driver import DuplicateKey, Session, StoreError, Target
 from schemes.stores.model import make
-from schemes.stores.one_mark import Overtaken
+from schemes.stores.mysql_connections import Also, Connections, Work
 from schemes.stores.outbox import Outbox
-from schemes.stores.pool import Pool
 from schemes.stores.rows import Cursor, Draft, Head, Marking, MemberState, QueuedMark, Stored
 from schemes.stores.seeding import Seeder
 from schemes.stores.times import stamp
 
 T = TypeVar("T")
-Work = Callable[[Session, bool], Awaitable[T]]
-"""The statements of one transaction; with True it may look without locking first (and raise Overtaken)."""
-Also = Callable[[Session, T], Awaitable[None]]
-"""What else a transaction writes, from its result, last before COMMIT."""
 
-OPERATION_S: Final = 4.5
-"""Below the 5 s after which a client gives up: the refusal must still arrive."""
-WAITING_MAX: Final = 512
-"""Who comes when this many wait for a connection is refused at once: waiting longer than a client does helps
-nobody, and what is given up on unanswered has cost as much as what is answered."""
-OVERLOADED_RETRY_MS: Final = 500
 NOTES: Final = (
     "sends_reading",
     "sends_reading_direct",
@@ -115,8 +89,6 @@ NOTES: Final = (
 """What nobody outside can know of the writes, for the work ledger (`ledger.py`): how many of them went which
 way, how many messages their cursors passed (`_rows`), what was logged.  `reads_locked` and
 `deliveries_locked` are of a single conversation."""
-RETRIES: Final = 3
-_BACKOFF_S: Final = 0.005
 _KEYS_MAX: Final = 500
 
 
@@ -129,36 +101,11 @@ class MySQL:
         self._target = Target.parse(url)
         self._model = make(model)
         self._receipt_members = receipt_members
-        if pool_size < 1:
-            raise ValueError(
-                f"a pool needs at least one connection, expected mysql-pool >= 1, got {pool_size}"
-            )
-        writers = max(1, pool_size // 2)
-        self._writers = Pool(lambda: connect(self._target, autocommit=False), writers)
-        self._singles = Pool(lambda: connect(self._target), max(1, pool_size - writers))
-        self._deadline = Deadline(OPERATION_S)
+        self._notes: Counter[str] = Counter(dict.fromkeys(NOTES, 0))
+        self._connections = Connections(self._target, pool_size, self._notes)
         self._directory = Directory()
         self._seeder: Seeder | None = None
-        self._notes: Counter[str] = Counter(dict.fromkeys(NOTES, 0))
-        self._counters = dict.fromkeys(
-            (
-                "transactions",
-                "commits",
-                "rollbacks",
-                "singles_abandoned",
-                "reads",
-                "duplicates",
-                "deadlocks",
-                "lock_waits",
-                "overtaken",
-                "retries_exhausted",
-                "connections_lost",
-                "unavailable",
-                "overloaded",
-                "directory_misses",
-            ),
-            0,
-        )
+        self._counters = dict.fromkeys(("reads", "duplicates", "directory_misses"), 0)
 
     @property
     def model(self) -> str:
@@ -168,15 +115,14 @@ class MySQL:
         """Raises Refused("UNAVAILABLE") that says why MySQL cannot be used."""
         try:
             await tables.create(self._target)
-            await self._writers.warm()
-            await self._singles.warm()
+            await self._connections.warm()
         except StoreError as why:
             raise Refused("UNAVAILABLE", f"MySQL at {self._target}: {why}") from why
 
     async def close(self) -> None:
         if self._seeder is not None:
             await self._seeder.abandon()
-        self._flush()
+        self._connections.flush()
 
     # --- membership -------------------------------------------------------------------------------------
 
@@ -356,7 +302,7 @@ class MySQL:
                 trace,
                 also,
             )
-        return await self._bounded(self._deliver(user, wanted, at, trace))
+        return await self._connections.bounded(self._deliver(user, wanted, at, trace))
 
     async def _deliver(
         self, user: int, wanted: Sequence[tuple[Conversation, int]], at: int, trace: Trace
@@ -365,7 +311,7 @@ class MySQL:
             marking = await self._deliver_one(user, *wanted[0], at, trace)
             if marking is not None:
                 return [marking]
-        return await self._tries(
+        return await self._connections.transact(
             lambda session, _: transactions.deliver(session, self._model, user, wanted, at, ahead=False),
             trace,
         )
@@ -374,7 +320,7 @@ class MySQL:
         self, user: int, conversation: Conversation, up_to_seq: int, at: int, trace: Trace
     ) -> Marking | None:
         """The usual case in two statements, the second a transaction by itself; None where it takes more."""
-        seen = await self._again_if_idle_died(
+        seen = await self._connections.read(
             lambda session: one_mark.look_to_deliver(session, self._model, user, conversation, up_to_seq),
             trace,
         )
@@ -383,18 +329,10 @@ class MySQL:
             return Marking(conversation.conversation_id, seen.delivered_seq, seen.version, 0, at)
         if not one_mark.reaches(seen.delivered_seq, up_to_seq):
             return None
-        try:
-            await self._once(
-                lambda session: one_mark.move_delivered(session, self._model, seen, up_to_seq, stamp(at)),
-                trace,
-            )
-        except Overtaken:
-            self._counters["overtaken"] += 1
-            self._counters["singles_abandoned"] += 1
-            return None
-        except Contention as why:
-            self._count_victim(why)
-            self._counters["singles_abandoned"] += 1
+        moved = await self._connections.write_once(
+            lambda session: one_mark.move_delivered(session, self._model, seen, up_to_seq, stamp(at)), trace
+        )
+        if not moved:
             return None
         self._notes["delivered_rows"] += up_to_seq - seen.delivered_seq
         reached = Reached(conversation, user, up_to_seq, at)
@@ -466,169 +404,19 @@ class MySQL:
 
     def stats(self) -> dict[str, int]:
         """Counters since the start."""
-        return {**self._notes, **self._counters}
+        return {**self._notes, **self._counters, **self._connections.counters}
 
-    # --- connections and transactions -------------------------------------------------------------------
+    # --- how they go to MySQL ---------------------------------------------------------------------------
 
     async def _query(self, sql: str, args: Sequence[Any], trace: Trace) -> Sequence[tuple[Any, ...]]:
         return await self._read(lambda session: session.rows(sql, args), trace)
 
     async def _read(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
-        """Reads without a transaction; an idle connection that turns out to be dead is replaced."""
         self._counters["reads"] += 1
-        return await self._bounded(self._again_if_idle_died(work, trace))
-
-    async def _again_if_idle_died(self, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
-        while True:
-            session = await self._acquire(self._singles, trace)
-            began = clock_ns()
-            try:
-                result = await work(session)
-            except ConnectionLost:
-                self._drop_lost(self._singles, session)
-                if session.fresh:
-                    raise
-            except BaseException:  # cancelled too: an answer may still be on its way
-                self._singles.discard(session)
-                raise
-            else:
-                self._singles.release(session)
-                return result
-            finally:
-                trace.store += clock_ns() - began
-
-    async def _once(self, work: Callable[[Session], Awaitable[None]], trace: Trace) -> None:
-        """One writing statement, committed by itself; unknown where its connection dies."""
-        session = await self._acquire(self._singles, trace)
-        began = clock_ns()
-        try:
-            await work(session)
-        except ConnectionLost:
-            self._drop_lost(self._singles, session)
-            raise
-        except (StoreError, Overtaken):
-            self._singles.release(session)
-            raise
-        except BaseException:  # cancelled too: an answer may still be on its way
-            self._singles.discard(session)
-            raise
-        else:
-            self._singles.release(session)
-            self._counters["transactions"] += 1
-        finally:
-            trace.store += clock_ns() - began
+        return await self._connections.bounded(self._connections.read(work, trace))
 
     async def _transact(self, work: Work[T], trace: Trace, also: Also[T] | None = None) -> T:
-        """Runs one transaction, again from the start where MySQL chose it as a victim, or where another
-        server was faster than what was looked up without a lock: then with one."""
-        return await self._bounded(self._tries(work, trace, also))
-
-    async def _tries(self, work: Work[T], trace: Trace, also: Also[T] | None = None) -> T:
-        ahead, victim = True, 0
-        while True:
-            try:
-                return await self._try(work, ahead, trace, also)
-            except Overtaken:
-                self._counters["overtaken"] += 1
-                ahead = False
-            except Contention as why:
-                self._count_victim(why)
-                victim += 1
-                if victim > RETRIES:
-                    self._counters["retries_exhausted"] += 1
-                    raise Unavailable(why.errno, f"a victim of contention {victim} times") from why
-                await _pause(victim, trace)
-
-    def _count_victim(self, why: Contention) -> None:
-        self._counters["deadlocks" if why.errno == DEADLOCK else "lock_waits"] += 1
-
-    async def _try(self, work: Work[T], ahead: bool, trace: Trace, also: Also[T] | None) -> T:
-        """An idle connection that turns out to be dead is replaced: nothing was committed on it."""
-        while True:
-            session = await self._acquire(self._writers, trace)
-            session.notes.clear()
-            began = clock_ns()
-            committing = False
-            try:
-                result = await work(session, ahead)
-                if also is not None:
-                    await also(session, result)
-                if failpoints.on:
-                    await failpoints.hit("in_txn_before_commit")
-                committing = True
-                await session.write("COMMIT")
-            except ConnectionLost:
-                self._drop_lost(self._writers, session)
-                if session.fresh or committing:
-                    raise
-            except Exception:  # whatever it was, the transaction must not stay open
-                await self._roll_back(session)
-                raise
-            except BaseException:  # cancelled too: an answer may still be on its way
-                self._writers.discard(session)
-                raise
-            else:
-                self._writers.release(session)
-                self._counters["transactions"] += 1
-                self._counters["commits"] += 1
-                self._notes.update(session.notes)
-                return result
-            finally:
-                trace.store += clock_ns() - began
-
-    async def _acquire(self, pool: Pool, trace: Trace) -> Session:
-        """Raises Refused("OVERLOADED") where too many wait already: nothing happened, definitely."""
-        if pool.waiting >= WAITING_MAX:
-            self._counters["overloaded"] += 1
-            why = f"{WAITING_MAX} requests wait for a connection to MySQL already"
-            raise Refused("OVERLOADED", why, retry_ms=OVERLOADED_RETRY_MS)
-        began = clock_ns()
-        try:
-            return await pool.acquire()
-        finally:
-            trace.wait += clock_ns() - began
-
-    async def _roll_back(self, session: Session) -> None:
-        """Leaves no transaction open: rolled back, or hung up where that cannot be known."""
-        self._counters["rollbacks"] += 1
-        try:
-            await session.write("ROLLBACK")
-        except StoreError:
-            self._drop_lost(self._writers, session)
-        except BaseException:  # cancelled too: an answer may still be on its way
-            self._writers.discard(session)
-            raise
-        else:
-            self._writers.release(session)
-
-    def _drop_lost(self, pool: Pool, session: Session) -> None:
-        """The server went away under this session, so the idle ones are dead too."""
-        self._counters["connections_lost"] += 1
-        pool.discard(session)
-        self._flush()
-
-    def _flush(self) -> None:
-        self._writers.flush()
-        self._singles.flush()
-
-    async def _bounded(self, work: Awaitable[T]) -> T:
-        """The result, or Refused("UNAVAILABLE") where MySQL is away or OPERATION_S are over.
-
-        What was under way then is rolled back, or unknown if it was the COMMIT."""
-        try:
-            return await self._deadline.bound(work)
-        except (ConnectionLost, Unavailable, NoDatabase) as why:
-            self._counters["unavailable"] += 1
-            raise Refused("UNAVAILABLE", f"MySQL: {why}") from why
-        except TimeoutError as why:
-            self._counters["unavailable"] += 1
-            raise Refused("UNAVAILABLE", f"MySQL did not answer within {OPERATION_S} s") from why
-
-
-async def _pause(victim: int, trace: Trace) -> None:
-    began = clock_ns()
-    await asyncio.sleep(_BACKOFF_S * 2 ** (victim - 1) * random.uniform(0.5, 1.5))
-    trace.wait += clock_ns() - began
+        return await self._connections.bounded(self._connections.transact(work, trace, also))
 
 
 _BEYOND: Final = "(m.user_id > %s OR (m.user_id = %s AND m.conversation_id > %s))"

@@ -2,7 +2,7 @@
 
 Locks are taken in this order everywhere: conversations, conversation_members (ascending), message_read_status
 (ascending), user_sync_heads (ascending, last).  A member's row comes before the rows of its messages: the
-other order deadlocks two devices of one person.  COMMIT and trying again are `mysql.py`'s."""
+other order deadlocks two devices of one person.  COMMIT and trying again are `mysql_connections.py`'s."""
 
 from __future__ import annotations
 

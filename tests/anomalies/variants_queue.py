@@ -25,7 +25,7 @@ from schemes.read_state import Changes
 from schemes.stores import kafka
 from schemes.stores.driver import Session
 from schemes.stores.kafka import EventLog, EventReader, Record
-from schemes.stores.mysql import Also
+from schemes.stores.mysql_connections import Also
 from schemes.stores.outbox import Row
 from schemes.stores.redis import Script
 

@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from schemes.ports import Refused, Trace
 from schemes.protocol import SeedConversation
-from schemes.stores import mysql
-from schemes.stores.mysql import OPERATION_S, MySQL
+from schemes.stores import mysql_connections
+from schemes.stores.mysql import MySQL
+from schemes.stores.mysql_connections import OPERATION_S
 from schemes.stores.rows import Draft
 from schemes.stores.times import now_ms
 
@@ -290,14 +291,14 @@ async def test_beyond_a_queue_requests_are_refused_at_once(
     seeded: MySQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than WAITING_MAX waiting for a connection are refused as OVERLOADED, and the others are served."""
-    monkeypatch.setattr(mysql, "WAITING_MAX", 3)
-    singles = [await seeded._singles.acquire() for _ in range(4)]
+    monkeypatch.setattr(mysql_connections, "WAITING_MAX", 3)
+    singles = [await seeded._connections._singles.acquire() for _ in range(4)]
     waiting = [asyncio.create_task(seeded.position(1, Trace())) for _ in range(3)]
     await asyncio.sleep(0.01)
     with pytest.raises(Refused) as why:
         await seeded.position(1, Trace())
     assert (why.value.code, why.value.retry_ms > 0) == ("OVERLOADED", True)
     for session in singles:
-        seeded._singles.release(session)
+        seeded._connections._singles.release(session)
     assert len(await asyncio.gather(*waiting)) == 3
     assert seeded.stats()["overloaded"] == 1
