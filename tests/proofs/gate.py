@@ -57,7 +57,8 @@ ALIKE: Final = 2_000
 BUDGET_S: Final = 600
 MOST_BLOCKS: Final = 15
 """That there is time for."""
-PILOT_US: Final = 400.0
+PILOT: Final = 35
+"""Turns of work (`planted_server.py`)."""
 PILOT_ROUNDS, ROUNDS = 5, 10
 COMMAND: Final = "{python} -m tests.proofs.planted_server " + SCHEME
 
@@ -67,14 +68,14 @@ Known = Mapping[str, dict[str, Any]]
 
 def main() -> int:
     asked = _asked()
-    pilot = KEPT.once("pilot", lambda: _by_client((PILOT_US,), PILOT_ROUNDS))
-    by_us = (pilot["ratios"][0][0] - 1) / PILOT_US
-    planted = {share: round(share / by_us) for share in GATES}
-    KEPT.once("clients", lambda: _by_client([us for us in planted.values() if us], ROUNDS))
+    pilot = KEPT.once("pilot", lambda: _by_client((PILOT,), PILOT_ROUNDS))
+    by_turn = (pilot["ratios"][0][0] - 1) / PILOT
+    planted = {share: round(share / by_turn) for share in GATES}
+    KEPT.once("clients", lambda: _by_client([turns for turns in planted.values() if turns], ROUNDS))
     for number in range(max(GATES.values())):
         for share, wanted in GATES.items():
             if number < min(wanted, asked.most):
-                KEPT.once(f"gate {share:g} {number}", lambda us=planted[share]: _gate(us))
+                KEPT.once(f"gate {share:g} {number}", lambda turns=planted[share]: _gate(turns))
     lines, good = _page(KEPT.known())
     print("\n".join(lines))
     return 0 if good else 1
@@ -89,9 +90,9 @@ def _asked() -> argparse.Namespace:
 # --- live -------------------------------------------------------------------------------------------------
 
 
-def _gate(more_us: float) -> dict[str, Any]:
+def _gate(turns: int) -> dict[str, Any]:
     """One `bench check --against`, from its command line."""
-    base, candidate = (f"env PLANT=stretched:{planted:g} {_command()}" for planted in (0.0, more_us))
+    base, candidate = (f"env PLANT=stretched:{planted} {_command()}" for planted in (0, turns))
     began = time.monotonic()
     done = subprocess.run(
         [
@@ -121,7 +122,7 @@ def _command() -> str:
     return COMMAND.format(python=sys.executable)
 
 
-def _by_client(planted_us: Sequence[float], rounds: int) -> dict[str, Any]:
+def _by_client(planted: Sequence[int], rounds: int) -> dict[str, Any]:
     """READ's time on servers with these plants over one without, all up, each loaded as the gate does."""
     load = Load.of(
         RunOptions(SCHEME, users=against.USERS, rate_per_s=against.RATE_PER_S, duration_s=5.0, warmup_s=1.0)
@@ -134,10 +135,10 @@ def _by_client(planted_us: Sequence[float], rounds: int) -> dict[str, Any]:
         contextlib.ExitStack() as up,
     ):
         servers, drives = [], []
-        for side, us in enumerate((0.0, *planted_us)):
+        for side, turns in enumerate((0, *planted)):
             logs = Path(name) / f"side-{side}"
             logs.mkdir()
-            server = up.enter_context(_server(stack, side, us, logs))
+            server = up.enter_context(_server(stack, side, turns, logs))
             server.wait_ready()
             with contextlib.closing(Control(server.control_url, SECRET)) as control:
                 control.seed(people.seed_frames(load.plan.unread_at_start), warm=False)
@@ -149,15 +150,15 @@ def _by_client(planted_us: Sequence[float], rounds: int) -> dict[str, Any]:
                 *_direct(people), rounds,
             )
         )  # fmt: skip
-    return {"planted_us": list(planted_us), "base_us": found.base_us, "ratios": found.ratios}
+    return {"turns": list(planted), "base_us": found.base_us, "ratios": found.ratios}
 
 
 SECRET: Final = "proof"
 
 
-def _server(stack: Any, side: int, planted: float, logs: Path) -> SchemeProcesses:
+def _server(stack: Any, side: int, turns: int, logs: Path) -> SchemeProcesses:
     services = Share(stack, side, allow_wipe=True).services
-    command = ("env", f"PLANT=stretched:{planted:g}", *_command().split())
+    command = ("env", f"PLANT=stretched:{turns}", *_command().split())
     options = {"mysql-url": services["mysql"].url, "redis-url": services["redis"].url}
     return SchemeProcesses(
         SCHEME, options, settings={}, secret=SECRET, logs=logs, source=Source(Path.cwd(), command=command)

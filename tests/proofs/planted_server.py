@@ -7,7 +7,7 @@
     collecting:MS   once a second garbage is collected that takes about so many milliseconds
     stepping:MS     once a second the wall clock is moved by so much, forward and back in turn
     serial:MS       requests are carried out one after the other, and each takes so long
-    stretched:US    each READ keeps the event loop for so many microseconds more
+    stretched:N     each READ keeps the event loop for N turns of a small piece of work more
     refusing:SHARE  so many of the requests are refused as OVERLOADED
     failing:N       the Nth READ and later ones meet a bug; 0: none does
     skipping:SHARE  so many of the UPDATEs of a sender's own cursor are left out
@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import json
 import math
 import os
 import random
@@ -36,6 +37,8 @@ DOSES: Final = {name: float(dose) for name, dose in (one.split(":") for one in o
 COLD_S: Final = 0.03
 BLOCKED_S: Final = 0.03
 SAMPLE: Final = 20_000
+TURN: Final = {"type": "ACK", "items": [{"conversation_id": "c1", "up_to_seq": n} for n in range(3)]}
+"""Written and read again: a few microseconds of what a server does all day."""
 _listen = Server.listen
 _write = Session.write
 _chance = random.Random(1)
@@ -64,13 +67,13 @@ def serial(of: Any) -> Any:
 
 
 def stretch(of: Any) -> Any:
-    """A scheme whose READs need more CPU.  Not a share of the time that each took: READs that wait for each
-    other's would be stretched by that too, and nobody would come to an end."""
+    """A scheme whose READs need more CPU.  It is work and not time, so that it is the same share of a READ
+    when the host is slower; not a share of the time that each took, since READs that wait for each other's
+    would be stretched by that too, and nobody would come to an end."""
 
     async def work() -> None:
-        until = time.perf_counter_ns() + DOSES["stretched"] * 1e3
-        while time.perf_counter_ns() < until:
-            pass
+        for _ in range(int(DOSES["stretched"])):
+            json.loads(json.dumps(TURN))
 
     return _Before(of, work, ("read",))
 
