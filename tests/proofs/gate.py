@@ -57,9 +57,9 @@ ALIKE: Final = 2_000
 BUDGET_S: Final = 600
 MOST_BLOCKS: Final = 15
 """That there is time for."""
-PILOT: Final = 35
-"""Turns of work (`planted_server.py`)."""
-PILOT_ROUNDS, ROUNDS = 5, 10
+PILOT: Final = 100
+"""Turns of work (`planted_server.py`): many, so that what one of them costs is known well."""
+ROUNDS: Final = 10
 COMMAND: Final = "{python} -m tests.proofs.planted_server " + SCHEME
 
 
@@ -68,10 +68,10 @@ Known = Mapping[str, dict[str, Any]]
 
 def main() -> int:
     asked = _asked()
-    pilot = KEPT.once("pilot", lambda: _by_client((PILOT,), PILOT_ROUNDS))
-    by_turn = (pilot["ratios"][0][0] - 1) / PILOT
+    pilot = KEPT.once("pilot", lambda: _by_client((PILOT,)))
+    by_turn = (pilot["ratios"][0][0] - 1) / pilot["turns"][0]
     planted = {share: round(share / by_turn) for share in GATES}
-    KEPT.once("clients", lambda: _by_client([turns for turns in planted.values() if turns], ROUNDS))
+    KEPT.once("clients", lambda: _by_client([turns for turns in planted.values() if turns]))
     for number in range(max(GATES.values())):
         for share, wanted in GATES.items():
             if number < min(wanted, asked.most):
@@ -122,7 +122,7 @@ def _command() -> str:
     return COMMAND.format(python=sys.executable)
 
 
-def _by_client(planted: Sequence[int], rounds: int) -> dict[str, Any]:
+def _by_client(planted: Sequence[int]) -> dict[str, Any]:
     """READ's time on servers with these plants over one without, all up, each loaded as the gate does."""
     load = Load.of(
         RunOptions(SCHEME, users=against.USERS, rate_per_s=against.RATE_PER_S, duration_s=5.0, warmup_s=1.0)
@@ -147,7 +147,7 @@ def _by_client(planted: Sequence[int], rounds: int) -> dict[str, Any]:
         found = asyncio.run(
             read_ratio.measure(
                 [server.url for server in servers], [drive.slice for drive in drives], SECRET.encode(),
-                *_direct(people), rounds,
+                *_direct(people), ROUNDS,
             )
         )  # fmt: skip
     return {"turns": list(planted), "base_us": found.base_us, "ratios": found.ratios}
