@@ -35,7 +35,7 @@ def content(out: Path) -> Any:
 
 
 def test_a_slower_candidate_is_accused(tmp_path: Path) -> None:
-    sides = [f"env PLANT=stretched:{by} {PLANTED}" for by in (0, 500)]
+    sides = [f"env PLANT=stretched:{by} {PLANTED}" for by in (0, 250)]
     for number in range(TRIES):
         out = tmp_path / str(number)
         words = ("--a", sides[0], "--b", sides[1], "--fail-if", "READ.p50 > +15%", "--budget", "3m")
