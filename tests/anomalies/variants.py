@@ -18,7 +18,7 @@ from schemes.read_state import Changes, Conversation
 from schemes.redis import GUARDS
 from schemes.redis.cache_aside import CacheAside
 from schemes.redis.guards import Found, Unguarded
-from schemes.stores import catch_up, change_log, mysql, transactions
+from schemes.stores import catch_up, change_log, mysql_connections, transactions
 from schemes.stores.driver import Session, Target, connect
 from schemes.stores.members import Member, lock
 from schemes.stores.redis import Entry, Key, RedisStore, Script
@@ -166,7 +166,7 @@ def snapshots_stay_open(patch: pytest.MonkeyPatch, options: Mapping[str, str]) -
             await session.write("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         return session
 
-    patch.setattr(mysql, "connect", forgetful)
+    patch.setattr(mysql_connections, "connect", forgetful)
 
 
 def change_ids_by_counter(patch: pytest.MonkeyPatch, options: Mapping[str, str]) -> None:
