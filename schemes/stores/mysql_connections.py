@@ -100,38 +100,34 @@ class Connections:
         """Work without a transaction; an idle connection that turns out to be dead is replaced."""
         while True:
             session = await self._acquire(self._singles, trace)
-            began = clock_ns()
             try:
-                result = await work(session)
+                return await self._by_itself(session, work, trace)
             except ConnectionLost:
-                self._drop_lost(self._singles, session)
                 if session.fresh:
                     raise
-            except BaseException:  # cancelled too: an answer may still be on its way
-                self._singles.discard(session)
-                raise
-            else:
-                self._singles.release(session)
-                return result
-            finally:
-                trace.store += clock_ns() - began
 
     async def write_once(self, work: Callable[[Session], Awaitable[None]], trace: Trace) -> bool:
         """One writing statement, committed by itself; unknown where its connection dies.  False where
         another was faster or MySQL chose it as a victim: nothing was written."""
         session = await self._acquire(self._singles, trace)
-        began = clock_ns()
         try:
-            await work(session)
-        except ConnectionLost:
-            self._drop_lost(self._singles, session)
-            raise
+            await self._by_itself(session, work, trace)
         except (Overtaken, Contention) as why:
-            self._singles.release(session)
             self._count(why)
             self.counters["singles_abandoned"] += 1
             return False
-        except StoreError:
+        self.counters["transactions"] += 1
+        return True
+
+    async def _by_itself(self, session: Session, work: Callable[[Session], Awaitable[T]], trace: Trace) -> T:
+        """Work on a connection that commits by itself, and is given back where MySQL has answered."""
+        began = clock_ns()
+        try:
+            result = await work(session)
+        except ConnectionLost:
+            self._drop_lost(self._singles, session)
+            raise
+        except (StoreError, Overtaken):
             self._singles.release(session)
             raise
         except BaseException:  # cancelled too: an answer may still be on its way
@@ -139,8 +135,7 @@ class Connections:
             raise
         else:
             self._singles.release(session)
-            self.counters["transactions"] += 1
-            return True
+            return result
         finally:
             trace.store += clock_ns() - began
 
