@@ -78,6 +78,10 @@ LONG: Final = 72
 another one it would be cut off."""
 
 
+CELL: Final = 24
+"""Characters of a value that stay on one line: a longer one is words, and they may wrap."""
+
+
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.columns)
     rows = "\n".join(_row(row, table.columns) for row in table.rows)
@@ -104,10 +108,16 @@ def _row(row: Sequence[str], columns: Sequence[str]) -> str:
     """Cells below a nameless heading are remarks, and stand left."""
     name, *cells = row
     values = "".join(
-        f"<td{'' if column else ' class=remark'}>{escape(cell)}</td>"
+        f"<td{_kind(cell, column)}>{escape(cell)}</td>"
         for cell, column in zip(cells, columns[1:], strict=True)
     )
     return f'<tr><th scope="row">{escape(name)}</th>{values}</tr>'
+
+
+def _kind(cell: str, column: str) -> str:
+    if not column:
+        return " class=remark"
+    return " class=words" if len(cell) > CELL else ""
 
 
 def _found(found: Found) -> str:

@@ -120,9 +120,10 @@ def terms_line(run: Json) -> list[str]:
         return []
     durable, pool = run["durability"], run.get("pool") or {}
     each = ", ".join(f"{name} {class_ or 'unknown'}" for name, class_ in durable["stores"].items())
+    held = f"; {each}" if each else ""
     rests = " and ".join(durable["rests_on"]) or "no store"
     parts = [
-        f"--durability {durable['asked']}: {class_words(durable['class'])} (an ACK rests on {rests}; {each})",
+        f"--durability {durable['asked']}: {class_words(durable['class'])} (an ACK rests on {rests}{held})",
         f"{run['store_rtt_ms']:g} ms made up to each store and back" if run.get("store_rtt_ms") else "",
         f"buffer pool {pool['ratio']:g} x the data" if pool.get("ratio") else "",
     ]

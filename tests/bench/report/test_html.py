@@ -17,3 +17,9 @@ def test_a_table_that_would_be_cut_off_has_the_page_s_width(columns: int, cell: 
 
 def test_remarks_wrap_and_need_no_room() -> None:
     assert 'class="whole"' not in _table(Table("t", ("", "n", ""), (("a", "1", "a remark " * 20),)))
+
+
+def test_a_value_of_many_words_may_wrap() -> None:
+    """`stopped by: READ p99, at the server (locks and pool)` pushed the last arm's column off the page."""
+    page = _table(Table("t", ("", "db", "redis"), (("stopped by", "READ p99, at the server (locks)", "1.0"),)))
+    assert "<td class=words>READ p99, at the server (locks)</td><td>1.0</td>" in page
