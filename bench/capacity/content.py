@@ -22,6 +22,7 @@ from typing import Final
 
 import schemes
 from bench.capacity import beside, words
+from bench.capacity.estimate import CONFIDENCE
 from bench.capacity.objective import FOREIGN
 from bench.capacity.search import FOUND, GENERATOR, Found
 from bench.options import CONTROL, RunOptions
@@ -47,7 +48,7 @@ def arm(
             "how": found.how,
             "capacity": found.capacity,
             "interval": found.interval,
-            "confidence": found.confidence,
+            "confidence": CONFIDENCE if found.interval else None,
             "half_width": found.half_width,
             "binding": found.binding,
             "held": found.held,

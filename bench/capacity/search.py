@@ -15,20 +15,19 @@ blocks     at least six, each of them a search of its own around what is known: 
            turn, by strides of `resolution`, at loads that no other block used, until the highest load that
            holds and the lowest that fails are one stride apart.
 
-A block brackets the capacity as it was then, [holds, fails].  Of n blocks' capacities the r-th smallest and
-the r-th largest enclose the median with a probability that depends on nothing but n and r (0.969 for six and
-the outermost), whatever the noise is like.  So the interval goes from the r-th lowest holding end to the r-th
-highest failing end, the estimate is the median of the brackets' middles, and below six blocks there is no
-interval.  Where it comes out wider than `wanted`, more blocks are asked for: docs/decisions/capacity.md."""
+A block brackets the capacity as it was then, [holds, fails].  The figure and its interval are of the answers
+of all steps (`bench.capacity.estimate`).  Below six blocks there is none, and where the interval comes out
+wider than `wanted`, more blocks are asked for: docs/decisions/capacity.md."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Final
+
+from bench.capacity.estimate import Answer, Estimate, estimate
 
 HOLDS, FAILS, GENERATOR, UNKNOWN = "holds", "fails", "generator", "unknown"
 """Of a step: the objective held, it did not, the load was not what it should be, nobody can say."""
@@ -38,7 +37,6 @@ FOUND, NONE, EVERY, TOO_SMALL, NOISY, UNFINISHED = (
 """How a search ends; GENERATOR too."""
 STAIRCASE, DOWN, BISECTION, BLOCK, CHECK = "staircase", "down", "bisection", "block", "check"
 BLOCKS_FOR_INTERVAL: Final = 6
-CONFIDENCE: Final = 0.95
 GENERATOR_BLOCKS: Final = 2
 """So many blocks that end at what the generator can do, and the search is over."""
 GOLDEN: Final = (math.sqrt(5) - 1) / 2
@@ -105,10 +103,6 @@ class Bracket:
     by: str = FAILS
     binding: str = ""
 
-    @property
-    def middle(self) -> float:
-        return math.sqrt(self.holds * self.fails)
-
 
 @dataclass(frozen=True)
 class Check:
@@ -127,7 +121,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Found:
-    """`capacity`, its `interval` and `binding` only where `how` is FOUND.
+    """`capacity`, `interval`, `half_width` (relative, longer side) and `binding` only where `how` is FOUND.
 
     `held` and `failed`: the highest load that held and the lowest that did not, of all steps; None: none
     did.  `why`: of what the last step said."""
@@ -135,46 +129,13 @@ class Found:
     how: str
     capacity: float | None = None
     interval: tuple[float, float] | None = None
-    confidence: float | None = None
+    half_width: float | None = None
     binding: str = ""
     held: float | None = None
     failed: float | None = None
     why: str = ""
     blocks: tuple[Bracket, ...] = ()
     checks: tuple[Check, ...] = ()
-
-    @property
-    def half_width(self) -> float | None:
-        """Relative to the capacity: the longer side."""
-        if self.interval is None or self.capacity is None:
-            return None
-        return _half_width(self.interval, self.capacity)
-
-
-def order_statistics(n: int, confidence: float = CONFIDENCE) -> tuple[int, float] | None:
-    """(r, probability): the r-th smallest and the r-th largest of n enclose the median with at least this
-    confidence, for the largest such r; None where n is too small for it."""
-    outside, best = 0.0, None
-    for r in range(1, n // 2 + 1):
-        outside += math.comb(n, r - 1) / 2 ** (n - 1)
-        if 1 - outside < confidence:
-            break
-        best = (r, 1 - outside)
-    return best
-
-
-def interval_of(blocks: Sequence[Bracket]) -> tuple[float, float, float] | None:
-    """(low, high, confidence) from the blocks' brackets; None below six."""
-    known = order_statistics(len(blocks)) if len(blocks) >= BLOCKS_FOR_INTERVAL else None
-    if known is None:
-        return None
-    r, confidence = known
-    low, high = sorted(b.holds for b in blocks)[r - 1], sorted(b.fails for b in blocks)[-r]
-    return low, high, confidence
-
-
-def _half_width(interval: tuple[float, float], capacity: float) -> float:
-    return max(1 - interval[0] / capacity, interval[1] / capacity - 1)
 
 
 class _Over(Exception):
@@ -200,6 +161,7 @@ class Search:
     _how: str = UNFINISHED
     _why: str = ""
     _of_generator: int = 0
+    _estimated: tuple[int, Estimate | None] = (0, None)
 
     def __post_init__(self) -> None:
         self._asking = self._go()
@@ -217,7 +179,6 @@ class Search:
         """What is known by now, also in the middle of the search."""
         held = [s.ask.load for s in self.steps if s.seen.said == HOLDS]
         failed = [s.ask.load for s in self.steps if s.seen.said == FAILS]
-        known = interval_of(self.blocks)
         about = {
             "held": max(held, default=None),
             "failed": min(failed, default=None),
@@ -225,13 +186,14 @@ class Search:
             "blocks": tuple(self.blocks),
             "binding": self._binding(),
         }
-        if self._how not in (FOUND, UNFINISHED) or known is None:
+        if self._how not in (FOUND, UNFINISHED) or len(self.blocks) < BLOCKS_FOR_INTERVAL:
             return Found(UNFINISHED if self._how == FOUND else self._how, **about)  # type: ignore[arg-type]
+        known = self._estimate()
         return Found(
             FOUND,
-            self._capacity(),
-            known[:2],
-            known[2],
+            known.capacity,
+            (known.low, known.high),
+            known.half_width,
             checks=self._checks(),
             **about,  # type: ignore[arg-type]
         )
@@ -244,14 +206,20 @@ class Search:
         failed = [step for step in self.steps if step.seen.said in (FAILS, GENERATOR)]
         return min(failed, key=lambda step: step.ask.load).seen.binding if failed else ""
 
-    def _capacity(self) -> float:
-        return math.exp(median(math.log(block.middle) for block in self.blocks))
+    def _estimate(self) -> Estimate:
+        """Of all that was said until now; once more only where more was said."""
+        said = [s for s in self.steps if s.ask.stage != CHECK and s.seen.said in (HOLDS, FAILS)]
+        if len(said) != self._estimated[0]:
+            answers = [Answer(s.ask.load, s.seen.said == FAILS, s.ask.block) for s in said]
+            self._estimated = (len(said), estimate(answers))
+        assert self._estimated[1] is not None
+        return self._estimated[1]
 
     def _checks(self) -> tuple[Check, ...]:
         """Those that were finished, or have an answer."""
         found = []
         for share in self.limits.checks:
-            load = share * self._capacity()
+            load = share * self._estimate().capacity
             said = [s.seen for s in self.steps if s.ask == Ask(load, CHECK) and s.seen.said != UNKNOWN]
             if said:
                 failed = [seen.binding for seen in said if seen.said != HOLDS]
@@ -277,7 +245,7 @@ class Search:
                 number += 1
             self._how = FOUND
             for share in limits.checks if self.blocks else ():
-                yield from self._check(Ask(share * self._capacity(), CHECK))
+                yield from self._check(Ask(share * self._estimate().capacity, CHECK))
         except _Over as over:
             if self._how != FOUND:
                 self._how, self._why = over.how, over.why
@@ -291,13 +259,12 @@ class Search:
             steps += 1
 
     def _wants_another_block(self) -> bool:
-        limits, known = self.limits, interval_of(self.blocks)
-        if len(self.blocks) < limits.blocks:
+        limits, count = self.limits, len(self.blocks)
+        if count < limits.blocks:
             return True
-        if known is None:
+        if count < BLOCKS_FOR_INTERVAL or count >= limits.most_blocks:
             return False
-        too_wide = _half_width(known[:2], self._capacity()) > limits.wanted
-        return too_wide and len(self.blocks) < limits.most_blocks
+        return self._estimate().half_width > limits.wanted
 
     def _measure(self, ask: Ask) -> Generator[Ask, Seen, Seen]:
         """Asks again where nothing was said, and once more before the generator is blamed."""
@@ -343,7 +310,7 @@ class Search:
     def _block(self, number: int, coarse: float) -> Generator[Ask, Seen, None]:
         """One search around what is known.  Even blocks come from below, odd ones from above."""
         limits = self.limits
-        middle = self._capacity() if self.blocks else coarse
+        middle = self._estimate().capacity if self.blocks else coarse
         side = -0.5 if number % 2 == 0 else 0.5
         offset = (number + 1) * GOLDEN % 1 - 0.5
         load = middle * limits.resolution ** (side + offset)

@@ -18,7 +18,7 @@ from bench.capacity import content, words
 from bench.capacity import objective as objectives
 from bench.capacity.climb import STEPS, Measured, Wanted, climb
 from bench.capacity.objective import Objective
-from bench.capacity.search import HOLDS, UNKNOWN, Ask, Found, Limits, Search, Seen
+from bench.capacity.search import CHECK, HOLDS, UNKNOWN, Ask, Found, Limits, Search, Seen
 from bench.capacity.words import FAILED
 from bench.checks import all_checks
 from bench.metrics import whole
@@ -40,6 +40,8 @@ DRIFT_S: Final = 12.0
 SAMPLES: Final = 150
 """SENDs of a step, if the load allows it in LONGEST_S: a p99 needs a hundred."""
 LONGEST_S: Final = 30.0
+CHECK_LONGER: Final = 3
+"""Times as long as others is a step that confirms the figure, up to LONGEST_S: its p99 says more."""
 RESERVE_S: Final = 30.0
 """Of the budget: for the final read, the checks of the whole record and the report."""
 LATELY: Final = 3
@@ -321,6 +323,8 @@ class _Steps:
 
     def _wanted(self, ask: Ask) -> Wanted:
         measure_s = DRIFT_S if ask.stage == DRIFT else self._study.measure_s(ask.load)
+        if ask.stage == CHECK:
+            measure_s = min(LONGEST_S, CHECK_LONGER * measure_s)
         return Wanted(ask.load, self._study.pace.warmup_s, measure_s)
 
     def _begin(self, ask: Ask) -> Wanted:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bench.capacity.estimate import CONFIDENCE
 from bench.capacity.search import (
     EVERY,
     FOUND,
@@ -55,7 +56,7 @@ def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
     if found.how == FOUND:
         return (
             f"{arm} carries {interval(found)} {unit} inside {objective}; what stops it is {found.binding} "
-            f"({len(found.blocks)} blocks, confidence {found.confidence:.1%})."
+            f"({len(found.blocks)} blocks, {CONFIDENCE:.0%} interval)."
         )
     if found.how == NONE:
         return (

@@ -48,7 +48,7 @@ FACTOR_OF_ALL: Final = 1.6
 """Between the rungs of the ladder that all arms climb."""
 ROUNDS_OF_ALL: Final = 2
 """Visits to each arm, so that the order of arms can be rotated."""
-BUDGET_S: Final = {"rate": 480.0, "users": 1800.0}
+BUDGET_S: Final = {"rate": 600.0, "users": 1800.0}
 """Of one scheme; each step of `users` is a run of its own."""
 LOW: Final = 5.0
 
@@ -104,7 +104,7 @@ LOW: Final = 5.0
 @click.option(
     "--budget",
     type=Seconds(),
-    help="Ends after this, with what is known.  [default: 8m; all: none; --find users: 30m]",
+    help="Ends after this, with what is known.  [default: 10m; all: none; --find users: 30m]",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of people, conversations and plans.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,19 +24,25 @@ from bench.capacity.search import (
     UNFINISHED,
     UNKNOWN,
     Ask,
-    Bracket,
     Check,
     Found,
     Limits,
     Search,
     Seen,
-    interval_of,
-    order_statistics,
 )
 
-SEARCHES = 20
-COVERED = 18
+SEARCHES = 100
+COVERED = 88
+"""Three standard errors below 95."""
+NARROW = 90
 HALF_WIDTH = 0.10
+AS_MEASURED = [
+    {"steep": 2.4, "noise": 0.35},
+    {"steep": 4.7, "noise": 0.8},
+    {"steep": 1.2, "noise": 0.28},
+    {"steep": 2.4, "noise": 0.35, "drift": 0.06},
+]
+"""What the steps of two studies said of db, redis, queue on two cores (docs/decisions/capacity.md)."""
 
 Server = Callable[[Ask], Seen]
 
@@ -108,14 +113,27 @@ def test_the_interval_covers_the_truth(kind: dict[str, float]) -> None:
         assert found.interval is not None
         assert found.capacity is not None
         assert found.interval[0] < found.capacity < found.interval[1]
-        assert found.confidence is not None
-        assert found.confidence > 0.95
         covered += found.interval[0] <= capacity <= found.interval[1]
         narrow += (found.half_width or 1) <= HALF_WIDTH
         steps.append(len(search.steps))
     assert covered >= COVERED
-    assert narrow >= COVERED
+    assert narrow >= NARROW
     assert np.median(steps) <= 39
+
+
+@pytest.mark.parametrize("kind", AS_MEASURED, ids=str)
+def test_a_noise_of_more_than_a_stride_makes_the_interval_wider_and_not_wrong(kind: dict[str, float]) -> None:
+    """Blocks begin where the last one ended, so that such noise makes them alike: of brackets taken for
+    independent ones the interval covered two in three."""
+    covered = narrow = 0
+    for seed in range(SEARCHES):
+        found, search = carry_out(noisy(120.0, seed, **kind))
+        assert found.interval is not None
+        covered += found.interval[0] <= 120.0 <= found.interval[1]
+        narrow += (found.half_width or 1) <= HALF_WIDTH
+        assert len(search.blocks) <= Limits().most_blocks
+    assert covered >= COVERED
+    assert narrow < NARROW
 
 
 def test_a_biased_answer_is_not_covered() -> None:
@@ -125,7 +143,7 @@ def test_a_biased_answer_is_not_covered() -> None:
         found, _ = carry_out(noisy(120.0, seed))
         assert found.interval is not None
         covered += found.interval[0] <= 100.0 <= found.interval[1]
-    assert covered <= 2
+    assert covered <= SEARCHES // 10
 
 
 def test_blocks_come_from_both_sides_at_loads_of_their_own() -> None:
@@ -248,21 +266,3 @@ def test_fewer_than_six_blocks_are_a_bracket_and_no_figure(blocks: int) -> None:
     found, search = carry_out(sharp(141.0), Limits(blocks=blocks))
     assert (found.how, found.capacity, len(found.blocks)) == (UNFINISHED, None, blocks)
     assert (search.steps[-1].ask.stage == CHECK) == (blocks > 0)
-
-
-def test_order_statistics() -> None:
-    assert order_statistics(5) is None
-    assert order_statistics(6) == (1, pytest.approx(1 - 2 / 64))
-    assert order_statistics(8) == (1, pytest.approx(1 - 2 / 256))
-    assert order_statistics(9) == (2, pytest.approx(1 - 20 / 512))
-    assert order_statistics(12) == (3, pytest.approx(1 - 2 * (1 + 12 + 66) / 4096))
-
-
-def test_the_interval_is_of_the_outermost_ends_that_its_number_of_blocks_needs() -> None:
-    blocks = [Bracket(10.0 + i, 11.0 + i) for i in range(12)]
-    assert interval_of(blocks[:5]) is None
-    low, high, confidence = interval_of(blocks[:6]) or (0, 0, 0)
-    assert (low, high) == (10, 16)
-    assert confidence == pytest.approx(0.96875)
-    assert (interval_of(blocks) or ())[:2] == (12, 20)
-    assert all(a.middle < b.middle for a, b in pairwise(blocks))
