@@ -32,7 +32,10 @@ def test_more_answers_make_it_narrower() -> None:
 
 def test_contradictions_make_it_wider() -> None:
     clean = [a for b in range(6) for a in answers([90, 97, 103, 110], 100, b)]
-    mixed = [*clean, *(Answer(load, failed, 0) for load, failed in ((90, True), (93, True), (107, False), (110, False)))]
+    mixed = [
+        *clean,
+        *(Answer(load, failed, 0) for load, failed in ((90, True), (93, True), (107, False), (110, False))),
+    ]
     assert estimate(mixed).half_width > 1.2 * estimate(clean).half_width
 
 
