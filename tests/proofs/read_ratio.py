@@ -1,23 +1,22 @@
-"""How much longer a READ takes on one server than on another, by a client that shares nothing with the gate:
-`websockets` and JSON, one request at a time.  The servers are loaded in turn, forwards and back, and each is
-asked while it carries its load, since there a READ waits for others: more CPU costs it more than that."""
+"""How much longer READs take on one server than on another, by what passed on the wire and not by what the
+harness says.  They are the load's own: a client that asks one thing at a time saw half as much, since people
+read at once what came at once, and a READ that needs more CPU keeps the others waiting.  The servers are
+loaded in turn, forwards and back."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from bench.gate import ranks
-from tests.contract.client import Client
+from tests.proofs.wire import Wire
 
 FROM_S, UNTIL_S = 1.5, 5.5
-"""Of a load, when it is asked."""
-PAUSE_S = 0.05
+"""Of a load, when it is listened to."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +30,15 @@ class Measured:
 Load = Callable[[], object]
 
 
-async def measure(
-    urls: Sequence[str],
-    loads: Sequence[Load],
-    secret: bytes,
-    conversation: str,
-    people: tuple[str, str],
-    rounds: int,
-) -> Measured:
+def measure(urls: Sequence[str], loads: Sequence[Load], rounds: int) -> Measured:
     """From the medians of each load, those of one way beside each other."""
-    writer, reader = people
-    clients = [
-        (await Client.open(url, secret, writer, "w"), await Client.open(url, secret, reader, "r"))
-        for url in urls
-    ]
+    for load in loads:
+        load()
     ways = []
     for _ in range(rounds):
         for order in (range(len(urls)), reversed(range(len(urls)))):
-            found = {side: await _loaded(*clients[side], conversation, loads[side]) for side in order}
+            found = {side: _loaded(urls[side], loads[side]) for side in order}
             ways.append([found[side] for side in range(len(urls))])
-    for pair in clients:
-        for client in pair:
-            await client.close()
     times = np.array(ways)
     shifts = [ranks.of_pairs(np.log(times[:, side] / times[:, 0]), 0.05) for side in range(1, len(urls))]
     return Measured(
@@ -61,25 +47,10 @@ async def measure(
     )
 
 
-async def _loaded(writer: Client, reader: Client, conversation: str, load: Load) -> float:
+def _loaded(url: str, load: Load) -> float:
     """Median of the READs under this load, µs."""
-    began, times = time.monotonic(), []
-    under_way = asyncio.create_task(asyncio.to_thread(load))
-    await asyncio.sleep(FROM_S)
-    while time.monotonic() < began + UNTIL_S:
-        times.append(await _read(writer, reader, conversation))
-        await asyncio.sleep(PAUSE_S)
-    await under_way
-    return float(np.median(times))
-
-
-async def _read(writer: Client, reader: Client, conversation: str) -> float:
-    """A message, and how long the READ of it takes, µs."""
-    sent = await writer.ask(
-        "SEND", conversation_id=conversation, client_msg_id=f"m{time.monotonic_ns()}", body="hello"
-    )
-    began = time.perf_counter()
-    reply = await reader.ask("READ", items=[{"conversation_id": conversation, "up_to_seq": sent["seq"]}])
-    took = time.perf_counter() - began
-    assert reply["type"] == "ACK", reply
-    return took * 1e6
+    port = urlsplit(url).port
+    assert port is not None
+    with Wire(port) as wire:
+        load()
+    return float(np.median(wire.took_us("READ", FROM_S, UNTIL_S)))
