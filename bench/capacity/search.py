@@ -70,7 +70,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ask:
-    """Measure this load.  `block` counts from 0; -1 outside of blocks."""
+    """Measure this load.  `block` counts from 0, and so do the steps at one share of the figure; else -1."""
 
     load: float
     stage: str
@@ -220,7 +220,8 @@ class Search:
         found = []
         for share in self.limits.checks:
             load = share * self._estimate().capacity
-            said = [s.seen for s in self.steps if s.ask == Ask(load, CHECK) and s.seen.said != UNKNOWN]
+            asked = [s for s in self.steps if s.ask.stage == CHECK and s.ask.load == load]
+            said = [s.seen for s in asked if s.seen.said != UNKNOWN]
             if said:
                 failed = [seen.binding for seen in said if seen.said != HOLDS]
                 held = len(said) - len(failed)
@@ -244,19 +245,22 @@ class Search:
                 yield from self._block(number, math.sqrt(holds * fails))
                 number += 1
             self._how = FOUND
-            for share in limits.checks if self.blocks else ():
-                yield from self._check(Ask(share * self._estimate().capacity, CHECK))
+            if self.blocks:
+                yield from self._confirm()
         except _Over as over:
             if self._how != FOUND:
                 self._how, self._why = over.how, over.why
 
-    def _check(self, ask: Ask) -> Generator[Ask, Seen, None]:
-        """What holds every second time at the capacity does not hold every time a little below it."""
-        lead = steps = 0
-        while abs(lead) < self.limits.check_lead and steps < self.limits.most_checks:
-            seen = yield from self._measure(ask)
-            lead += 1 if seen.said == HOLDS else -1
-            steps += 1
+    def _confirm(self) -> Generator[Ask, Seen, None]:
+        """What holds every second time at the capacity does not hold every time a little below it.  Shares
+        take turns, so that each is of all the time that it takes."""
+        limits, capacity = self.limits, self._estimate().capacity
+        leads = dict.fromkeys(limits.checks, 0)
+        for number in range(limits.most_checks):
+            for share in limits.checks:
+                if abs(leads[share]) < limits.check_lead:
+                    seen = yield from self._measure(Ask(share * capacity, CHECK, number))
+                    leads[share] += 1 if seen.said == HOLDS else -1
 
     def _wants_another_block(self) -> bool:
         limits, count = self.limits, len(self.blocks)

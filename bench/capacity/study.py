@@ -2,7 +2,8 @@
 
 A visit brings up one arm's services and server, seeds them, connects everybody, and carries as many steps as
 its part of the search asks for.  Its first step is always the base load: the figures at equal load come from
-it, and the control's tell how much the machine drifted."""
+it, and the control's tell how much the machine drifted.  Of several rounds the last is for confirming: a
+figure whose confirmation is all of the same minutes is contradicted by a host that was slower in these."""
 
 from __future__ import annotations
 
@@ -42,6 +43,8 @@ SAMPLES: Final = 150
 LONGEST_S: Final = 30.0
 CHECK_LONGER: Final = 3
 """Times as long as others is a step that confirms the figure, up to LONGEST_S: its p99 says more."""
+CHECKS_BEFORE: Final = 2
+"""Steps at each share before the last round, so that what confirms the figure is of two times as well."""
 RESERVE_S: Final = 30.0
 """Of the budget: for the final read, the checks of the whole record and the report."""
 LATELY: Final = 3
@@ -109,30 +112,35 @@ class Climber:
 
 @dataclass
 class Visit:
-    """`blocks`: the search goes on until it asks for this one; None: to its end; 0: the base load only."""
+    """`blocks`: the search goes on until it asks for this one; None: for all; 0: the base load only.
+    `checks`: after its blocks it confirms until it asks for this step at a share; None: to its end."""
 
     climber: Climber
     blocks: int | None
+    checks: int | None = None
     drift: bool = False
     """Has a step that tells the machine's drift."""
 
 
 def visits(climbers: Sequence[Climber], control: Climber, rounds: int, blocks: int) -> Iterator[Visit]:
-    """The control first and last; the others between, each round beginning with the next one."""
+    """The control first and last; the others between, each round beginning with the next one.  The blocks are
+    in all rounds but the last of several."""
     others = [climber for climber in climbers if climber is not control]
     searched = control in climbers
     for number in range(rounds):
         last = number == rounds - 1
-        until = None if last else math.ceil(blocks * (number + 1) / rounds)
-        turn = number * max(1, len(others) // max(1, rounds)) % max(1, len(others))
+        of_blocks = max(1, rounds - 1)
+        until = math.ceil(blocks * (number + 1) / of_blocks) if number < of_blocks - 1 else None
+        checks = None if last else CHECKS_BEFORE
+        turn = number * max(1, len(others) // rounds) % max(1, len(others))
         if number == 0:
-            yield Visit(control, (until if rounds > 1 else None) if searched else 0, drift=True)
+            yield Visit(control, until if searched else 0, checks, drift=True)
         for climber in (*others[turn:], *others[:turn]):
-            yield Visit(climber, until)
+            yield Visit(climber, until, checks)
         if last:
             yield Visit(control, None if searched and rounds > 1 else 0, drift=True)
         elif number and searched:
-            yield Visit(control, until)
+            yield Visit(control, until, checks)
 
 
 class Study:
@@ -218,7 +226,8 @@ class Study:
         """All visits, or as many as are possible.  Raises NotStored."""
         planned = list(visits(self.climbers, self.control, self.pace.rounds, self.limits.blocks))
         for visit in planned:
-            if visit.climber.ended or self.interrupted:
+            over = visit.blocks != 0 and visit.climber.search.ask is None and not visit.drift
+            if over or visit.climber.ended or self.interrupted:
                 continue
             self._name(visit.climber.arm.name)
             self._visit(visit, last=visit is planned[-1])
@@ -312,7 +321,7 @@ class _Steps:
             return self._begin(Ask(self._study.drift_rate, DRIFT))
         if ask is None or self._visit.blocks == 0:
             return None
-        if self._visit.blocks is not None and ask.block >= self._visit.blocks:
+        if self._is_for_another_visit(ask):
             return None
         wanted = self._wanted(ask)
         step_s = wanted.warmup_s + wanted.measure_s + max(self._overheads_s[-LATELY:])
@@ -320,6 +329,12 @@ class _Steps:
             return None
         self._of_search = True
         return self._begin(ask)
+
+    def _is_for_another_visit(self, ask: Ask) -> bool:
+        visit = self._visit
+        if ask.stage == CHECK:
+            return visit.blocks is not None or (visit.checks is not None and ask.block >= visit.checks)
+        return visit.blocks is not None and ask.block >= visit.blocks
 
     def _wanted(self, ask: Ask) -> Wanted:
         measure_s = DRIFT_S if ask.stage == DRIFT else self._study.measure_s(ask.load)

@@ -46,8 +46,8 @@ MOST_USERS: Final = 18_000
 """Sockets that one load process can have."""
 FACTOR_OF_ALL: Final = 1.6
 """Between the rungs of the ladder that all arms climb."""
-ROUNDS_OF_ALL: Final = 2
-"""Visits to each arm, so that the order of arms can be rotated."""
+ROUNDS_OF_ALL: Final = 3
+"""Visits to each arm, so that the order of arms can be rotated; the last for confirming."""
 BUDGET_S: Final = {"rate": 600.0, "users": 1800.0}
 """Of one scheme; each step of `users` is a run of its own."""
 LOW: Final = 5.0

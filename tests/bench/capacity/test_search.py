@@ -160,14 +160,15 @@ def test_blocks_come_from_both_sides_at_loads_of_their_own() -> None:
 
 def test_a_check_goes_on_until_one_answer_leads_by_three() -> None:
     """Near the capacity a step holds or not by luck: one that does not is no contradiction."""
-    below = [FAILS, HOLDS, HOLDS, HOLDS, HOLDS]
-    above = [HOLDS, FAILS] * 7 + [HOLDS]
-    said = iter(below + above)
+    below, above = iter([FAILS, HOLDS, HOLDS, HOLDS, HOLDS]), iter([HOLDS, FAILS] * 7 + [HOLDS])
     server = sharp(141.0)
     search = Search()
     while search.ask is not None:
-        search.tell(Seen(next(said), "READ p99") if search.ask.stage == CHECK else server(search.ask))
+        said = next(below if search.ask.load < 141 else above) if search.ask.stage == CHECK else ""
+        search.tell(Seen(said, "READ p99") if said else server(search.ask))
     first, second = search.found().checks
+    is_above = [s.ask.load > 141 for s in search.steps if s.ask.stage == CHECK]
+    assert is_above == [False, True] * 5 + [True] * 10, "in turn"
     assert (first.held, first.steps, first.agrees) == (4, 5, True)
     assert (second.held, second.steps, second.agrees) == (8, 15, False), "fifteen are the most"
 

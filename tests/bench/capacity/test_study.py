@@ -24,13 +24,13 @@ from bench.capacity.search import (
     Search,
     Seen,
 )
-from bench.capacity.study import Climber, said_of, visits
+from bench.capacity.study import CHECKS_BEFORE, Climber, said_of, visits
 from bench.options import Arm
 from bench.results import Json
 
 SLO = "READ.p99<50ms"
 GOOD = Found(
-    FOUND, 141.0, (134.0, 149.0), 0.969, "READ p99, in MySQL", 145.0, 139.0, "", (Bracket(1, 2),) * 6
+    FOUND, 141.0, (134.0, 149.0), 0.057, "READ p99, in MySQL", 145.0, 139.0, "", (Bracket(1, 2),) * 6
 )
 
 
@@ -54,13 +54,22 @@ def test_the_control_alone_is_searched_and_looked_at_again() -> None:
 
 def test_all_arms_are_visited_in_rotated_order() -> None:
     made = climbers("memory", "db", "redis", "queue", "other")
-    found = told(made, made[0], 2)
+    found = told(made, made[0], 3)
     assert found[0] == ("memory", 3)
     assert found[-1] == ("memory", None)
-    first, second = found[1:5], found[5:-1]
-    assert [blocks for _, blocks in first] == [3] * 4
-    assert [blocks for _, blocks in second] == [None] * 4
-    assert [name for name, _ in second] == ["queue", "other", "db", "redis"] != [name for name, _ in first]
+    rounds = [found[1:5], found[5:9], found[10:14]]
+    assert found[9] == ("memory", None)
+    assert [[blocks for _, blocks in one] for one in rounds] == [[3] * 4, [None] * 4, [None] * 4]
+    assert [one[0][0] for one in rounds] == ["db", "redis", "queue"]
+    assert [{name for name, _ in one} for one in rounds] == [{"db", "redis", "queue", "other"}] * 3
+
+
+def test_the_last_round_is_for_confirming() -> None:
+    made = climbers("memory", "db")
+    of_db = [v for v in visits(made, made[0], 3, 6) if v.climber is made[1]]
+    assert [(v.blocks, v.checks) for v in of_db] == [(3, CHECKS_BEFORE), (None, CHECKS_BEFORE), (None, None)]
+    (only,) = [v for v in visits(made[1:], made[0], 1, 6) if v.climber is made[1]]
+    assert (only.blocks, only.checks) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ def conducted(scheme: str, out: Path, pace: Pace, limits: Limits = LIMITS) -> St
     return made
 
 
-def test_all_arms_are_found_in_two_rounds_on_one_ladder(machine: Machine, tmp_path: Path) -> None:
-    made = conducted("all", tmp_path, Pace(rounds=2))
+def test_all_arms_are_found_and_confirmed_in_three_rounds_on_one_ladder(
+    machine: Machine, tmp_path: Path
+) -> None:
+    made = conducted("all", tmp_path, Pace(rounds=3))
     assert machine.visited[0] == machine.visited[-1] == "memory"
-    assert len(machine.visited) == 10
+    assert len(machine.visited) == 15
     assert machine.visited[1:5] != machine.visited[5:9]
     for climber in made.climbers:
         found, true = climber.found(), CAPACITY[climber.arm.scheme]
@@ -74,15 +77,26 @@ def test_all_arms_are_found_in_two_rounds_on_one_ladder(machine: Machine, tmp_pa
         assert found.interval is not None
         assert found.interval[0] <= true <= found.interval[1]
         bases = [step for step in climber.steps if step.ask.load == LIMITS.start]
-        assert [step.ask.stage for step in bases] == ["staircase", BASE]
+        assert [step.ask.stage for step in bases] == ["staircase", BASE, BASE]
         by_run = [
-            {step.ask.block for step in climber.steps if step.run_id == run and step.ask.stage == BLOCK}
+            [(step.ask.block, step.ask.stage) for step in climber.steps if step.run_id == run]
             for run in climber.runs
         ]
-        assert by_run == [{0, 1, 2}, {3, 4, 5}]
-        checks = [step.seen.said for step in climber.steps if step.ask.stage == CHECK]
-        assert checks == [HOLDS] * 3 + [FAILS] * 3
+        blocks = [{block for block, stage in asked if stage == BLOCK} for asked in by_run]
+        assert blocks == [{0, 1, 2}, {3, 4, 5}, set()]
+        confirmed = [[block for block, stage in asked if stage == CHECK] for asked in by_run]
+        assert confirmed == [[], [0, 0, 1, 1], [2, 2]]
+        checks = [step for step in climber.steps if step.ask.stage == CHECK]
+        assert [step.seen.said for step in checks] == [HOLDS, FAILS] * 3
+        assert {step.wanted.measure_s for step in checks} == {24.0}
     assert made.content()["arms"][0]["arm"] == "control"
+
+
+def test_a_search_that_is_over_is_not_visited_again(machine: Machine, tmp_path: Path) -> None:
+    """All arms carry the most that may be asked for."""
+    conducted("all", tmp_path, Pace(rounds=3), replace(LIMITS, high=26.0))
+    assert len(machine.visited) == 6
+    assert machine.visited[0] == machine.visited[-1] == "memory"
 
 
 @pytest.mark.parametrize("scheme", ["all", "redis", "memory"])

@@ -67,10 +67,10 @@ def test_a_machine_too_small_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "This machine is too small to search" in result.output
 
 
-def test_one_scheme_has_a_budget_and_all_have_two_rounds_and_a_ladder() -> None:
+def test_one_scheme_has_a_budget_and_all_have_three_rounds_and_a_ladder() -> None:
     one, every = study("--scheme", "redis"), study("--scheme", "all")
     assert (one.pace.budget_s, one.pace.rounds, one.limits.factor, one.limits.down) == (600, 1, 2.0, False)
-    assert (every.pace.budget_s, every.pace.rounds, every.limits.down) == (None, 2, True)
+    assert (every.pace.budget_s, every.pace.rounds, every.limits.down) == (None, 3, True)
     assert [climber.arm.name for climber in every.climbers][-1] == "db/cursor"
     assert len({climber.search.ask for climber in every.climbers}) == 1, "the first rung is the same for all"
     assert one.objective.text == "READ.p99<50ms, lag.receipt.p99<500ms, errors<0.1%, violations=0"
