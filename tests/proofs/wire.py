@@ -10,6 +10,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 IPV4, TCP, OUTGOING = 0x0800, 6, 4
 ETH, SNAP, BUFFER = 14, 1 << 18, 64 << 20
-SO_ATTACH_FILTER, SO_TIMESTAMPNS, SO_RCVBUFFORCE, PACKET_STATISTICS = 26, 35, 33, 6
+SO_ATTACH_FILTER, SO_TIMESTAMPNS, SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS = 26, 35, 33, 263, 6
 LDH, LDB, LDX_IP, LDH_X, LD, JEQ, RET = 0x28, 0x30, 0xB1, 0x48, 0x20, 0x15, 0x06
 PACKET_TYPE: Final = 0xFFFFF000 + 4
 """Where a filter finds which way a packet goes: on the loopback device each passes twice."""
@@ -61,7 +62,7 @@ class Wire:
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.settimeout(POLL_S)
-        self._over = threading.Event()
+        self._until: int | None = None
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()
         return self
@@ -69,21 +70,27 @@ class Wire:
     def __exit__(
         self, kind: type[BaseException] | None, why: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._until = time.time_ns()
         self._listener.join()
         with self._socket:
-            _, dropped = struct.unpack("II", self._socket.getsockopt(263, PACKET_STATISTICS, 8))
+            _, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         if dropped and kind is None:
             raise RuntimeError(f"the kernel dropped {dropped} packets that were not listened to in time")
 
     def _listen(self) -> None:
-        while not self._over.is_set():
+        """Until what passed before the end has been read, however late this thread is."""
+        while True:
             try:
                 packet, ancillary, _, _ = self._socket.recvmsg(SNAP, 64)
             except TimeoutError:
+                if self._until is not None:
+                    return
                 continue
             seconds, ns = struct.unpack("qq", ancillary[0][2])
-            self._packets.append((seconds * 1_000_000_000 + ns, packet))
+            at = seconds * 1_000_000_000 + ns
+            if self._until is not None and at > self._until:
+                return
+            self._packets.append((at, packet))
 
     def took_us(self, op: str, from_s: float, until_s: float) -> list[float]:
         """From request to its ACK, of requests so long after the first packet."""
