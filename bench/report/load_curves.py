@@ -109,17 +109,17 @@ def limits_ms(content: Json) -> dict[str, float]:
 
 
 def finding(content: Json) -> str:
-    """The arms by capacity, with what stops them."""
+    """The arms as the table has them, with what stops them: sorted they would be a ranking, and not all may be
+    ranked."""
     known = [arm for arm in content["arms"] if arm["found"]["capacity"] is not None]
     if not known:
         return "Load against latency: no arm's capacity is known"
-    known.sort(key=lambda arm: -float(arm["found"]["capacity"]))
     said = (
         f"{arm['arm']} {figures.digits(arm['found']['capacity'])} ({arm['found']['binding']})"
         for arm in known
     )
     timing = content["verdict"]["status"]
-    doubt = "" if timing == "VALID" else f". Timing {timing}"
+    doubt = "" if timing == "VALID" else f"; not ranked: timing {timing}"
     return f"Inside the objective, {content['unit']}: {'; '.join(said)}{doubt}"
 
 
