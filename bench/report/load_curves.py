@@ -109,8 +109,8 @@ def limits_ms(content: Json) -> dict[str, float]:
 
 
 def finding(content: Json) -> str:
-    """The arms as the table has them, with what stops them: sorted they would be a ranking, and not all may be
-    ranked."""
+    """The arms as the table has them, with what stops them: sorted they would be a ranking, and not all may
+    be ranked."""
     known = [arm for arm in content["arms"] if arm["found"]["capacity"] is not None]
     if not known:
         return "Load against latency: no arm's capacity is known"

@@ -229,7 +229,7 @@ def test_a_line_ends_at_the_lowest_load_that_failed(three: Json) -> None:
     assert line[0].p99 == pytest.approx(10 * 2 ** (25 / 70), abs=0.01)
     assert load_curves.limits_ms(three) == {"READ": 50.0, "lag.receipt": 500.0}
     said = load_curves.finding(three)
-    assert said.index("db/flags 70.0") < said.index("redis/flags 120 (READ p99, in MySQL)"), "no order of merit"
+    assert 0 < said.find("db/flags 70.0") < said.find("redis/flags 120 (READ p99, in MySQL)")
     three["verdict"]["status"] = "INCONCLUSIVE"
     assert load_curves.finding(three) == f"{said}; not ranked: timing INCONCLUSIVE"
 
