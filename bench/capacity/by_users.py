@@ -73,7 +73,7 @@ class ByUsers(Study):
             climber.search.tell(seen)
             return
         summary = _summary(folder)
-        seen = objectives.judge(self.objective, summary)
+        seen = self.judge(summary)
         wanted = Wanted(load.plan.options.rate_per_s, options.warmup_s, options.duration_s)
         conditions = objectives.shares(self.objective, summary)
         climber.steps.append(Stepped(ask, seen, wanted, folder.run_id, ".", conditions, digest(summary)))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.capacity.search import FAILS, GENERATOR, HOLDS, UNKNOWN, Seen
+from bench.capacity.search import DISTURBED, FAILS, GENERATOR, HOLDS, UNKNOWN, Seen
 from bench.expressions import Condition, ExpressionError, UndecidedError, parse_all
 from bench.guards.machine import STEAL
 from bench.results import Json
@@ -45,6 +45,10 @@ FOREIGN: Final = 0.25
 """Cores: the harness's own runner and samplers use less."""
 GENERATOR_BUSY: Final = 0.60
 """Of a core: a generator at its limit uses more."""
+STOLEN: Final = 0.005
+"""Of a core: where other machines on the host take more, the p99 is theirs (docs/decisions/capacity.md),"""
+USUAL: Final = 3.0
+"""unless they usually take a third of that or more."""
 SERVICES: Final = {"store": "in MySQL", "cache": "in Redis", "queue": "at the broker"}
 COMPONENTS: Final = {
     "consumer": "at the consumer",
@@ -83,16 +87,19 @@ def parse(text: str) -> Objective:
     return Objective(", ".join(condition.text.strip() for condition in conditions), tuple(conditions))
 
 
-def judge(objective: Objective, summary: Json) -> Seen:
-    """What one step says.  `summary`: its figures, with `guards` and `backlog`."""
+def judge(objective: Objective, summary: Json, usual: float = 0.0) -> Seen:
+    """What one step says.  `summary`: its figures, with `guards` and `backlog`; `usual`: CPU, in cores, that
+    other machines on the host take in the quieter ones of its kind."""
     guards = {guard["guard"]: guard for guard in summary["guards"] if guard["guard"] not in NOT_OF_A_STEP}
     bad = {name: g for name, g in guards.items() if g["verdict"] in ("invalid", "inconclusive")}
     for name in sorted(OF_THE_GENERATOR & bad.keys()):
         return _not_sent(summary, bad[name]["message"])
     values = [_ask(condition, summary) for condition in objective.conditions]
-    if failed := [one for one in values if one.holds is False]:
-        if "cpu_steal" in bad and all(one.condition.kind == "time" for one in failed):
-            return Seen(UNKNOWN, why=bad["cpu_steal"]["message"])
+    failed = [one for one in values if one.holds is False]
+    of_time = all(one.condition.kind == "time" for one in failed)
+    if of_time and not OF_THE_SYSTEM.keys() & bad and (why := _disturbed(objective, summary, bad, usual)):
+        return Seen(DISTURBED, why=why)
+    if failed:
         worst = max(failed, key=lambda one: one.share)
         return Seen(FAILS, f"{named(worst.condition.name)}, {where(summary, worst.condition)}", worst.share)
     if grown := [one for one in summary["backlog"] if one["grows"]]:
@@ -106,16 +113,29 @@ def judge(objective: Objective, summary: Json) -> Seen:
     return Seen(UNKNOWN, why=unsure[0]) if unsure else Seen(HOLDS, share=share)
 
 
+def _disturbed(objective: Objective, summary: Json, bad: Json, usual: float) -> str:
+    """Why this step's times are not its own, if they are not.  Asked also of steps that held: with those that
+    failed alone set aside, the ones that are left would hold too often."""
+    if not any(condition.kind == "time" for condition in objective.conditions):
+        return ""
+    if "cpu_steal" in bad:
+        return str(bad["cpu_steal"]["message"])
+    stolen, at_most = stolen_cores(summary), max(STOLEN, USUAL * usual)
+    if stolen <= at_most:
+        return ""
+    return f"other machines on this host took {stolen:.1%} of a core, more than {at_most:.1%}"
+
+
 def _not_sent(summary: Json, message: str) -> Seen:
     """The load was not what was asked for: the generator's limit, unless it was kept from its core by
     others, on this machine or on its host."""
     others, busiest = foreign_cores(summary), max(summary["generator"]["cpu_cores_by_worker"], default=0.0)
-    stolen = _stolen_cores(summary)
+    stolen = stolen_cores(summary)
     if others >= FOREIGN and busiest < GENERATOR_BUSY:
         return Seen(UNKNOWN, why=f"{message}, while something else used {others:.2f} cores of this machine")
     if stolen >= STEAL and busiest < GENERATOR_BUSY:
         told = f"while other machines on this host took {stolen:.2f} cores"
-        return Seen(UNKNOWN, why=f"{message}, {told}")
+        return Seen(DISTURBED, why=f"{message}, {told}")
     return Seen(GENERATOR, "the load generator", why=message)
 
 
@@ -126,7 +146,7 @@ def foreign_cores(summary: Json) -> float:
     return max(0.0, machine - sum(used.values()))
 
 
-def _stolen_cores(summary: Json) -> float:
+def stolen_cores(summary: Json) -> float:
     """CPU, in cores, that the host gave to others; 0 where that is not known."""
     counters = (summary["resources"].get("machine") or {}).get("counters") or {}
     return float(counters.get("steal_s") or 0.0) / (summary["duration_s"] or 1.0)

@@ -29,8 +29,9 @@ from typing import Final
 
 from bench.capacity.estimate import Answer, Estimate, estimate
 
-HOLDS, FAILS, GENERATOR, UNKNOWN = "holds", "fails", "generator", "unknown"
-"""Of a step: the objective held, it did not, the load was not what it should be, nobody can say."""
+HOLDS, FAILS, GENERATOR, UNKNOWN, DISTURBED = "holds", "fails", "generator", "unknown", "disturbed"
+"""Of a step: the objective held, it did not, the load was not what it should be, nobody can say, others on the
+host had a part in it."""
 FOUND, NONE, EVERY, TOO_SMALL, NOISY, UNFINISHED = (
     "found", "no_load", "every_load", "too_small", "noisy", "unfinished"
 )  # fmt: skip
@@ -59,7 +60,9 @@ class Limits:
     wanted: float = 0.10
     """Half the interval's width, relative to the estimate."""
     again: int = 3
-    """How often a step that says nothing is repeated."""
+    """How often a step that says nothing is repeated,"""
+    again_disturbed: int = 20
+    """and one that was disturbed: others come and go."""
     checks: tuple[float, ...] = (0.90, 1.15)
     """Shares of the estimate that are measured once more at the end."""
     check_lead: int = 3
@@ -221,7 +224,7 @@ class Search:
         for share in self.limits.checks:
             load = share * self._estimate().capacity
             asked = [s for s in self.steps if s.ask.stage == CHECK and s.ask.load == load]
-            said = [s.seen for s in asked if s.seen.said != UNKNOWN]
+            said = [s.seen for s in asked if s.seen.said not in (UNKNOWN, DISTURBED)]
             if said:
                 failed = [seen.binding for seen in said if seen.said != HOLDS]
                 held = len(said) - len(failed)
@@ -272,12 +275,14 @@ class Search:
 
     def _measure(self, ask: Ask) -> Generator[Ask, Seen, Seen]:
         """Asks again where nothing was said, and once more before the generator is blamed."""
-        accused = False
-        for _ in range(1 + self.limits.again):
+        accused, unknown, disturbed = False, 0, 0
+        while unknown <= self.limits.again and disturbed <= self.limits.again_disturbed:
             seen = yield ask
             if seen.said in (HOLDS, FAILS) or (seen.said == GENERATOR and accused):
                 return seen
             accused = seen.said == GENERATOR
+            disturbed += seen.said == DISTURBED
+            unknown += seen.said != DISTURBED
         if accused:
             return seen
         raise _Over(NOISY, seen.why)

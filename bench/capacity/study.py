@@ -19,7 +19,7 @@ from bench.capacity import content, words
 from bench.capacity import objective as objectives
 from bench.capacity.climb import STEPS, Measured, Wanted, climb
 from bench.capacity.objective import Objective
-from bench.capacity.search import CHECK, HOLDS, UNKNOWN, Ask, Found, Limits, Search, Seen
+from bench.capacity.search import CHECK, DISTURBED, HOLDS, UNKNOWN, Ask, Found, Limits, Search, Seen
 from bench.capacity.words import FAILED
 from bench.checks import all_checks
 from bench.metrics import whole
@@ -41,8 +41,6 @@ DRIFT_S: Final = 12.0
 SAMPLES: Final = 150
 """SENDs of a step, if the load allows it in LONGEST_S: a p99 needs a hundred."""
 LONGEST_S: Final = 30.0
-CHECK_LONGER: Final = 3
-"""Times as long as others is a step that confirms the figure, up to LONGEST_S: its p99 says more."""
 CHECKS_BEFORE: Final = 2
 """Steps at each share before the last round, so that what confirms the figure is of two times as well."""
 RESERVE_S: Final = 30.0
@@ -172,6 +170,8 @@ class Study:
             Climber(Arm(CONTROL, {}), Search(limits)),
         )
         self.interrupted = False
+        self._stolen: list[float] = []
+        """CPU, in cores, that other machines on the host took in each step."""
         self.load = Load.of(self._options)
 
     def _at(self, options: RunOptions, load: float) -> RunOptions:
@@ -278,6 +278,12 @@ class Study:
             if check.promised and check.violations
         ]
 
+    def judge(self, summary: Json) -> Seen:
+        """What a step says, beside how quiet the host usually is: the quarter of steps that were quietest."""
+        self._stolen.append(objectives.stolen_cores(summary))
+        quiet = sorted(self._stolen)[len(self._stolen) // 4]
+        return objectives.judge(self.objective, summary, quiet)
+
     def out_of_time(self, step_s: float, reserve_s: float) -> bool:
         budget = self.pace.budget_s
         return budget is not None and self.spent_s + step_s + reserve_s > budget
@@ -338,8 +344,6 @@ class _Steps:
 
     def _wanted(self, ask: Ask) -> Wanted:
         measure_s = DRIFT_S if ask.stage == DRIFT else self._study.measure_s(ask.load)
-        if ask.stage == CHECK:
-            measure_s = min(LONGEST_S, CHECK_LONGER * measure_s)
         return Wanted(ask.load, self._study.pace.warmup_s, measure_s)
 
     def _begin(self, ask: Ask) -> Wanted:
@@ -350,7 +354,7 @@ class _Steps:
     def tell(self, measured: Measured) -> None:
         ask, study = self._asked, self._study
         assert ask is not None
-        seen = objectives.judge(study.objective, measured.summary)
+        seen = study.judge(measured.summary)
         self._visit.climber.steps.append(
             Stepped(
                 ask,
@@ -395,7 +399,7 @@ def _unvisited(arm: Arm) -> Json:
 def said_of(ask: Ask, seen: Seen, unit: str) -> str:
     share = "" if seen.share is None else f" ({seen.share:.2f} of the limit)"
     because = seen.binding or seen.why
-    said = "nothing can be said" if seen.said == UNKNOWN else seen.said
+    said = "nothing can be said" if seen.said in (UNKNOWN, DISTURBED) else seen.said
     why = f": {because}" if because and seen.said != HOLDS else ""
     return f"{words.load(ask.load, unit)}: {said}{share}{why}"
 

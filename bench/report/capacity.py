@@ -11,7 +11,7 @@ from typing import Final
 from bench import alike, drivers
 from bench.capacity import content as studies
 from bench.capacity import ratios, winners
-from bench.capacity.search import DOWN, FAILS, GENERATOR
+from bench.capacity.search import DISTURBED, DOWN, FAILS, GENERATOR
 from bench.options import CONTROL
 from bench.report import figures, wording
 from bench.report.document import Document, Table
@@ -87,16 +87,19 @@ def _natural(low: float, high: float, of_one: float | None) -> str:
 
 
 def _blocks(arm: Json) -> str:
-    return f"{arm['arm']}: {len(arm['found']['blocks'])} blocks, {len(arm['steps'])} steps"
+    aside = sum(step["said"] == DISTURBED for step in arm["steps"])
+    told = f" ({aside} set aside, the host being busy with others)" if aside else ""
+    return f"{arm['arm']}: {len(arm['found']['blocks'])} blocks, {len(arm['steps'])} steps{told}"
 
 
 def _verdict(content: Json) -> str:
     verdict, drift = content["verdict"], content["control"]["drift"]
-    floors = [step["figures"]["resolution_floor_us"] or 0 for arm in content["arms"] for step in arm["steps"]]
+    steps = [step for arm in content["arms"] for step in arm["steps"] if step["said"] != DISTURBED]
+    floors = [step["figures"]["resolution_floor_us"] or 0 for step in steps]
     drifted = "unknown" if drift is None else f"{drift:+.1%}"
     return (
         f"TIMING {verdict['status']} · CORRECTNESS {verdict['correctness']} · control drift {drifted} · "
-        f"resolution ±{figures.duration(max(floors, default=0))} (the worst of all steps)"
+        f"resolution ±{figures.duration(max(floors, default=0))} (the worst of all steps that count)"
     )
 
 
@@ -217,7 +220,9 @@ def _table(content: Json) -> Table:
 
 def _base(content: Json, arm: Json) -> Json:
     """The figures at the base load: of several steps the one with the middle READ p99."""
-    found = [step["figures"] for step in arm["steps"] if step["load"] == content["base"]]
+    made = [step for step in arm["steps"] if step["load"] == content["base"]]
+    found = [step["figures"] for step in made if step["said"] != DISTURBED]
+    found = found or [step["figures"] for step in made]
     known = sorted(found, key=lambda step: _quantile(step, "operations", "READ", "p99") or 0.0)
     whole = [step for step in known if step["badge"]]
     return (whole or known or [{}])[(len(whole or known) - 1) // 2] if known else {}

@@ -12,6 +12,7 @@ from bench.capacity.search import (
     BLOCK,
     BLOCKS_FOR_INTERVAL,
     CHECK,
+    DISTURBED,
     DOWN,
     EVERY,
     FAILS,
@@ -246,6 +247,23 @@ def test_a_machine_that_cannot_even_send_the_least() -> None:
 def test_a_machine_on_which_nothing_can_be_said() -> None:
     found, search = carry_out(lambda _: Seen(UNKNOWN, why="a backup runs"))
     assert (found.how, found.why, len(search.steps)) == (NOISY, "a backup runs", 4)
+
+
+def test_others_on_the_host_are_waited_for_longer() -> None:
+    found, search = carry_out(lambda _: Seen(DISTURBED, why="a neighbour"))
+    assert (found.how, found.why, len(search.steps)) == (NOISY, "a neighbour", 21)
+
+
+def test_a_neighbour_for_half_of_the_time_costs_steps_and_not_the_figure() -> None:
+    server, rng = sharp(141.0), np.random.default_rng(1)
+    found, search = carry_out(
+        lambda ask: Seen(DISTURBED, why="a neighbour") if rng.random() < 0.5 else server(ask)
+    )
+    assert found.how == FOUND
+    assert found.interval is not None
+    assert found.interval[0] <= 141.0 <= found.interval[1]
+    assert [(check.held, check.steps) for check in found.checks] == [(3, 3), (0, 3)]
+    assert sum(step.seen.said == DISTURBED for step in search.steps) > 15
 
 
 def test_what_is_known_in_the_middle() -> None:

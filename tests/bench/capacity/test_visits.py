@@ -26,19 +26,23 @@ class Machine:
         self.now, self.step_s = 0.0, step_s
         self.visited: list[str] = []
         self.arm = ""
+        self.stolen: list[float] = []
+        """CPU, in cores, that others on the host take in each of the next steps."""
+        self.usual: list[float] = []
 
     def climb(self, arm: Any, load: Any, options: Any, folder: RunFolder, **told: Any) -> None:
         self.arm = arm.scheme
         self.visited.append(arm.name)
         while (wanted := told["wanted"]()) is not None:
             self.now += self.step_s
-            told["tell"](
-                Measured(wanted, RunFolder(folder.path / "steps" / "000"), {"load": wanted.rate_per_s})
-            )
+            stolen = self.stolen.pop(0) if self.stolen else 0.0
+            summary = {"load": wanted.rate_per_s, "stolen": stolen}
+            told["tell"](Measured(wanted, RunFolder(folder.path / "steps" / "000"), summary))
         ended = {"how": "finished", "phase": "final", "message": ""}
         folder.write_manifest({"run": {"scheme": arm.scheme}, "ended": ended})
 
-    def judge(self, _: Any, summary: Any) -> Seen:
+    def judge(self, _: Any, summary: Any, usual: float) -> Seen:
+        self.usual.append(usual)
         held = summary["load"] < CAPACITY[self.arm]
         return Seen(HOLDS if held else FAILS, "" if held else "READ p99, in MySQL")
 
@@ -48,6 +52,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
     monkeypatch.setattr(study, "climb", made.climb)
     monkeypatch.setattr(study.objectives, "judge", made.judge)
+    monkeypatch.setattr(study.objectives, "stolen_cores", lambda summary: summary["stolen"])
     monkeypatch.setattr(study.objectives, "shares", lambda *_: [])
     monkeypatch.setattr(study, "digest", lambda _: {"cpu_s_per_1000_messages": {}, "foreign_cores": 0.0})
     monkeypatch.setattr(study.time, "monotonic", lambda: made.now)
@@ -88,7 +93,7 @@ def test_all_arms_are_found_and_confirmed_in_three_rounds_on_one_ladder(
         assert confirmed == [[], [0, 0, 1, 1], [2, 2]]
         checks = [step for step in climber.steps if step.ask.stage == CHECK]
         assert [step.seen.said for step in checks] == [HOLDS, FAILS] * 3
-        assert {step.wanted.measure_s for step in checks} == {24.0}
+        assert {step.wanted.measure_s for step in checks} == {8.0}
     assert made.content()["arms"][0]["arm"] == "control"
 
 
@@ -123,3 +128,11 @@ def test_too_small_a_budget_is_a_bracket(machine: Machine, tmp_path: Path) -> No
     assert found.held < 120 <= (found.failed or 0)
     assert machine.now <= 180
     assert made.content()["verdict"]["exit_code"] == 5
+
+
+def test_a_step_is_told_what_others_on_the_host_usually_take(machine: Machine, tmp_path: Path) -> None:
+    """The quarter of the steps that were quietest, of all arms together."""
+    machine.stolen = [0.2, 0.01, 0.01, 0.03, 0.01, 0.5]
+    conducted("redis", tmp_path, Pace())
+    assert machine.usual[:7] == [0.2, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
+    assert machine.usual[-1] == 0.0
