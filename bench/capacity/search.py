@@ -30,8 +30,8 @@ from typing import Final
 from bench.capacity.estimate import Answer, Estimate, estimate
 
 HOLDS, FAILS, GENERATOR, UNKNOWN, DISTURBED = "holds", "fails", "generator", "unknown", "disturbed"
-"""Of a step: the objective held, it did not, the load was not what it should be, nobody can say, others on the
-host had a part in it."""
+"""Of a step: the objective held, it did not, the load was not what it should be, nobody can say, others on
+the host had a part in it."""
 FOUND, NONE, EVERY, TOO_SMALL, NOISY, UNFINISHED = (
     "found", "no_load", "every_load", "too_small", "noisy", "unfinished"
 )  # fmt: skip
