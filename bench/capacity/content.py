@@ -3,15 +3,15 @@
     kind          "capacity"
     objective, unit ("msg/s" or "users"), base: the load that every arm carried first
     arms          [{arm, run, runs: [run id], found: {how, capacity, interval, confidence, half_width,
-                  binding, held, failed, why, blocks: [{holds, fails, by, binding}], checks: [{share, held,
-                  steps, binding}]}, sentence, disagreements, broken: [{name, violations, eligible}],
-                  steps: [...]}]
+                  binding, cores, follows, held, failed, why, blocks: [{holds, fails, by, binding}],
+                  checks: [{share, held, steps, binding}]}, sentence, disagreements,
+                  broken: [{name, violations, eligible}], steps: [...]}]
     settings      what an ablation may change (`beside.py`); beside: what is kept of other studies
     control       {runs, first, last: server CPU-s per 1,000 messages at one load, drift}
     verdict       {status, correctness, exit_code, reasons: [text]}
 
-A step: load, stage, block, said, binding, share, why, measure_s, run_id, step (folder in the run's),
-conditions, figures."""
+A step: load, stage, block, of_figure, said, binding, share, why, cores, measure_s, run_id, step (folder in
+the run's), conditions, figures."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ def arm(
             "confidence": CONFIDENCE if found.interval else None,
             "half_width": found.half_width,
             "binding": found.binding,
+            "cores": found.cores,
+            "follows": found.follows,
             "held": found.held,
             "failed": found.failed,
             "why": found.why,

@@ -141,9 +141,14 @@ def _not_sent(summary: Json, message: str) -> Seen:
 
 def foreign_cores(summary: Json) -> float:
     """CPU, in cores, that none of the run's own processes used; 0 where that was not sampled."""
-    used = {name: float(each["cpu_cores_mean"] or 0.0) for name, each in summary["resources"].items()}
-    machine = used.pop("machine", 0.0)
-    return max(0.0, machine - sum(used.values()))
+    machine = float((summary["resources"].get("machine") or {}).get("cpu_cores_mean") or 0.0)
+    return max(0.0, machine - own_cores(summary))
+
+
+def own_cores(summary: Json) -> float:
+    """CPU, in cores, that the run's own processes used, as far as it was sampled."""
+    resources = summary["resources"].items()
+    return sum(float(each["cpu_cores_mean"] or 0.0) for name, each in resources if name != "machine")
 
 
 def stolen_cores(summary: Json) -> float:

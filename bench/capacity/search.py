@@ -69,32 +69,44 @@ class Limits:
     """Each of them until one answer leads by so many,"""
     most_checks: int = 15
     """or after so many steps; odd."""
+    check_within: float = 1.04
+    """They count if they were as heavy as that share, within this factor; others are made again,"""
+    check_again: int = 30
+    """so many in all."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Measure this load.  `block` counts from 0, and so do the steps at one share of the figure; else -1."""
+    """Measure this load.  `block` counts from 0, and so do the steps at one share of the figure
+    (`of_figure`); else -1."""
 
     load: float
     stage: str
     block: int = -1
+    of_figure: float | None = None
 
 
 @dataclass(frozen=True)
 class Seen:
     """What a step said.  `binding`: the part of the objective that failed, and where; `share`: its value by
-    its limit, the worst part's where all held."""
+    its limit, the worst part's where all held; `cores`: CPU that all of the run used, None: not known."""
 
     said: str
     binding: str = ""
     share: float | None = None
     why: str = ""
+    cores: float | None = None
 
 
 @dataclass(frozen=True)
 class Step:
     ask: Ask
     seen: Seen
+
+    @property
+    def cost(self) -> float | None:
+        """CPU, in cores, by unit of load."""
+        return self.seen.cores / self.ask.load if self.seen.cores else None
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,9 @@ class Check:
 class Found:
     """`capacity`, `interval`, `half_width` (relative, longer side) and `binding` only where `how` is FOUND.
 
+    `cores`: CPU that all of the run uses at the capacity; None: not known.  `follows`: how much of a change
+    of the machine's speed is one of the capacity, 0 to 1 (`bench.capacity.estimate`).
+
     `held` and `failed`: the highest load that held and the lowest that did not, of all steps; None: none
     did.  `why`: of what the last step said."""
 
@@ -139,6 +154,8 @@ class Found:
     why: str = ""
     blocks: tuple[Bracket, ...] = ()
     checks: tuple[Check, ...] = ()
+    cores: float | None = None
+    follows: float = 0.0
 
 
 class _Over(Exception):
@@ -197,6 +214,8 @@ class Search:
             known.capacity,
             (known.low, known.high),
             known.half_width,
+            cores=known.capacity * known.usual_cost if known.usual_cost else None,
+            follows=known.follows,
             checks=self._checks(),
             **about,  # type: ignore[arg-type]
         )
@@ -213,7 +232,7 @@ class Search:
         """Of all that was said until now; once more only where more was said."""
         said = [s for s in self.steps if s.ask.stage != CHECK and s.seen.said in (HOLDS, FAILS)]
         if len(said) != self._estimated[0]:
-            answers = [Answer(s.ask.load, s.seen.said == FAILS, s.ask.block) for s in said]
+            answers = [Answer(s.ask.load, s.seen.said == FAILS, s.ask.block, s.cost) for s in said]
             self._estimated = (len(said), estimate(answers))
         assert self._estimated[1] is not None
         return self._estimated[1]
@@ -222,9 +241,8 @@ class Search:
         """Those that were finished, or have an answer."""
         found = []
         for share in self.limits.checks:
-            load = share * self._estimate().capacity
-            asked = [s for s in self.steps if s.ask.stage == CHECK and s.ask.load == load]
-            said = [s.seen for s in asked if s.seen.said not in (UNKNOWN, DISTURBED)]
+            asked = [s for s in self.steps if s.ask.stage == CHECK and s.ask.of_figure == share]
+            said = [s.seen for s in asked if self._counts(s)]
             if said:
                 failed = [seen.binding for seen in said if seen.said != HOLDS]
                 held = len(said) - len(failed)
@@ -259,11 +277,30 @@ class Search:
         take turns, so that each is of all the time that it takes."""
         limits, capacity = self.limits, self._estimate().capacity
         leads = dict.fromkeys(limits.checks, 0)
+        left = dict.fromkeys(limits.checks, limits.check_again)
         for number in range(limits.most_checks):
             for share in limits.checks:
-                if abs(leads[share]) < limits.check_lead:
-                    seen = yield from self._measure(Ask(share * capacity, CHECK, number))
-                    leads[share] += 1 if seen.said == HOLDS else -1
+                while abs(leads[share]) < limits.check_lead and left[share]:
+                    left[share] -= 1
+                    load = share * capacity / self._heavier(self.steps[-1])
+                    seen = yield from self._measure(Ask(load, CHECK, number, share))
+                    if self._counts(self.steps[-1]):
+                        leads[share] += 1 if seen.said == HOLDS else -1
+                        break
+
+    def _heavier(self, step: Step) -> float:
+        """How many times heavier than usual this step's load was on a machine as fast as it was then."""
+        known = self._estimate()
+        if step.cost is None or known.usual_cost is None:
+            return 1.0
+        return float((step.cost / known.usual_cost) ** known.follows)
+
+    def _counts(self, step: Step) -> bool:
+        """Whether a step that confirms said something, of the load that it was to be of."""
+        assert step.ask.of_figure is not None
+        heavy = step.ask.load * self._heavier(step) / (step.ask.of_figure * self._estimate().capacity)
+        told = step.seen.said not in (UNKNOWN, DISTURBED)
+        return told and abs(math.log(heavy)) <= math.log(self.limits.check_within)
 
     def _wants_another_block(self) -> bool:
         limits, count = self.limits, len(self.blocks)

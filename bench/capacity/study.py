@@ -282,7 +282,8 @@ class Study:
         """What a step says, beside how quiet the host usually is: the quarter of steps that were quietest."""
         self._stolen.append(objectives.stolen_cores(summary))
         quiet = sorted(self._stolen)[len(self._stolen) // 4]
-        return objectives.judge(self.objective, summary, quiet)
+        seen = objectives.judge(self.objective, summary, quiet)
+        return replace(seen, cores=objectives.own_cores(summary) or None)
 
     def out_of_time(self, step_s: float, reserve_s: float) -> bool:
         budget = self.pace.budget_s

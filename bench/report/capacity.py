@@ -197,6 +197,7 @@ def _table(content: Json) -> Table:
         *_outlives(content),
         (f"capacity inside the objective {content['unit']}", _capacity),
         ("  interval", _interval),
+        ("  CPU that all of it uses there, cores", _cores),
         ("  stopped by", _stopped),
         ("  once more at 90 % | 115 %: held", _once_more),
         (f"{base}: READ  p50 | p99 ms", lambda arm: _both(_base(content, arm), "operations", "READ")),
@@ -256,6 +257,11 @@ def _interval(arm: Json) -> str:
 
 def _stopped(arm: Json) -> str:
     return "the generator" if arm["found"]["how"] == GENERATOR else arm["found"]["binding"] or MISSING
+
+
+def _cores(arm: Json) -> str:
+    cores = arm["found"].get("cores")
+    return MISSING if cores is None else figures.digits(cores)
 
 
 def _once_more(arm: Json) -> str:

@@ -74,3 +74,34 @@ def test_the_unit_of_the_loads_is_no_matter() -> None:
     thousand = estimate([a for b in range(6) for a in answers([90e3, 97e3, 103e3, 110e3], 100e3, b)])
     assert thousand.capacity == pytest.approx(1000 * one.capacity, rel=0.003)
     assert thousand.half_width == pytest.approx(one.half_width, rel=0.1)
+
+
+def of_a_machine_whose_speed_moves(seed: int, follows: float) -> list[Answer]:
+    """10 ms of CPU a message, by up to a quarter more or less; the capacity is 100 at the usual speed."""
+    rng, found = np.random.default_rng(seed), []
+    for block in range(8):
+        for load in (86.0, 94.0, 102.0, 110.0):
+            slower = math.exp(rng.normal(0, 0.12))
+            found.append(Answer(load, load * slower**follows > 100, block, 0.010 * slower))
+    return found
+
+
+@pytest.mark.parametrize("follows", [0.0, 1.0])
+def test_whether_the_capacity_follows_the_machines_speed_is_asked_of_the_answers(follows: float) -> None:
+    for seed in range(10):
+        made = of_a_machine_whose_speed_moves(seed, follows)
+        usual = float(np.median([answer.cost or 0.0 for answer in made]))
+        found = estimate(made)
+        assert found.follows == pytest.approx(follows, abs=0.25)
+        assert found.usual_cost == usual
+        assert found.low < 100 * (0.010 / usual) ** follows < found.high
+        assert found.half_width < 0.06
+        if follows:
+            blind = estimate([Answer(a.load, a.failed, a.block) for a in made])
+            assert (blind.usual_cost, blind.follows) == (None, 0.0)
+            assert blind.half_width > 1.4 * found.half_width
+
+
+def test_a_cost_that_is_not_known_of_one_answer_is_not_used() -> None:
+    made = of_a_machine_whose_speed_moves(1, 1.0)
+    assert estimate([*made, Answer(50.0, False, -1)]).usual_cost is None

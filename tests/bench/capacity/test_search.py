@@ -266,6 +266,59 @@ def test_a_neighbour_for_half_of_the_time_costs_steps_and_not_the_figure() -> No
     assert sum(step.seen.said == DISTURBED for step in search.steps) > 15
 
 
+def of_moving_speed(seed: int, follows: float) -> Server:
+    """Fails beyond 1.5 cores at 10 ms of CPU a message (or beyond 150, if it does not follow); what a message
+    costs moves by 5 % from step to step, back to 10 ms in the long run."""
+    rng, slower = np.random.default_rng(seed), 0.0
+
+    def measure(ask: Ask) -> Seen:
+        nonlocal slower
+        slower = 0.9 * slower + float(rng.normal(0, 0.05))
+        noise = float(rng.normal(0, 0.03))
+        heavy = math.log(ask.load / 150) + follows * slower + noise
+        cores = ask.load * 0.010 * math.exp(slower)
+        return Seen(HOLDS if heavy < 0 else FAILS, "READ p99, at the server", cores=cores)
+
+    return measure
+
+
+@pytest.mark.parametrize("follows", [0.0, 1.0])
+def test_on_a_machine_whose_speed_moves_the_figure_is_found_and_confirmed(follows: float) -> None:
+    covered = confirmed = narrow = 0
+    for seed in range(40):
+        found, search = carry_out(of_moving_speed(seed, follows))
+        assert found.interval is not None
+        assert found.capacity is not None
+        assert found.cores is not None
+        costs = [s.cost for s in search.steps if s.ask.block >= 0 and s.ask.stage == BLOCK]
+        usual = float(np.median([cost for cost in costs if cost]))
+        covered += found.interval[0] <= 150 * (0.010 / usual) ** follows <= found.interval[1]
+        confirmed += [check.agrees for check in found.checks] == [True, True]
+        narrow += (found.half_width or 1.0) <= HALF_WIDTH
+        assert found.cores == pytest.approx(found.capacity * usual)
+    assert covered >= 35
+    assert confirmed >= 38
+    assert narrow >= 36
+
+
+def test_a_step_that_confirms_counts_if_it_was_as_heavy_as_it_was_to_be() -> None:
+    """The machine becomes a third slower when the figure is to be confirmed; only the first step is of it."""
+    sharp_one, seen = of_moving_speed(1, 1.0), []
+
+    def measure(ask: Ask) -> Seen:
+        if ask.stage != CHECK:
+            return sharp_one(ask)
+        seen.append(ask.load)
+        cores = ask.load * 0.0133
+        return Seen(HOLDS if cores < 1.5 else FAILS, "READ p99, at the server", cores=cores)
+
+    found, _ = carry_out(measure)
+    assert found.follows > 0.8
+    assert [(check.share, check.held, check.steps) for check in found.checks] == [(0.9, 3, 3), (1.15, 0, 3)]
+    assert seen[1] < 0.85 * seen[0]
+    assert len(seen) == 7
+
+
 def test_what_is_known_in_the_middle() -> None:
     search, server = Search(), noisy(141.0, 3)
     while search.ask is not None and (search.ask.stage != BLOCK or len(search.blocks) < 3):

@@ -53,6 +53,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(study, "climb", made.climb)
     monkeypatch.setattr(study.objectives, "judge", made.judge)
     monkeypatch.setattr(study.objectives, "stolen_cores", lambda summary: summary["stolen"])
+    monkeypatch.setattr(study.objectives, "own_cores", lambda summary: 0.01 * summary["load"])
     monkeypatch.setattr(study.objectives, "shares", lambda *_: [])
     monkeypatch.setattr(study, "digest", lambda _: {"cpu_s_per_1000_messages": {}, "foreign_cores": 0.0})
     monkeypatch.setattr(study.time, "monotonic", lambda: made.now)
