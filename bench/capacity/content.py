@@ -10,8 +10,8 @@
     control       {runs, first, last: server CPU-s per 1,000 messages at one load, drift}
     verdict       {status, correctness, exit_code, reasons: [text]}
 
-A step: load, stage, block, of_figure, said, binding, share, why, cores, measure_s, run_id, step (folder in
-the run's), conditions, figures."""
+A step: load, stage, block, of_figure, said, binding, share, why, cores, generator, measure_s, run_id, step
+(folder in the run's), conditions, figures."""
 
 from __future__ import annotations
 

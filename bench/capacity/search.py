@@ -25,6 +25,7 @@ import math
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 from bench.capacity.estimate import Answer, Estimate, estimate
@@ -40,6 +41,9 @@ STAIRCASE, DOWN, BISECTION, BLOCK, CHECK = "staircase", "down", "bisection", "bl
 BLOCKS_FOR_INTERVAL: Final = 6
 GENERATOR_BLOCKS: Final = 2
 """So many blocks that end at what the generator can do, and the search is over."""
+BATCHES: Final = 0.28
+"""A load generator that is busier does more at a time: its CPU time for a message falls with this power of
+the load (docs/decisions/capacity.md)."""
 GOLDEN: Final = (math.sqrt(5) - 1) / 2
 """Its multiples modulo 1 are spread evenly, however many they are."""
 
@@ -89,13 +93,15 @@ class Ask:
 @dataclass(frozen=True)
 class Seen:
     """What a step said.  `binding`: the part of the objective that failed, and where; `share`: its value by
-    its limit, the worst part's where all held; `cores`: CPU that all of the run used, None: not known."""
+    its limit, the worst part's where all held; `cores`: CPU that all of the run used, `generator`: that the
+    load generator did; None: not known."""
 
     said: str
     binding: str = ""
     share: float | None = None
     why: str = ""
     cores: float | None = None
+    generator: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,10 @@ class Step:
 
     @property
     def cost(self) -> float | None:
-        """CPU, in cores, by unit of load."""
-        return self.seen.cores / self.ask.load if self.seen.cores else None
+        """What a unit of load cost the generator, without what of it is the load's doing.  Its work is the
+        same whoever serves it, so that this is the machine's speed and no scheme's."""
+        used = self.seen.generator
+        return used / self.ask.load ** (1 - BATCHES) if used else None
 
 
 @dataclass(frozen=True)
@@ -214,11 +222,16 @@ class Search:
             known.capacity,
             (known.low, known.high),
             known.half_width,
-            cores=known.capacity * known.usual_cost if known.usual_cost else None,
+            cores=self._cores(known.capacity),
             follows=known.follows,
             checks=self._checks(),
             **about,  # type: ignore[arg-type]
         )
+
+    def _cores(self, capacity: float) -> float | None:
+        """At the capacity, by what a unit of load costs near it."""
+        near = [s.seen.cores / s.ask.load for s in self.steps if s.ask.stage == BLOCK and s.seen.cores]
+        return capacity * median(near) if near else None
 
     def _binding(self) -> str:
         """What failed most often at the ends of blocks; before there are any, at the lowest failing load."""

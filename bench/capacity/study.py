@@ -283,7 +283,8 @@ class Study:
         self._stolen.append(objectives.stolen_cores(summary))
         quiet = sorted(self._stolen)[len(self._stolen) // 4]
         seen = objectives.judge(self.objective, summary, quiet)
-        return replace(seen, cores=objectives.own_cores(summary) or None)
+        generator = (summary["resources"].get("generator") or {}).get("cpu_cores_mean")
+        return replace(seen, cores=objectives.own_cores(summary) or None, generator=generator or None)
 
     def out_of_time(self, step_s: float, reserve_s: float) -> bool:
         budget = self.pace.budget_s

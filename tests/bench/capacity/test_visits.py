@@ -36,7 +36,7 @@ class Machine:
         while (wanted := told["wanted"]()) is not None:
             self.now += self.step_s
             stolen = self.stolen.pop(0) if self.stolen else 0.0
-            summary = {"load": wanted.rate_per_s, "stolen": stolen}
+            summary = {"load": wanted.rate_per_s, "stolen": stolen, "resources": {}}
             told["tell"](Measured(wanted, RunFolder(folder.path / "steps" / "000"), summary))
         ended = {"how": "finished", "phase": "final", "message": ""}
         folder.write_manifest({"run": {"scheme": arm.scheme}, "ended": ended})
