@@ -88,7 +88,7 @@ def _natural(low: float, high: float, of_one: float | None) -> str:
 
 def _blocks(arm: Json) -> str:
     aside = sum(step["said"] == DISTURBED for step in arm["steps"])
-    told = f" ({aside} set aside, the host being busy with others)" if aside else ""
+    told = f" ({aside} set aside)" if aside else ""
     return f"{arm['arm']}: {len(arm['found']['blocks'])} blocks, {len(arm['steps'])} steps{told}"
 
 
@@ -215,7 +215,8 @@ def _table(content: Json) -> Table:
         ("", *(arm["arm"] for arm in arms)),
         tuple((name, *(of(arm) for arm in arms)) for name, of in rows),
         f"Latencies are of the first step of each visit, the base load, its middle one of several; {MISSING} "
-        "too few samples, or not known. Under the control's line is what the server alone carries.",
+        "too few samples, or not known. Under the control's line is what the server alone carries. Set aside "
+        "are steps in which other machines on the host took CPU: they say nothing, held or not.",
     )
 
 

@@ -214,6 +214,28 @@ def test_what_was_measured_once_more_is_in_the_table() -> None:
     assert row(study(("db", "flags", found(70.0), 30.0)), "once more at 90 %")[1] == "–"
 
 
+def test_a_step_that_was_set_aside_is_counted_and_is_in_no_figure(three: Json) -> None:
+    redis = three["arms"][2]
+    worse = step(BASE, 10.0) | {"said": "disturbed"}
+    worse["figures"]["resolution_floor_us"] = 90_000
+    redis["steps"] = [*redis["steps"], worse, worse, worse]
+    text = " ".join(shown(three).split())
+    assert "redis/flags: 6 blocks, 9 steps (3 set aside)" in text
+    assert "db/flags: 6 blocks, 6 steps ·" in text
+    assert "resolution ±400 µs" in text
+    assert row(three, "READ  p50 | p99")[3].endswith("| 11.6")
+    for one in redis["steps"]:
+        one["said"] = "disturbed"
+    assert row(three, "READ  p50 | p99")[3].endswith("| 400"), "better than nothing"
+
+
+def test_the_cpu_at_the_capacity_is_in_the_table_where_it_is_known() -> None:
+    made = study(
+        ("db", "flags", found(70.0), 30.0), ("redis", "flags", replace(found(120.0), cores=1.514), 30.0)
+    )
+    assert row(made, "CPU that all of it uses there")[1:] == ("–", "1.51")
+
+
 def test_an_objective_that_no_load_meets_is_said_in_the_table() -> None:
     made = study(("db", "flags", found(None, NONE), 30.0), ("redis", "flags", found(120.0), 90.0))
     assert row(made, "capacity inside")[1] == "fails at every load"
