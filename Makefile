@@ -13,6 +13,9 @@ export PYTHONDONTWRITEBYTECODE :=
 # Ten thousand users are ten thousand sockets at each end.
 FILES := ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true
 
+# A series of runs may take longer than pyproject.toml says.
+SERIES := --timeout 0 -o faulthandler_timeout=0
+
 .PHONY: help setup setup-python setup-test bench test fast lint speed clean record-clean \
 	proof-mutations proof-guards proof-selftest proof-clean proof-stale-fills proof-check-speed proof-noise proof-capacity \
 	proof-live proof-own-effect proof-gate
@@ -65,7 +68,7 @@ lint: setup-python
 	@$(BIN)/mypy
 
 speed: setup
-	@$(FILES); $(BIN)/pytest -m speed
+	@$(FILES); $(BIN)/pytest $(SERIES) -m speed
 
 proof-selftest: setup
 	@mkdir -p docs/evidence
@@ -114,7 +117,7 @@ proof-gate: setup
 	cat docs/evidence/gate.md.new; mv docs/evidence/gate.md.new docs/evidence/gate.md; exit $$code
 
 proof-live: setup
-	@$(FILES); $(BIN)/pytest -m proof
+	@$(FILES); $(BIN)/pytest $(SERIES) -m proof
 
 proof-mutations: setup-python
 	@mkdir -p docs/evidence

@@ -41,11 +41,16 @@ def prefer(pids: Sequence[int]) -> bool:
     return _schedule(pids, os.SCHED_RR, REAL_TIME_PRIORITY)
 
 
+def prefer_no_more(pids: Sequence[int]) -> None:
+    """Else they, and what they start later, would go before everybody for as long as they live."""
+    _schedule(pids, os.SCHED_OTHER, 0)
+
+
 def release(components: Mapping[str, Sequence[int]], cores: int) -> None:
-    """Takes it all back: every core for everybody."""
+    """Takes back what `arrange` did: every core for everybody."""
     for pids in components.values():
         _bind(pids, set(range(cores)))
-    _schedule(_generator_pids(components), os.SCHED_OTHER, 0)
+    prefer_no_more(_generator_pids(components))
 
 
 def parts_of_generator(pids: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:

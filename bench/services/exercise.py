@@ -78,11 +78,12 @@ def exercise(service: Service, *, warm_s: float, seconds: float) -> Exercised:
 
 @contextmanager
 def _first(service: Service) -> Iterator[None]:
-    cores.prefer([*service.pids, os.getpid()])
+    pids = [*service.pids, os.getpid()]
+    cores.prefer(pids)
     try:
         yield
     finally:
-        cores.release({"calibrate": [os.getpid()]}, os.cpu_count() or 1)
+        cores.prefer_no_more(pids)
 
 
 def _make_table(url: MysqlUrl) -> None:

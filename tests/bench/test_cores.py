@@ -61,3 +61,11 @@ def test_on_four_cores_the_generator_has_one_to_itself(monkeypatch: pytest.Monke
 def test_who_may_not_go_first_is_not_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     Kernel(monkeypatch, may=False)
     assert "first in line" not in cores.arrange({"generator": [1], "server": [2]}, 2)
+
+
+def test_who_was_preferred_is_like_all_others_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(monkeypatch)
+    assert cores.prefer([1, 2])
+    assert set(kernel.priority.values()) == {(os.SCHED_RR, 1)}
+    cores.prefer_no_more([1, 2])
+    assert set(kernel.priority.values()) == {(os.SCHED_OTHER, 0)}
