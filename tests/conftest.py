@@ -1,13 +1,17 @@
-"""What all tests share: one stack of real services for everything that is marked `services`."""
+"""What all tests share: one stack of real services for everything marked `services`; what is said of a
+test that hangs."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from types import CoroutineType
+from typing import Any, Final
 
 import pytest
 from xdist.remote import Producer
@@ -43,3 +47,25 @@ class ByFileOrArm(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         found = ARM.search(nodeid)
         return found[1] if found and nodeid.startswith("tests/contract/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The stacks that pytest-timeout prints end in the event loop: what each task waits for is told here."""
+    report = yield
+    if call.excinfo is not None and "pytest-timeout" in str(call.excinfo.value):
+        report.sections.append(("Tasks that wait", "\n".join(_waiting())))
+    return report
+
+
+def _waiting() -> Iterator[str]:
+    for task in (found for found in gc.get_objects() if isinstance(found, asyncio.Task)):
+        if not task.done():
+            yield task.get_name()
+            awaited: Any = task.get_coro()
+            while isinstance(awaited, CoroutineType) and (frame := awaited.cr_frame) is not None:
+                yield f"  {frame.f_code.co_filename}:{frame.f_lineno} {awaited.__qualname__}"
+                awaited = awaited.cr_await
+            yield f"  {awaited!r}"
