@@ -45,6 +45,12 @@ CHECKS_BEFORE: Final = 2
 """Steps at each share before the last round, so that what confirms the figure is of two times as well."""
 RESERVE_S: Final = 30.0
 """Of the budget: for the final read, the checks of the whole record and the report."""
+PATIENCE: Final = 6
+"""Steps one after the other that others on the host disturbed, and an arm's turn comes again later,"""
+MORE_TURNS: Final = 2
+"""so many times after the last round."""
+VISIT_S: Final = 60.0
+"""Of a visit until its first answer: services, seeding, the base load."""
 LATELY: Final = 3
 """Steps that tell how long the next one takes: those of the staircase drain an overload, others do not."""
 STEP_OVERHEAD_S: Final = 4.0
@@ -97,6 +103,8 @@ class Climber:
     broken: list[Json] = field(default_factory=list)
     ended: Json = field(default_factory=dict)
     """Where a visit did not finish: how, phase, message."""
+    disturbed: int = 0
+    """Steps of the last visit, up to its end, that others on the host disturbed."""
 
     def found(self) -> Found:
         found = self.search.found()
@@ -118,6 +126,8 @@ class Visit:
     checks: int | None = None
     drift: bool = False
     """Has a step that tells the machine's drift."""
+    patience: int | None = PATIENCE
+    """It is left after so many disturbed steps; None: the search says when it is enough."""
 
 
 def visits(climbers: Sequence[Climber], control: Climber, rounds: int, blocks: int) -> Iterator[Visit]:
@@ -223,17 +233,25 @@ class Study:
         )
 
     def conduct(self) -> None:
-        """All visits, or as many as are possible.  Raises NotStored."""
-        planned = list(visits(self.climbers, self.control, self.pace.rounds, self.limits.blocks))
+        """All visits, or as many as are possible; arms whose last one met a busy host are visited again.
+        Raises NotStored."""
+        *planned, last = visits(self.climbers, self.control, self.pace.rounds, self.limits.blocks)
         for visit in planned:
-            over = visit.blocks != 0 and visit.climber.search.ask is None and not visit.drift
-            if over or visit.climber.ended or self.interrupted:
-                continue
-            self._name(visit.climber.arm.name)
-            self._visit(visit, last=visit is planned[-1])
+            self._visit(visit)
+        for turn in range(1, MORE_TURNS + 1):
+            patience = PATIENCE if turn < MORE_TURNS else None
+            for climber in self.climbers:
+                if climber.disturbed >= PATIENCE and not self.out_of_time(VISIT_S, self._reserve_s()):
+                    self._visit(Visit(climber, None, patience=patience))
+        self._visit(last, last=True)
 
-    def _visit(self, visit: Visit, *, last: bool) -> None:
+    def _visit(self, visit: Visit, *, last: bool = False) -> None:
+        over = visit.blocks != 0 and visit.climber.search.ask is None and not visit.drift
+        if over or visit.climber.ended or self.interrupted:
+            return
         climber, options = visit.climber, self._options
+        climber.disturbed = 0
+        self._name(climber.arm.name)
         folder = RunFolder.create(
             options.out, scheme=climber.arm.scheme, scenario=options.scenario, now=datetime.now(UTC)
         )
@@ -331,6 +349,10 @@ class _Steps:
             return None
         if self._is_for_another_visit(ask):
             return None
+        patience = self._visit.patience
+        if patience is not None and self._visit.climber.disturbed >= patience:
+            self._study._say("others keep this host busy: this arm's turn comes again later")
+            return None
         wanted = self._wanted(ask)
         step_s = wanted.warmup_s + wanted.measure_s + max(self._overheads_s[-LATELY:])
         if self._study.out_of_time(step_s, self._reserve_s):
@@ -357,7 +379,9 @@ class _Steps:
         ask, study = self._asked, self._study
         assert ask is not None
         seen = study.judge(measured.summary)
-        self._visit.climber.steps.append(
+        climber = self._visit.climber
+        climber.disturbed = climber.disturbed + 1 if seen.said == DISTURBED else 0
+        climber.steps.append(
             Stepped(
                 ask,
                 seen,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ import pytest
 
 from bench.capacity import objective, study
 from bench.capacity.climb import Measured
-from bench.capacity.search import BLOCK, CHECK, FAILS, FOUND, HOLDS, Ask, Limits, Seen
-from bench.capacity.study import BASE, DRIFT, Pace, Study
+from bench.capacity.search import BLOCK, CHECK, DISTURBED, FAILS, FOUND, HOLDS, NOISY, Ask, Limits, Seen
+from bench.capacity.study import BASE, DRIFT, MORE_TURNS, PATIENCE, Pace, Study
 from bench.options import RunOptions
 from bench.results import RunFolder
 
@@ -29,6 +31,8 @@ class Machine:
         self.stolen: list[float] = []
         """CPU, in cores, that others on the host take in each of the next steps."""
         self.usual: list[float] = []
+        self.busy: Iterator[bool] = itertools.repeat(False)
+        """Whether others on the host disturb each of the next steps of redis."""
 
     def climb(self, arm: Any, load: Any, options: Any, folder: RunFolder, **told: Any) -> None:
         self.arm = arm.scheme
@@ -43,6 +47,8 @@ class Machine:
 
     def judge(self, _: Any, summary: Any, usual: float) -> Seen:
         self.usual.append(usual)
+        if self.arm == "redis" and next(self.busy, False):
+            return Seen(DISTURBED, why="others")
         held = summary["load"] < CAPACITY[self.arm]
         return Seen(HOLDS if held else FAILS, "" if held else "READ p99, in MySQL")
 
@@ -137,3 +143,40 @@ def test_a_step_is_told_what_others_on_the_host_usually_take(machine: Machine, t
     conducted("redis", tmp_path, Pace())
     assert machine.usual[:7] == [0.2, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
     assert machine.usual[-1] == 0.0
+
+
+def test_an_arm_that_meets_a_busy_host_is_left_and_visited_again(machine: Machine, tmp_path: Path) -> None:
+    """The host is busy from the tenth step on, until the arm has been left in its round and once after it."""
+    machine.busy = iter([*[False] * 10, *[True] * 2 * PATIENCE])
+    made = conducted("redis", tmp_path, Pace())
+    (climber,) = made.climbers
+    assert machine.visited == ["memory", *["redis"] * 3, "memory"]
+    assert climber.found().how == FOUND
+    assert {check.share: check.held for check in climber.found().checks} == {0.9: 3, 1.15: 0}
+    ends = [[s.seen.said for s in climber.steps if s.run_id == run][-PATIENCE:] for run in climber.runs]
+    assert ends[0] == ends[1] == [DISTURBED] * PATIENCE
+    assert DISTURBED not in ends[2]
+
+
+def test_in_rounds_its_turn_comes_anyway(machine: Machine, tmp_path: Path) -> None:
+    machine.busy = iter([*[False] * 10, *[True] * PATIENCE])
+    made = conducted("all", tmp_path, Pace(rounds=3))
+    assert [climber.found().how for climber in made.climbers] == [FOUND] * 5
+    assert len(machine.visited) == 15, "no visit more than without it"
+
+
+def test_a_host_that_stays_busy_is_said_to_be(machine: Machine, tmp_path: Path) -> None:
+    machine.busy = itertools.chain([False] * 10, itertools.repeat(True))
+    made = conducted("redis", tmp_path, Pace())
+    (climber,) = made.climbers
+    assert machine.visited.count("redis") == 1 + MORE_TURNS
+    assert climber.found().how == NOISY
+    assert climber.found().capacity is None
+    assert made.content()["verdict"]["exit_code"] == 5
+
+
+def test_no_turn_is_taken_again_beyond_the_budget(machine: Machine, tmp_path: Path) -> None:
+    machine.busy = itertools.chain([False] * 10, itertools.repeat(True))
+    conducted("redis", tmp_path, Pace(budget_s=300.0))
+    assert machine.visited == ["memory", "redis", "memory"]
+    assert machine.now <= 300
