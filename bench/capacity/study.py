@@ -45,6 +45,8 @@ CHECKS_BEFORE: Final = 2
 """Steps at each share before the last round, so that what confirms the figure is of two times as well."""
 RESERVE_S: Final = 30.0
 """Of the budget: for the final read, the checks of the whole record and the report."""
+USUAL_AFTER: Final = 12
+"""Steps, and it is known how much others on the host usually take."""
 PATIENCE: Final = 6
 """Steps one after the other that others on the host disturbed, and an arm's turn comes again later,"""
 MORE_TURNS: Final = 2
@@ -297,9 +299,11 @@ class Study:
         ]
 
     def judge(self, summary: Json) -> Seen:
-        """What a step says, beside how quiet the host usually is: the quarter of steps that were quietest."""
+        """What a step says, beside how quiet the host usually is: the quarter of steps that were quietest.
+        Of the first few steps that is not known: a busy hour would be taken for the usual one."""
         self._stolen.append(objectives.stolen_cores(summary))
-        quiet = sorted(self._stolen)[len(self._stolen) // 4]
+        known = len(self._stolen) >= USUAL_AFTER
+        quiet = sorted(self._stolen)[len(self._stolen) // 4] if known else 0.0
         seen = objectives.judge(self.objective, summary, quiet)
         generator = (summary["resources"].get("generator") or {}).get("cpu_cores_mean")
         return replace(seen, cores=objectives.own_cores(summary) or None, generator=generator or None)

@@ -54,9 +54,10 @@ def sentence(found: Found, arm: str, objective: str, unit: str) -> str:
     held = "nothing that was tried" if found.held is None else load(found.held, unit)
     failed = "" if found.failed is None else load(found.failed, unit)
     if found.how == FOUND:
+        unconfirmed = "" if found.checks else "; not confirmed by more steps at shares of it"
         return (
             f"{arm} carries {interval(found)} {unit} inside {objective}; what stops it is {found.binding} "
-            f"({len(found.blocks)} blocks, {CONFIDENCE:.0%} interval)."
+            f"({len(found.blocks)} blocks, {CONFIDENCE:.0%} interval{unconfirmed})."
         )
     if found.how == NONE:
         return (

@@ -13,7 +13,7 @@ import pytest
 from bench.capacity import objective, study
 from bench.capacity.climb import Measured
 from bench.capacity.search import BLOCK, CHECK, DISTURBED, FAILS, FOUND, HOLDS, NOISY, Ask, Limits, Seen
-from bench.capacity.study import BASE, DRIFT, MORE_TURNS, PATIENCE, Pace, Study
+from bench.capacity.study import BASE, DRIFT, MORE_TURNS, PATIENCE, USUAL_AFTER, Pace, Study
 from bench.options import RunOptions
 from bench.results import RunFolder
 
@@ -138,10 +138,11 @@ def test_too_small_a_budget_is_a_bracket(machine: Machine, tmp_path: Path) -> No
 
 
 def test_a_step_is_told_what_others_on_the_host_usually_take(machine: Machine, tmp_path: Path) -> None:
-    """The quarter of the steps that were quietest, of all arms together."""
-    machine.stolen = [0.2, 0.01, 0.01, 0.03, 0.01, 0.5]
+    """The quarter of the steps that were quietest, of all arms together, once there are some."""
+    machine.stolen = [0.2, 0.3, 0.01, 0.03, *[0.02] * 20]
     conducted("redis", tmp_path, Pace())
-    assert machine.usual[:7] == [0.2, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
+    assert machine.usual[: USUAL_AFTER - 1] == [0.0] * (USUAL_AFTER - 1)
+    assert machine.usual[USUAL_AFTER - 1] == 0.02
     assert machine.usual[-1] == 0.0
 
 
