@@ -106,7 +106,7 @@ class Climber:
     ended: Json = field(default_factory=dict)
     """Where a visit did not finish: how, phase, message."""
     disturbed: int = 0
-    """Steps of the last visit, up to its end, that others on the host disturbed."""
+    """The last steps of its last visit, one after the other, that others on the host disturbed."""
 
     def found(self) -> Found:
         found = self.search.found()
