@@ -7,7 +7,8 @@
                   checks: [{share, held, steps, binding}]}, sentence, disagreements,
                   broken: [{name, violations, eligible}], steps: [...]}]
     settings      what an ablation may change (`beside.py`); beside: what is kept of other studies
-    control       {runs, first, last: server CPU-s per 1,000 messages at one load, drift}
+    control       {runs, first, last: server CPU-s per 1,000 messages at one load, drift,
+                  disturbed: [run id] where others on the host disturbed every step for it}
     verdict       {status, correctness, exit_code, reasons: [text]}
 
 A step: load, stage, block, of_figure, said, binding, share, why, cores, generator, measure_s, run_id, step
@@ -24,7 +25,7 @@ import schemes
 from bench.capacity import beside, words
 from bench.capacity.estimate import CONFIDENCE
 from bench.capacity.objective import FOREIGN
-from bench.capacity.search import FOUND, GENERATOR, Found
+from bench.capacity.search import DISTURBED, FOUND, GENERATOR, UNKNOWN, Found
 from bench.options import CONTROL, RunOptions
 from bench.report import arms as looks
 from bench.results import Json
@@ -66,12 +67,18 @@ def arm(
 
 
 def control(runs: Sequence[str], steps: Sequence[Json]) -> Json:
-    """What the control's server used in the steps for that, first and last."""
-    used = [step["figures"]["cpu_s_per_1000_messages"].get("server") for step in steps]
-    known = [value for value in used if value]
-    first, last = (known[0], known[-1]) if len(known) > 1 else (None, None)
+    """What the control's server used in the steps for that, first and last.
+
+    A step that others on the host disturbed tells of them, not of a drift; a visit of such steps, of none."""
+    used = {
+        step["run_id"]: step["figures"]["cpu_s_per_1000_messages"].get("server")
+        for step in steps
+        if step["said"] not in (DISTURBED, UNKNOWN)
+    }
+    first, last = (used.get(runs[0]), used.get(runs[-1])) if len(runs) > 1 else (None, None)
     drift = round(last / first - 1, 4) if first and last else None
-    return {"runs": list(runs), "first": first, "last": last, "drift": drift}
+    disturbed = [run for run in dict.fromkeys(step["run_id"] for step in steps) if run not in used]
+    return {"runs": list(runs), "first": first, "last": last, "drift": drift, "disturbed": disturbed}
 
 
 def verdict(arms: Sequence[Json], control: Json, *, interrupted: bool) -> Json:
@@ -85,6 +92,11 @@ def verdict(arms: Sequence[Json], control: Json, *, interrupted: bool) -> Json:
         reasons.append(
             f"the control drifted by {drift:+.1%} between its first and its last step, more than "
             f"{DRIFT:.0%}: the machine was not the same for all"
+        )
+    if control["disturbed"]:
+        reasons.append(
+            "whether the machine was the same for all is not known: others on the host disturbed the "
+            "control's step for that each time it was repeated"
         )
     reasons += _noise(arms)
     invalid = [one["sentence"] for one in searched if one["found"]["how"] in (GENERATOR, words.FAILED)]

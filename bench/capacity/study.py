@@ -38,6 +38,9 @@ DRIFT_RATE: Final = 160.0
 """SEND/s of that step, where the limits allow it: at the base load the control uses a twentieth of a core,
 and a clock tick more or less would be a drift."""
 DRIFT_S: Final = 12.0
+DRIFT_AGAIN: Final = 12
+"""So many times it is repeated where others on the host disturbed it: what they took would be a drift.  On a
+host where somebody always takes a little, that is known by then (USUAL_AFTER)."""
 SAMPLES: Final = 150
 """SENDs of a step, if the load allows it in LONGEST_S: a p99 needs a hundred."""
 LONGEST_S: Final = 30.0
@@ -337,6 +340,8 @@ class _Steps:
         self._began = 0.0
         self._overheads_s = [STEP_OVERHEAD_S]
         self._count = 0
+        self._drifts: list[str] = []
+        """What the steps that tell the drift said."""
 
     def wanted(self) -> Wanted | None:
         """The base load first, perhaps the one for the drift; then what the search asks, as far as blocks and
@@ -346,7 +351,7 @@ class _Steps:
         if self._count == 0:
             self._of_search = self._visit.blocks != 0 and not self._search.steps
             return self._begin(ask if self._of_search and ask is not None else Ask(start, BASE))
-        if self._count == 1 and self._visit.drift:
+        if self._visit.drift and self._drift_is_unknown():
             self._of_search = False
             return self._begin(Ask(self._study.drift_rate, DRIFT))
         if ask is None or self._visit.blocks == 0:
@@ -357,12 +362,23 @@ class _Steps:
         if patience is not None and self._visit.climber.disturbed >= patience:
             self._study._say("others keep this host busy: this arm's turn comes again later")
             return None
-        wanted = self._wanted(ask)
-        step_s = wanted.warmup_s + wanted.measure_s + max(self._overheads_s[-LATELY:])
-        if self._study.out_of_time(step_s, self._reserve_s):
+        if self._is_too_late_for(ask):
             return None
         self._of_search = True
         return self._begin(ask)
+
+    def _drift_is_unknown(self) -> bool:
+        """One step tells it, however late; it is repeated while others disturb it and there is time."""
+        said = self._drifts
+        if not said:
+            return True
+        again = said[-1] in (DISTURBED, UNKNOWN) and len(said) <= DRIFT_AGAIN
+        return again and not self._is_too_late_for(Ask(self._study.drift_rate, DRIFT))
+
+    def _is_too_late_for(self, ask: Ask) -> bool:
+        wanted = self._wanted(ask)
+        step_s = wanted.warmup_s + wanted.measure_s + max(self._overheads_s[-LATELY:])
+        return self._study.out_of_time(step_s, self._reserve_s)
 
     def _is_for_another_visit(self, ask: Ask) -> bool:
         visit = self._visit
@@ -399,6 +415,8 @@ class _Steps:
         spent = time.monotonic() - self._began
         self._overheads_s.append(spent - measured.wanted.warmup_s - measured.wanted.measure_s)
         study._say(said_of(ask, seen, study.unit))
+        if ask.stage == DRIFT:
+            self._drifts.append(seen.said)
         if self._of_search:
             self._search.tell(seen)
 

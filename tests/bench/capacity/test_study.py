@@ -9,14 +9,17 @@ import pytest
 
 from bench.capacity import content, words
 from bench.capacity.search import (
+    DISTURBED,
     EVERY,
     FAILS,
     FOUND,
     GENERATOR,
+    HOLDS,
     NOISY,
     NONE,
     TOO_SMALL,
     UNFINISHED,
+    UNKNOWN,
     Ask,
     Bracket,
     Check,
@@ -129,7 +132,8 @@ def verdict(*found: Found, drift: float | None = 0.01, **more: Any) -> Json:
     for number, one in enumerate(found):
         arm = content.arm(f"arm{number}", {"scheme": "redis"}, ["r"], one, [], more.get("broken", ()))
         arms.append(arm | {"sentence": f"{one.how}."})
-    return content.verdict(arms, {"drift": drift}, interrupted=more.get("interrupted", False))
+    control = {"drift": drift, "disturbed": more.get("disturbed", [])}
+    return content.verdict(arms, control, interrupted=more.get("interrupted", False))
 
 
 def test_found_and_quiet_is_valid() -> None:
@@ -146,6 +150,7 @@ def test_found_and_quiet_is_valid() -> None:
     ("found", "more", "status", "code"),
     [
         (GOOD, {"drift": 0.08}, "INCONCLUSIVE", 5),
+        (GOOD, {"drift": None, "disturbed": ["c2"]}, "INCONCLUSIVE", 5),
         (GOOD, {"interrupted": True}, "INCONCLUSIVE", 130),
         (GOOD, {"broken": [{"name": "unread", "violations": 1, "eligible": 9}]}, "VALID", 12),
         (Found(GENERATOR), {}, "INVALID", 4),
@@ -163,7 +168,7 @@ def test_what_a_study_comes_to(found: Found, more: Json, status: str, code: int)
 def test_what_else_ran_on_the_machine_is_a_reason(others: float, noisy: bool) -> None:
     steps = [{"figures": {"foreign_cores": cores}} for cores in (0.0, others, others, others, 2.0)]
     arm = content.arm("redis", {"scheme": "redis"}, ["r"], GOOD, steps, []) | {"sentence": "."}
-    said = content.verdict([arm], {"drift": 0.0}, interrupted=False)
+    said = content.verdict([arm], {"drift": 0.0, "disturbed": []}, interrupted=False)
     assert said["status"] == ("INCONCLUSIVE" if noisy else "VALID")
     assert any("something else" in reason for reason in said["reasons"]) == noisy
 
@@ -179,7 +184,19 @@ def test_a_figure_that_does_not_hold_when_it_is_measured_once_more() -> None:
     assert verdict(off)["status"] == "INCONCLUSIVE"
 
 
+def drift_step(run_id: str, used: float, said: str = HOLDS) -> Json:
+    return {"run_id": run_id, "said": said, "figures": {"cpu_s_per_1000_messages": {"server": used}}}
+
+
 def test_the_control_tells_the_drift_of_the_machine() -> None:
-    steps = [{"figures": {"cpu_s_per_1000_messages": {"server": used}}} for used in (2.0, 2.1)]
+    steps = [drift_step("a", 2.0), drift_step("b", 2.1)]
     assert content.control(["a", "b"], steps)["drift"] == 0.05
     assert content.control(["a"], steps[:1])["drift"] is None
+
+
+def test_a_disturbed_step_tells_of_others_and_of_no_drift() -> None:
+    taken = [drift_step("a", 2.0), drift_step("b", 2.9, DISTURBED), drift_step("b", 2.5, UNKNOWN)]
+    never = content.control(["a", "b"], taken)
+    assert (never["drift"], never["disturbed"]) == (None, ["b"])
+    repeated = content.control(["a", "b"], [*taken, drift_step("b", 2.02)])
+    assert (repeated["drift"], repeated["disturbed"]) == (0.01, [])

@@ -13,7 +13,7 @@ import pytest
 from bench.capacity import objective, study
 from bench.capacity.climb import Measured
 from bench.capacity.search import BLOCK, CHECK, DISTURBED, FAILS, FOUND, HOLDS, NOISY, Ask, Limits, Seen
-from bench.capacity.study import BASE, DRIFT, MORE_TURNS, PATIENCE, USUAL_AFTER, Pace, Study
+from bench.capacity.study import BASE, DRIFT, DRIFT_AGAIN, MORE_TURNS, PATIENCE, USUAL_AFTER, Pace, Study
 from bench.options import RunOptions
 from bench.results import RunFolder
 
@@ -32,7 +32,9 @@ class Machine:
         """CPU, in cores, that others on the host take in each of the next steps."""
         self.usual: list[float] = []
         self.busy: Iterator[bool] = itertools.repeat(False)
-        """Whether others on the host disturb each of the next steps of redis."""
+        """Whether others on the host disturb each of the next steps of redis,"""
+        self.busy_drifts: Iterator[bool] = itertools.repeat(False)
+        """and each of the next ones that tell the drift."""
 
     def climb(self, arm: Any, load: Any, options: Any, folder: RunFolder, **told: Any) -> None:
         self.arm = arm.scheme
@@ -48,6 +50,8 @@ class Machine:
     def judge(self, _: Any, summary: Any, usual: float) -> Seen:
         self.usual.append(usual)
         if self.arm == "redis" and next(self.busy, False):
+            return Seen(DISTURBED, why="others")
+        if self.arm == "memory" and summary["load"] == 160.0 and next(self.busy_drifts, False):
             return Seen(DISTURBED, why="others")
         held = summary["load"] < CAPACITY[self.arm]
         return Seen(HOLDS if held else FAILS, "" if held else "READ p99, in MySQL")
@@ -118,6 +122,31 @@ def test_the_control_tells_of_the_drift_first_and_last(machine: Machine, tmp_pat
     steps = [(step.run_id, step.ask) for step in made.control.steps if step.ask.stage == DRIFT]
     assert [run for run, _ in steps] == [made.control.runs[0], made.control.runs[-1]]
     assert {ask for _, ask in steps} == {Ask(160.0, DRIFT)}
+
+
+def test_a_step_that_tells_the_drift_is_repeated_while_others_disturb_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Twice in the first visit, and in the last one each time."""
+    machine.busy_drifts = itertools.chain([True, True, False], itertools.repeat(True))
+    made = conducted("redis", tmp_path, Pace())
+    first, last = ([s for s in made.control.steps if s.run_id == run] for run in made.control.runs)
+    said = [step.seen.said for step in first if step.ask.stage == DRIFT]
+    assert said == [DISTURBED, DISTURBED, HOLDS]
+    assert [step.ask.stage for step in last] == [BASE] + [DRIFT] * (1 + DRIFT_AGAIN)
+    control = made.content()["control"]
+    assert (control["drift"], control["disturbed"]) == (None, [made.control.runs[-1]])
+    assert made.content()["verdict"]["exit_code"] == 5
+
+
+def test_a_step_that_tells_the_drift_is_not_repeated_beyond_the_budget(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.busy_drifts = itertools.repeat(True)
+    made = conducted("redis", tmp_path, Pace(budget_s=400.0))
+    assert machine.now <= 400
+    assert machine.visited[-1] == "memory"
+    assert len(made.control.runs) == 2
 
 
 def test_the_budget_ends_it_in_time_with_what_is_known(machine: Machine, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def study(*arms: tuple[str, str, Found, float], drift: float = 0.01) -> Json:
         entry["arm"] = named.label
     return content.of(
         entries,
-        {"runs": ["c1"], "first": 2.0, "last": 2.0, "drift": drift},
+        {"runs": ["c1"], "first": 2.0, "last": 2.0, "drift": drift, "disturbed": []},
         objective=SLO,
         unit="msg/s",
         base=BASE,
