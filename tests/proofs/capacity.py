@@ -1,12 +1,13 @@
 """Searches for a capacity that is known by construction: `make proof-capacity`.
 
 The server is the control with a planted service time (`tests/e2e/slow_server.py`): SENDs pass one at a time,
-each for so many ms, so that their delays follow from the planned times alone (Lindley's recursion).  The true
-capacity is the rate at which the median, over several plans, of the p99 that follows is what the objective
+each for so many ms, so that their delays follow from the planned times alone (`in_line`).  The true capacity
+is the rate at which the median, over several plans, of the p99 that follows is what the objective
 allows."""
 
 from __future__ import annotations
 
+import heapq
 import os
 import sys
 import tempfile
@@ -24,31 +25,49 @@ from bench.capacity.study import SAMPLES, Pace, Study
 from bench.cli.signals import end_as_by_ctrl_c
 from bench.metrics.quantiles import rank
 from bench.options import Places, RunOptions
-from bench.plan import PlanOptions, make
+from bench.plan import Floats, Ints, PlanOptions, make
 from bench.population import PopulationOptions, build
 from bench.services import server
 
 USERS = 100
-DRAWS = 15
+DRAWS = 101
 CASES = ((40.0, 400.0), (30.0, 300.0), (25.0, 250.0))
 """(service time, limit of SEND.p99), ms: long beside what a busy machine adds to either."""
 PACE = Pace(warmup_s=2.0, measure_s=8.0, budget_s=1200.0)
 
 
 def p99_ms(rate_per_s: float, draw: int, service_ms: float, pace: Pace = PACE, users: int = USERS) -> float:
-    """What the planted queue alone makes of one plan's SENDs; those of probes pass it too."""
+    """What the planted queue alone makes of one plan's SENDs; those of probes pass it too.
+
+    A device's SEND waits until its one before is answered (docs/protocol.md: a mutation waits for the one
+    before it), and only then stands in line."""
     plan = make(
         build(PopulationOptions(users)),
         PlanOptions(rate_per_s, pace.warmup_s, max(pace.measure_s, SAMPLES / rate_per_s), draw=draw),
     )
     at = np.concatenate([plan.sends["at"], plan.probes["at"]]) / 1e6
+    asker = np.concatenate([plan.sends["device"], users + plan.probes["pair"]])
+    delays = in_line(at, asker, service_ms)
     of_probes = np.arange(len(at)) >= len(plan.sends)
-    delays, free = np.empty(len(at)), 0.0
-    for i in np.argsort(at).tolist():
-        free = max(free, at[i]) + service_ms
-        delays[i] = free - at[i]
     measured = np.sort(delays[~of_probes & (at >= pace.warmup_s * 1e3)])
     return float(measured[rank(len(measured), 0.99)])
+
+
+def in_line(at: Floats, asker: Ints, service_ms: float) -> Floats:
+    """Delays, ms, of what comes `at`, ms: one server, and one of each asker's in its line at a time."""
+    waiting: dict[int, list[int]] = {}
+    for i in np.argsort(at, kind="stable")[::-1].tolist():
+        waiting.setdefault(int(asker[i]), []).append(i)
+    line = [(float(at[own[-1]]), own.pop()) for own in waiting.values()]
+    heapq.heapify(line)
+    delays, free = np.empty(len(at)), 0.0
+    while line:
+        came, i = heapq.heappop(line)
+        free = max(free, came) + service_ms
+        delays[i] = free - at[i]
+        if own := waiting[int(asker[i])]:
+            heapq.heappush(line, (max(free, float(at[own[-1]])), own.pop()))
+    return delays
 
 
 def truth(service_ms: float, limit_ms: float, pace: Pace = PACE, users: int = USERS) -> float:
