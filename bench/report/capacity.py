@@ -11,7 +11,7 @@ from typing import Final
 from bench import alike, drivers
 from bench.capacity import content as studies
 from bench.capacity import ratios, winners
-from bench.capacity.search import DISTURBED, DOWN, FAILS, GENERATOR
+from bench.capacity.search import DISTURBED, DOWN, FAILS, GENERATOR, HOLDS
 from bench.options import CONTROL
 from bench.report import figures, wording
 from bench.report.document import Document, Table
@@ -94,12 +94,13 @@ def _blocks(arm: Json) -> str:
 
 def _verdict(content: Json) -> str:
     verdict, drift = content["verdict"], content["control"]["drift"]
-    steps = [step for arm in content["arms"] for step in arm["steps"] if step["said"] != DISTURBED]
-    floors = [step["figures"]["resolution_floor_us"] or 0 for step in steps]
+    steps = [step for arm in content["arms"] for step in arm["steps"] if step["said"] in (HOLDS, FAILS)]
+    floors = [floor for step in steps if (floor := step["figures"]["resolution_floor_us"]) is not None]
+    worst = f"±{figures.duration(max(floors))} (the worst of all steps that held or failed)" if floors else ""
     drifted = "unknown" if drift is None else f"{drift:+.1%}"
     return (
         f"TIMING {verdict['status']} · CORRECTNESS {verdict['correctness']} · control drift {drifted} · "
-        f"resolution ±{figures.duration(max(floors, default=0))} (the worst of all steps that count)"
+        f"resolution {worst or 'unknown'}"
     )
 
 

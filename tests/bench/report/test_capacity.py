@@ -214,6 +214,19 @@ def test_what_was_measured_once_more_is_in_the_table() -> None:
     assert row(study(("db", "flags", found(70.0), 30.0)), "once more at 90 %")[1] == "–"
 
 
+@pytest.mark.parametrize("said", ["generator", "unknown"])
+def test_the_resolution_is_that_of_steps_that_answered(three: Json, said: str) -> None:
+    """Where the generator is the limit it tells of nothing else, and no arm's figure comes from that step."""
+    control = three["arms"][0]
+    control["steps"][-1]["said"] = said
+    control["steps"][-1]["figures"]["resolution_floor_us"] = 51_130
+    assert "resolution ±400 µs (the worst of all steps that held or failed)" in " ".join(shown(three).split())
+    for arm in three["arms"]:
+        for one in arm["steps"]:
+            one["said"] = said
+    assert "resolution unknown" in " ".join(shown(three).split())
+
+
 def test_a_step_that_was_set_aside_is_counted_and_is_in_no_figure(three: Json) -> None:
     redis = three["arms"][2]
     worse = step(BASE, 10.0) | {"said": "disturbed"}
