@@ -54,10 +54,10 @@ The WebSocket is at `{p.PATH}`, subprotocol `{p.SUBPROTOCOL}`, default port {p.D
 are ignored. Requests may be pipelined; replies match by `reply_to`. `GET /healthz`, `/readyz` and `/metrics`
 answer on the same port.
 
-What one connection says of one conversation (SEND, DELIVERED, READ) applies in the order it was said; STATE,
-SYNC and HISTORY may overtake it. Pushes of a key arrive in the order of its versions. Change ids are per user
-and without gaps: who sees one asks SYNC. Nothing is promised across conversations; the reference servers carry
-out one such request of a connection at a time.
+What one connection says of one conversation (SEND, DELIVERED, READ) applies in the order it was said;
+STATE, SYNC and HISTORY may overtake it. Pushes of a key arrive in the order of its versions. Change ids are
+per user and without gaps: who sees one asks SYNC. Nothing is promised across conversations; the reference
+servers carry out one such request of a connection at a time.
 
 A token is `{token}`, never part of a URL.
 """
