@@ -168,6 +168,12 @@ def _busy_worker(dose: float, undo: contextlib.ExitStack) -> Planted:
     return Planted({})
 
 
+def _dropping(dose: float, undo: contextlib.ExitStack) -> Planted:
+    """The load worker leaves out so much of what is planned."""
+    _worker_by(undo, lambda argv: ["-m", "tests.proofs.dropping_worker", f"{dose:g}", *argv[1:]])
+    return Planted({})
+
+
 def _worker_by(undo: contextlib.ExitStack, way: Callable[[Sequence[str]], list[str]]) -> None:
     """The load worker is started by another program, which is told how."""
     plain = subprocess.Popen
@@ -439,6 +445,7 @@ CAUSES: Final = (
         _planted_server("stepping"), together="apart",
     ),
     Cause("killed worker", "everything_alive", INVALID, CONT, KILL, "signal", _signal_worker),
+    Cause("dropped operations", "offered_achieved", INVALID, 0.005, 0.02, "of those planned", _dropping),
     Cause("lost rows", "outcomes_complete", INVALID, 3, 60, "operations", _lost_rows, together="stops"),
     Cause("rows twice", "record_complete", INVALID, 0, 1, "operations", _rows_twice, together="hiccups"),
     Cause("closed connections", "connections_held", INVALID, 2, 5, "of 300", _closing, together="apart"),
