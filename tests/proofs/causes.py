@@ -57,7 +57,8 @@ class Planted:
 class Cause:
     """`below` and `above` are doses on the two sides of a threshold of `guard` (a|b: either of them); above
     it the verdict is at least `verdict`, below it it is not.  `unit` says of what the doses are.  Causes that
-    have nothing to do with each other are planted `together`, in one run."""
+    have nothing to do with each other are planted `together`, in one run.  `first` is the dose of a run
+    before it, where the guard compares two."""
 
     name: str
     guard: str
@@ -67,6 +68,7 @@ class Cause:
     unit: str
     plant: Plant
     together: str = ""
+    first: float | None = None
 
 
 def all_of(plants: Sequence[Planted]) -> Planted:
@@ -485,6 +487,10 @@ CAUSES: Final = (
     Cause(
         "growing backlog", "littles_law", INCONCLUSIVE, 0.2, 2.4, "ms each, one after the other",
         _planted_server("serial", **LONGER),
+    ),
+    Cause(
+        "slower last run", "control_drift", INCONCLUSIVE, 1, 25, "turns of work more in each READ",
+        _planted_server("stretched", duration_s=8.0, warmup_s=3.0), first=0,
     ),
     Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),
     Cause("stolen core", "cpu_steal", WARN, 0.01, 0.1, "of a core, as told", _stolen, together="outside"),

@@ -14,12 +14,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from bench import machine, runner, summary
 from bench.cli.signals import end_as_by_ctrl_c
+from bench.guards.control import control_drift
 from bench.guards.guard import INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN
 from bench.options import Places, RunOptions, arms
 from bench.runner import Load, Progress
@@ -76,11 +78,17 @@ def _together(causes: Sequence[Cause], side: str, number: int, out: Path) -> Non
     missing = [cause for cause in causes if f"{cause.name} {side} {number}" not in KEPT.known()]
     if missing:
         _say(f"{side} {number}: {', '.join(cause.name for cause in missing)}")
-        with contextlib.ExitStack() as undo:
-            plants = [cause.plant(cause.above if side == "above" else cause.below, undo) for cause in missing]
-            made = _run(all_of(plants), out)
+        first = [_at([(cause, cause.first)], out) for cause in missing if cause.first is not None]
+        made = _at([(cause, cause.above if side == "above" else cause.below) for cause in missing], out)
+        if first:
+            made["guards"].append(asdict(control_drift([*first, made])))
         for cause in missing:
             KEPT.keep(f"{cause.name} {side} {number}", _judged(cause, side, made))
+
+
+def _at(doses: Sequence[tuple[Cause, float]], out: Path) -> dict[str, Any]:
+    with contextlib.ExitStack() as undo:
+        return _run(all_of([cause.plant(dose, undo) for cause, dose in doses]), out)
 
 
 def _judged(cause: Cause, side: str, made: dict[str, Any]) -> dict[str, Any]:
