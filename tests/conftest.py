@@ -61,8 +61,8 @@ def pytest_runtest_makereport(
 
 
 def _waiting() -> Iterator[str]:
-    for task in (found for found in gc.get_objects() if isinstance(found, asyncio.Task)):
-        if not task.done():
+    for task in gc.get_objects():  # by their types: to ask a dead weak reference what it is raises
+        if issubclass(type(task), asyncio.Task) and not task.done():
             yield task.get_name()
             awaited: Any = task.get_coro()
             while isinstance(awaited, CoroutineType) and (frame := awaited.cr_frame) is not None:
