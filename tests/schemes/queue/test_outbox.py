@@ -102,8 +102,8 @@ async def test_ids_ascend_as_the_changes_of_a_person_do(second: tuple[World, Out
 
     async def one(number: int) -> None:
         server = servers[number % 2]
-        await server.send(caller(BOB), "d", f"m{number}", "text", Trace())
-        await server.read(caller(ANN), [Marked("d", 6 + number // 2)], Trace())
+        sent = await server.send(caller(BOB), "d", f"m{number}", "text", Trace())
+        await server.read(caller(ANN), [Marked("d", sent.seq)], Trace())
 
     await asyncio.gather(*(one(number) for number in range(40)))
     assert await other.drain(20) == {}
