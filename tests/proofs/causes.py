@@ -490,7 +490,7 @@ CAUSES: Final = (
     ),
     Cause(
         "slower last run", "control_drift", INCONCLUSIVE, 1, 6, "turns of work more in each READ",
-        _planted_server("stretched", duration_s=8.0, warmup_s=3.0), first=0,
+        _planted_server("stretched", **LONGER), first=0,
     ),
     Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),
     Cause("stolen core", "cpu_steal", WARN, 0.01, 0.1, "of a core, as told", _stolen, together="outside"),
