@@ -68,7 +68,9 @@ class Consumer:
 
     async def start(self) -> None:
         words = [f"--{name}={value}" for name, value in self.options.items()]
+        guard = ("setpriv", "--pdeathsig", "KILL", "--")  # a killed test run leaves no consumer behind
         self.process = await asyncio.create_subprocess_exec(
+            *guard,
             *(sys.executable, "-m", "schemes.queue.consumer", *words, f"--health-port={self.port}"),
             start_new_session=True,
         )
