@@ -201,6 +201,10 @@ def kafka(bootstrap: str) -> Facts:
         return asyncio.run(asyncio.wait_for(_kafka(bootstrap), 30))
     except (KafkaError, OSError, TimeoutError) as error:
         raise NotReady(str(error) or type(error).__name__) from error
+    except AttributeError as error:
+        if "nodeId" not in str(error):  # aiokafka 0.13, where the broker knows no controller yet
+            raise
+        raise NotReady(f"the broker knows no controller yet ({error})") from error
 
 
 def kafka_topic(bootstrap: str, topic: str) -> dict[str, str]:

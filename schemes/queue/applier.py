@@ -34,7 +34,8 @@ from schemes.queue.health import Status
 from schemes.queue.recovery import Lost, Recovery
 from schemes.queue.script import ALWAYS, APPLY, Batch, channel_of, offsets_key
 from schemes.read_state import Conversation
-from schemes.stores.kafka import KafkaUnavailable, Record
+from schemes.stores.kafka import Record
+from schemes.stores.kafka_topics import KafkaUnavailable
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable, ScriptFailed
 from schemes.stores.rows import QueuedMark

@@ -3,9 +3,10 @@
     python -m schemes.queue.consumer --redis-url redis://… --kafka-bootstrap host:port --mysql-url mysql+…
 
 One process serves all partitions; more may join with another `--node`.  SIGTERM and SIGINT finish the
-batch in hand, commit and leave.  SIGUSR1 collects garbage and freezes what is left, as FREEZE_GC does in a
-server.  What it cannot go on from ends it with exit code 1 and a line that says why: whoever started it
-decides whether it comes back, and nothing is lost if it does."""
+batch in hand, commit and leave, within some seconds also where nobody answers any more.  SIGUSR1 collects
+garbage and freezes what is left, as FREEZE_GC does in a server.  What it cannot go on from ends it with exit
+code 1 and a line that says why: whoever started it decides whether it comes back, and nothing is lost if it
+does."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -32,7 +34,8 @@ from schemes.queue.health import Status
 from schemes.queue.options import DEFAULTS, status_key
 from schemes.stalls import Stalls
 from schemes.stores import distance
-from schemes.stores.kafka import PARTITIONS, DeadLetters, EventReader, KafkaUnavailable, create_topic
+from schemes.stores.kafka import PARTITIONS, DeadLetters, EventReader
+from schemes.stores.kafka_topics import KafkaUnavailable, create_topic
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
 from schemes.stores.times import now_ms
@@ -54,6 +57,7 @@ class Consumer:
         self.status = Status()
         self._stalls = Stalls()
         self._over = asyncio.Event()  # and no cancel(): redis-py can swallow one
+        self._told = asyncio.Event()
         self._options = options
         self._redis = RedisStore(options.redis_url, prefix=options.redis_prefix, timeout_s=REDIS_TIMEOUT_S)
         self._store = _mysql(options) if options.queue_order == "queue_first" else None
@@ -77,12 +81,14 @@ class Consumer:
         )
 
     def stop(self) -> None:
+        self._told.set()
         self._reader.stop()
 
     async def run(self) -> None:
         """Until `stop`.  Raises KafkaUnavailable, RedisUnavailable or Refused if it cannot start."""
         async with contextlib.AsyncExitStack() as leaving:
-            await self._start(leaving)
+            if not await self._unless_told(self._start(leaving)):
+                return
             self._stalls.watch_loop(asyncio.get_running_loop())
             leaving.callback(self._stalls.stop)
             beating = asyncio.create_task(self._beat(), name="heartbeat")
@@ -91,6 +97,18 @@ class Consumer:
             finally:
                 self._over.set()
                 await beating
+
+    async def _unless_told(self, beginning: Coroutine[Any, Any, None]) -> bool:
+        """False: told to stop before that was done, which without a broker may be never."""
+        begun, told = asyncio.create_task(beginning), asyncio.create_task(self._told.wait())
+        await asyncio.wait([begun, told], return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            told.cancel()
+            begun.result()
+            return True
+        begun.cancel()
+        await asyncio.wait([begun], timeout=REDIS_TIMEOUT_S)
+        return False
 
     async def _start(self, leaving: contextlib.AsyncExitStack) -> None:
         options = self._options
@@ -110,8 +128,8 @@ class Consumer:
         await create_topic(
             options.kafka_bootstrap, options.topic, options.partitions, flush_messages=options.flush_messages
         )
-        await self._reader.start()
         leaving.push_async_callback(self._reader.close)
+        await self._reader.start()
 
     async def _assigned(self, positions: Mapping[int, int]) -> None:
         await self._applier.assigned(positions)

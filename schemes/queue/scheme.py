@@ -39,7 +39,8 @@ from schemes.queue.lag import Lag
 from schemes.queue.script import APPLY, Batch, channel_of, offsets_key
 from schemes.queue.warming import Warming
 from schemes.read_state import Changes, Conversation
-from schemes.stores.kafka import EventLog, Handover, KafkaUnavailable, warm_up
+from schemes.stores.kafka import EventLog, Handover, warm_up
+from schemes.stores.kafka_topics import KafkaUnavailable
 from schemes.stores.mysql import MySQL
 from schemes.stores.redis import RedisStore, RedisUnavailable
 from schemes.stores.times import now_ms

@@ -24,7 +24,6 @@ from typing import Any, Final, Protocol, TypeAlias
 from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -33,19 +32,21 @@ from aiokafka.errors import (
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordTooLargeError,
-    TopicAlreadyExistsError,
 )
 
 from schemes import failpoints
 from schemes.failpoints import Asker
 from schemes.ports import Refused
 from schemes.stores import distance
+from schemes.stores.kafka_topics import KafkaUnavailable, create_topic, delete_topic, leave
 
 log = logging.getLogger(__name__)
 
 PARTITIONS: Final = 8
 ACK_DEADLINE_S: Final = 4.0
 """How long a request waits for the broker before it answers UNAVAILABLE; below the clients' 5 s."""
+START_S: Final = 30.0
+COMMIT_S: Final = 2.0
 WAITING_MAX: Final = 20_000
 """Events handed over and not yet acknowledged; beyond it new requests are refused before they begin."""
 BATCH_MAX: Final = 500
@@ -74,50 +75,9 @@ Keyed: TypeAlias = tuple[bytes, bytes]
 """An event for the log: the key that its order belongs to, and its bytes."""
 
 
-class KafkaUnavailable(Exception):
-    """Kafka did not answer; the message says where and why."""
-
-
 def partition_of(key: bytes, partitions: int) -> int:
     """Where the events of one key live, in order."""
     return crc32(key) % partitions
-
-
-# --- topics -----------------------------------------------------------------------------------------------
-
-
-async def create_topic(bootstrap: str, topic: str, partitions: int, *, flush_messages: int = 0) -> None:
-    """Makes the topic (one replica) unless it is there.  `flush_messages` 1: the broker has flushed a record
-    to its disk before it acknowledges it; 0: when the broker likes.  Raises KafkaUnavailable."""
-    settings = {"flush.messages": str(flush_messages)} if flush_messages else {}
-    wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, topic_configs=settings)
-    async with _Admin(bootstrap) as admin:
-        try:
-            await admin.create_topics([wanted])
-        except TopicAlreadyExistsError:
-            return
-
-
-async def delete_topic(bootstrap: str, topic: str) -> None:
-    async with _Admin(bootstrap) as admin:
-        await admin.delete_topics([topic])
-
-
-class _Admin:
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-
-    async def __aenter__(self) -> Any:
-        try:
-            await self._client.start()
-        except KafkaConnectionError as why:
-            await self._client.close()
-            raise KafkaUnavailable(f"Kafka at {self._bootstrap} does not answer: {why}") from why
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
 
 
 # --- the way in -------------------------------------------------------------------------------------------
@@ -219,8 +179,15 @@ class EventLog:
     async def start(self) -> None:
         """Connects, makes the topic if need be and starts the pump.  Raises KafkaUnavailable."""
         await create_topic(self._bootstrap, self.topic, self._partitions, flush_messages=self._flush_messages)
-        await self._connect()
-        self._partitions = len(await self._producer.partitions_for(self.topic))
+        try:
+            async with asyncio.timeout(START_S):
+                await self._connect()
+                self._partitions = len(await self._producer.partitions_for(self.topic))
+        except (TimeoutError, KafkaError) as why:
+            await leave(self._producer.stop())
+            raise KafkaUnavailable(
+                f"Kafka at {self._bootstrap} has no topic {self.topic} for us after {START_S:g} s: {why!r}"
+            ) from why
         self._pump = asyncio.create_task(self._run(), name="kafka-pump")
 
     async def close(self, timeout_s: float = 5.0) -> None:
@@ -230,10 +197,7 @@ class EventLog:
             log.warning("%d events never reached Kafka", self._outstanding)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
-        try:
-            await asyncio.wait_for(self._producer.stop(), max(0.5, give_up - time.monotonic()))
-        except TimeoutError:
-            log.warning("Kafka's producer did not stop in time")
+        await leave(self._producer.stop(), max(0.5, give_up - time.monotonic()))
 
     @property
     def partitions(self) -> int:
@@ -345,7 +309,7 @@ class EventLog:
             try:
                 await self._producer.start()
             except KafkaConnectionError as why:
-                await self._producer.stop()
+                await leave(self._producer.stop())
                 log.warning("Kafka at %s does not answer yet: %r", self._bootstrap, why)
                 await asyncio.sleep(0.5)
             else:
@@ -357,9 +321,7 @@ class EventLog:
         await asyncio.sleep(0.1)
         if not why.retriable:
             self._counts["producers_rebuilt"] += 1
-            await asyncio.gather(
-                self._producer.stop(), return_exceptions=True
-            )  # its failure is known already
+            await leave(self._producer.stop())
             await self._connect()
 
     def _answered(self, item: _Item, future: asyncio.Future[Any]) -> None:
@@ -449,12 +411,11 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.stopping = False
 
     async def start(self) -> None:
-        """Raises KafkaUnavailable."""
+        """Returns as a member of the group.  Raises KafkaUnavailable; `close` is for that case, too."""
         self._consumer.subscribe([self.topic], listener=self)
         try:
             await self._consumer.start()
         except KafkaConnectionError as why:
-            await self._consumer.stop()
             raise KafkaUnavailable(f"Kafka at {self._bootstrap} does not answer: {why}") from why
 
     async def run(
@@ -484,11 +445,16 @@ class EventReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.stopping = True
 
     async def close(self) -> None:
-        """Commits what was applied and leaves (a static member keeps its place)."""
-        if self._committing is not None:
-            await self._committing
-        await self._commit()
-        await self._consumer.stop()
+        """Commits what was applied and leaves (a static member keeps its place).  Where the broker does not
+        answer within COMMIT_S, what was not committed is read again by whoever comes next."""
+        try:
+            async with asyncio.timeout(COMMIT_S):
+                if self._committing is not None:
+                    await self._committing
+                await self._commit()
+        except TimeoutError:
+            log.warning("offsets of %d partitions were not committed: no answer", len(self._applied))
+        await leave(self._consumer.stop())
 
     def positions(self) -> dict[int, int]:
         """By assigned partition: the offset of the next record to apply."""
@@ -579,18 +545,26 @@ class DeadLetters:
         self._producer: Any = None
 
     async def put(self, record: Record, reason: str) -> None:
-        """Raises KafkaUnavailable: the caller tries again."""
+        """Raises KafkaUnavailable: the caller tries again, and a letter may then be there twice."""
         headers = [("reason", reason.encode()), ("from", f"{record.partition}:{record.offset}".encode())]
         try:
-            if self._producer is None:
-                await create_topic(self._bootstrap, self.topic, 1)
-                producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER)
-                await producer.start()
-                self._producer = producer
-            await self._producer.send_and_wait(self.topic, record.value, headers=headers)
-        except KafkaError as why:
+            async with asyncio.timeout(ACK_DEADLINE_S):
+                if self._producer is None:
+                    await create_topic(self._bootstrap, self.topic, 1)
+                    self._producer = await self._started()
+                await self._producer.send_and_wait(self.topic, record.value, headers=headers)
+        except (KafkaError, TimeoutError) as why:
             raise KafkaUnavailable(f"the dead letter was not taken: {why!r}") from why
 
     async def close(self) -> None:
         if self._producer is not None:
-            await self._producer.stop()
+            await leave(self._producer.stop())
+
+    async def _started(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER)
+        try:
+            await producer.start()
+        except BaseException:
+            await leave(producer.stop())
+            raise
+        return producer

@@ -26,7 +26,8 @@ from schemes import SCHEMES
 from schemes import protocol as p
 from schemes.queue.events import CursorMoved, CursorValue, encode
 from schemes.queue.scheme import Queue
-from schemes.stores.kafka import create_topic, partition_of
+from schemes.stores.kafka import partition_of
+from schemes.stores.kafka_topics import create_topic
 from tests.anomalies.driver import (
     DAN,
     EVE,

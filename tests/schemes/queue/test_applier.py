@@ -26,7 +26,7 @@ from schemes.queue.events import (
 )
 from schemes.queue.health import Status
 from schemes.read_state import Conversation
-from schemes.stores.kafka import KafkaUnavailable
+from schemes.stores.kafka_topics import KafkaUnavailable
 from schemes.stores.redis import RedisStore, RedisUnavailable, Script, ScriptFailed
 
 MOVED = encode(CursorMoved(key="rs:d:1", value=CursorValue(5, 5, 1), tell=Raw(b"[]")))

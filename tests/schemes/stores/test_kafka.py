@@ -12,8 +12,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 
 from schemes.ports import Refused
-from schemes.stores import kafka
+from schemes.stores import kafka, kafka_topics
 from schemes.stores.kafka import EventLog, EventReader, partition_of
+from schemes.stores.kafka_topics import KafkaUnavailable
 
 
 class Producer:
@@ -213,3 +214,38 @@ async def test_what_is_behind_counts_only_what_is_still_assigned() -> None:
     assert reader.behind() == 0
     reader._next = {0: 5, 1: 3}
     assert reader.behind() == 2
+
+
+async def test_a_log_whose_topic_is_never_known_does_not_start(
+    producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(topic: str) -> set[int]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(producer, "partitions_for", never)
+    monkeypatch.setattr(kafka, "START_S", 0.05)
+    with pytest.raises(KafkaUnavailable, match="Kafka at nowhere:1 has no topic t for us"):
+        await log_of(producer)
+    assert producer.stopped
+
+
+async def test_a_reader_leaves_a_broker_that_answers_no_commit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Silent:
+        async def commit(self, offsets: object) -> None:
+            await asyncio.Event().wait()
+
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(kafka, "COMMIT_S", 0.05)
+    monkeypatch.setattr(kafka_topics.leave, "__defaults__", (0.05,))
+    reader = EventReader("nowhere:1", "t", group="g", member=0)
+    reader._consumer = Silent()
+    reader._applied = {0: 7}
+    async with asyncio.timeout(2):
+        await reader.close()
+    assert "offsets of 1 partitions were not committed" in caplog.text
+    assert reader.committed == {}
