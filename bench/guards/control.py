@@ -34,7 +34,7 @@ def control_drift(summaries: Sequence[Json]) -> Guard:
         round(worst, 4),
         DRIFT,
         "from its first run to its last the control drifted: "
-        + ", ".join(f"{name} {drift:+.1%}" for name, drift in known.items()),
+        + ", ".join(f"{name} {_told(drift)}" for name, drift in known.items()),
         "The machine did not stay the same: compare arms of one block only, or repeat it when it is quiet.",
     )
 
@@ -43,6 +43,10 @@ def _change(first: float | None, last: float | None, at_least: float) -> float |
     if not first or last is None:
         return None
     return last / first - 1 if abs(last - first) > at_least else 0.0
+
+
+def _told(drift: float) -> str:
+    return f"{drift:+.1%}" if drift else "by less than can be told"
 
 
 def _cpu(summary: Json) -> float | None:

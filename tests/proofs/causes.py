@@ -489,7 +489,7 @@ CAUSES: Final = (
         _planted_server("serial", **LONGER),
     ),
     Cause(
-        "slower last run", "control_drift", INCONCLUSIVE, 1, 6, "turns of work more in each READ",
+        "slower last run", "control_drift", INCONCLUSIVE, 0.2, 6, "turns of work more in each READ",
         _planted_server("stretched", **LONGER), first=0,
     ),
     Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),

@@ -71,8 +71,10 @@ def stretch(of: Any) -> Any:
     when the host is slower; not a share of the time that each took, since READs that wait for each other's
     would be stretched by that too, and nobody would come to an end."""
 
+    whole, part = divmod(DOSES["stretched"], 1)
+
     async def work() -> None:
-        for _ in range(int(DOSES["stretched"])):
+        for _ in range(int(whole) + (_chance.random() < part)):
             json.loads(json.dumps(TURN))
 
     return _Before(of, work, ("read",))
