@@ -41,6 +41,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return ByFileOrArm(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The part of the suite that needs nobody else is fast because it starts nobody."""
+    for item in items:
+        unmarked = item.get_closest_marker("services") is None
+        if unmarked and "stack" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid} starts services: mark it `pytest.mark.services`")
+
+
 class ByFileOrArm(LoadScopeScheduling):
     """A file's tests go to one worker, and those of an arm, which share its world."""
 

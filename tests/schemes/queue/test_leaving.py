@@ -13,6 +13,8 @@ import pytest
 from bench.services import Stack
 from tests.schemes.queue.conftest import ANN, Consumer, Make
 
+pytestmark = pytest.mark.services
+
 ORDERS = ("db_first", "queue_first")
 LEAVES_S = 10
 
