@@ -26,7 +26,7 @@ from bench.guards.guard import INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN
 from bench.options import Places, RunOptions, arms
 from bench.runner import Load, Progress
 from bench.services.lock import run_lock
-from tests.proofs.causes import BASE, CAUSES, LONGER, PLANT_AT_S, Cause, Planted, all_of
+from tests.proofs.causes import BASE, CAUSES, LONGER, MINUTE, PLANT_AT_S, Cause, Planted, all_of
 from tests.proofs.kept import Kept
 
 KEPT: Final = Kept(Path("docs/evidence/guards.jsonl"))
@@ -200,7 +200,8 @@ def _page(known: dict[str, dict[str, Any]], causes: Sequence[Cause], ceiling: fl
         f"`make proof-guards`, {datetime.now(UTC):%Y-%m-%d}, {here['cores']} cores ({here['cpu']}),",
         f"machine class {here['class']}. {BASE['users']} users, {BASE['rate_per_s']:g} SEND/s,",
         f"{BASE['duration_s']:g} s after a warm-up of {BASE['warmup_s']:g} s; {LONGER['duration_s']:g} s",
-        f"after {LONGER['warmup_s']:g} s where the dose is a share of the window, or grows.  What is",
+        f"after {LONGER['warmup_s']:g} s where the dose is a share of the window, or grows;",
+        f"{MINUTE['duration_s']:g} s after {MINUTE['warmup_s']:g} s where two runs are compared.  What is",
         f"an event happens {PLANT_AT_S:g} s into the window.",
         "Causes that have nothing to do with each other are planted in the same runs (together, below).",
         "Silent: the guard's verdict is below the one in the third column; fired: it is that, or worse.",
