@@ -551,20 +551,14 @@ class DeadLetters:
             async with asyncio.timeout(ACK_DEADLINE_S):
                 if self._producer is None:
                     await create_topic(self._bootstrap, self.topic, 1)
-                    self._producer = await self._started()
+                    self._producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER)
+                    await self._producer.start()
                 await self._producer.send_and_wait(self.topic, record.value, headers=headers)
         except (KafkaError, TimeoutError) as why:
+            await self.close()  # the next attempt has a producer of its own
             raise KafkaUnavailable(f"the dead letter was not taken: {why!r}") from why
 
     async def close(self) -> None:
-        if self._producer is not None:
-            await leave(self._producer.stop())
-
-    async def _started(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER)
-        try:
-            await producer.start()
-        except BaseException:
+        producer, self._producer = self._producer, None
+        if producer is not None:
             await leave(producer.stop())
-            raise
-        return producer

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+)
 
 from schemes.ports import Refused
 from schemes.stores import kafka, kafka_topics
-from schemes.stores.kafka import EventLog, EventReader, partition_of
+from schemes.stores.kafka import DeadLetters, EventLog, EventReader, partition_of
 from schemes.stores.kafka_topics import KafkaUnavailable
 
 
@@ -249,3 +254,31 @@ async def test_a_reader_leaves_a_broker_that_answers_no_commit(
         await reader.close()
     assert "offsets of 1 partitions were not committed" in caplog.text
     assert reader.committed == {}
+
+
+async def test_a_dead_letter_that_was_not_taken_goes_through_another_producer(
+    producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Letterbox(Producer):
+        fails = False
+
+        async def start(self) -> None:
+            if self.fails:
+                raise KafkaConnectionError("gone")
+
+        async def send_and_wait(self, topic: str, value: bytes, *, headers: Any) -> None:
+            self.sent.append((0, value))
+
+    first, second = Letterbox(), Letterbox()
+    first.fails = True
+    made = iter([first, second])
+    monkeypatch.setattr(kafka, "AIOKafkaProducer", lambda **_: next(made))
+    letters = DeadLetters("nowhere:1", "t-dead")
+    record = SimpleNamespace(partition=1, offset=7, timestamp=0, value=b"nonsense")
+    with pytest.raises(KafkaUnavailable, match="the dead letter was not taken"):
+        await letters.put(record, "why")
+    assert first.stopped
+    await letters.put(record, "why")
+    assert second.sent == [(0, b"nonsense")]
+    await letters.close()
+    assert second.stopped
