@@ -34,8 +34,6 @@ BASE: Final[dict[str, Any]] = {
 }  # fmt: skip
 LONGER: Final[dict[str, Any]] = {"duration_s": 20.0, "warmup_s": 10.0}
 """For doses that are a share of the window, or need time to grow."""
-MINUTE: Final[dict[str, Any]] = {"duration_s": 60.0, "warmup_s": 10.0}
-"""For two runs that are compared: the speed of a host moves from second to second."""
 PLANT_AT_S: Final = 4.0
 MIB: Final = 1 << 20
 TMPFS_MIB: Final = 512
@@ -59,8 +57,8 @@ class Planted:
 class Cause:
     """`below` and `above` are doses on the two sides of a threshold of `guard` (a|b: either of them); above
     it the verdict is at least `verdict`, below it it is not.  `unit` says of what the doses are.  Causes that
-    have nothing to do with each other are planted `together`, in one run.  `first` is the dose of a run
-    before it, where the guard compares two."""
+    have nothing to do with each other are planted `together`, in one run.  `first` is the dose of the
+    run beside it, where the guard compares two."""
 
     name: str
     guard: str
@@ -492,7 +490,7 @@ CAUSES: Final = (
     ),
     Cause(
         "slower last run", "control_drift", INCONCLUSIVE, 0.2, 6, "turns of work more in each READ",
-        _planted_server("stretched", **MINUTE), first=0,
+        _planted_server("stretched", **LONGER), first=0,
     ),
     Cause("open files", "open_files", WARN, 0.66, 0.88, "of the limit", _files, together="apart"),
     Cause("stolen core", "cpu_steal", WARN, 0.01, 0.1, "of a core, as told", _stolen, together="outside"),

@@ -14,8 +14,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +29,10 @@ from bench.guards.guard import INCONCLUSIVE, INVALID, OK, UNKNOWN, WARN
 from bench.options import Places, RunOptions, arms
 from bench.runner import Load, Progress
 from bench.services.lock import run_lock
-from tests.proofs.causes import BASE, CAUSES, LONGER, MINUTE, PLANT_AT_S, Cause, Planted, all_of
+from tests.proofs.causes import BASE, CAUSES, LONGER, PLANT_AT_S, Cause, Planted, all_of
 from tests.proofs.kept import Kept
 
 KEPT: Final = Kept(Path("docs/evidence/guards.jsonl"))
-OF_OTHERS: Final = frozenset({"cpu_steal", "foreign_load", "run_queue"})
 RANK: Final = (OK, UNKNOWN, WARN, INCONCLUSIVE, INVALID)
 
 
@@ -51,9 +53,8 @@ def main() -> int:
             for number in range(asked.clean):
                 for name, share in LOADS.items():
                     rate = max(IDLE_PER_S, share * ceiling)
-                    KEPT.once(
-                        f"clean {name} {number}", lambda r=rate, k=f"{name} {number}": _quiet(k, r, Path(out))
-                    )
+                    quiet = partial(_undisturbed, f"{name} {number}", partial(_clean, rate, Path(out)))
+                    KEPT.once(f"clean {name} {number}", quiet)
     print("\n".join(_page(KEPT.known(), causes, ceiling)))
     return 0 if all(row.get("right", True) for row in KEPT.known().values()) else 1
 
@@ -80,8 +81,12 @@ def _together(causes: Sequence[Cause], side: str, number: int, out: Path) -> Non
     if missing:
         _say(f"{side} {number}: {', '.join(cause.name for cause in missing)}")
         doses = [(cause, cause.above if side == "above" else cause.below) for cause in missing]
-        first = [(cause, cause.first) for cause in missing if cause.first is not None]
-        made = _after(first, doses, out) if first else _at(doses, out)
+        alone, dose = doses[0]
+        if alone.first is not None:
+            key = f"{alone.name} {side} {number}"
+            KEPT.keep(key, _undisturbed(key, lambda: _judged(alone, side, _beside(alone, dose))))
+            return
+        made = _at(doses, out)
         for cause in missing:
             KEPT.keep(f"{cause.name} {side} {number}", _judged(cause, side, made))
 
@@ -91,15 +96,25 @@ def _at(doses: Sequence[tuple[Cause, float]], out: Path) -> dict[str, Any]:
         return _run(all_of([cause.plant(dose, undo) for cause, dose in doses]), out)
 
 
-def _after(first: Sequence[tuple[Cause, float]], doses: Sequence[tuple[Cause, float]], out: Path) -> Any:
-    """The second of two runs, with what a guard of both says.  Where others disturbed either, the machine was
-    not the same whatever is planted: they are made again."""
-    for _ in range(DISTURBED_AT_MOST):
-        before, made = _at(first, out), _at(doses, out)
-        if not OF_OTHERS & (_objecting(before) | _objecting(made)):
-            break
+def _beside(cause: Cause, dose: float) -> dict[str, Any]:
+    """Two runs at the same time, with its `first` dose and with this one: the second, with what a guard of
+    both says.  One after the other, they would differ by what the host's speed moved meanwhile, which is more
+    than a dose just below a threshold leaves room for."""
+    with ProcessPoolExecutor(2, get_context("spawn"), end_as_by_ctrl_c) as pool:
+        try:
+            before, made = pool.map(_named, [cause.name] * 2, [cause.first, dose])
+        except BaseException:
+            for child in active_children():
+                child.terminate()
+            raise
     made["guards"].append(asdict(control_drift([before, made])))
     return made
+
+
+def _named(name: str, dose: float) -> dict[str, Any]:
+    """Of a cause by its name, in a process of its own."""
+    with tempfile.TemporaryDirectory() as out:
+        return _at([(next(cause for cause in CAUSES if cause.name == name), dose)], Path(out))
 
 
 def _judged(cause: Cause, side: str, made: dict[str, Any]) -> dict[str, Any]:
@@ -117,11 +132,11 @@ def _judged(cause: Cause, side: str, made: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _quiet(key: str, rate: float, out: Path) -> dict[str, Any]:
-    """One run in which nothing is planted.  Where other machines on this host took CPU time, something was:
-    such a run is kept as disturbed, and made again."""
+def _undisturbed(key: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is found where no more is planted than was meant.  Where other machines on this host took CPU
+    time, something was: what was found is kept as disturbed, and looked for again."""
     for number in range(DISTURBED_AT_MOST):
-        found = _clean(rate, out)
+        found = find()
         if "cpu_steal" not in found["others"]:
             return found
         KEPT.keep(f"disturbed {key} {number}", found | {"right": True})
@@ -200,8 +215,8 @@ def _page(known: dict[str, dict[str, Any]], causes: Sequence[Cause], ceiling: fl
         f"`make proof-guards`, {datetime.now(UTC):%Y-%m-%d}, {here['cores']} cores ({here['cpu']}),",
         f"machine class {here['class']}. {BASE['users']} users, {BASE['rate_per_s']:g} SEND/s,",
         f"{BASE['duration_s']:g} s after a warm-up of {BASE['warmup_s']:g} s; {LONGER['duration_s']:g} s",
-        f"after {LONGER['warmup_s']:g} s where the dose is a share of the window, or grows;",
-        f"{MINUTE['duration_s']:g} s after {MINUTE['warmup_s']:g} s where two runs are compared.  What is",
+        f"after {LONGER['warmup_s']:g} s where the dose is a share of the window, or grows, or two runs made",
+        "beside each other are compared (they share what the host gives from second to second).  What is",
         f"an event happens {PLANT_AT_S:g} s into the window.",
         "Causes that have nothing to do with each other are planted in the same runs (together, below).",
         "Silent: the guard's verdict is below the one in the third column; fired: it is that, or worse.",
