@@ -129,13 +129,13 @@ def _signal(pid: int, number: int) -> None:
 
 def _burn(dose: float, undo: contextlib.ExitStack) -> Planted:
     """Somebody else's process uses so much of a core, also before and after."""
-    _burner(dose, undo)
+    burn_core(dose, undo)
     return Planted({})
 
 
 def _burn_first(dose: float, undo: contextlib.ExitStack) -> Planted:
     """It uses so much of the load worker's core, and is always let first."""
-    pid = _burner(dose, undo)
+    pid = burn_core(dose, undo)
 
     def move() -> None:
         (worker,) = _pids("bench.load.worker")
@@ -145,17 +145,18 @@ def _burn_first(dose: float, undo: contextlib.ExitStack) -> Planted:
     return Planted({}, move)
 
 
-def _burner(dose: float, undo: contextlib.ExitStack) -> int:
+def burn_core(dose: float, undo: contextlib.ExitStack) -> int:
+    """Its process: it uses so much of a core until it is undone."""
     program = (
         "import time,sys\nshare=float(sys.argv[1])\n"
         "while True:\n b=time.process_time(); t=time.monotonic()\n"
         " while time.process_time()-b<share*0.02: pass\n"
         " time.sleep(max(0,0.02-(time.monotonic()-t)))\n"
     )
-    burner = subprocess.Popen([sys.executable, "-c", program, str(dose)], start_new_session=True)
-    undo.callback(burner.wait)
-    undo.callback(burner.kill)
-    return burner.pid
+    process = subprocess.Popen([sys.executable, "-c", program, str(dose)], start_new_session=True)
+    undo.callback(process.wait)
+    undo.callback(process.kill)
+    return process.pid
 
 
 def _other_time(dose: float, undo: contextlib.ExitStack) -> Planted:

@@ -40,6 +40,7 @@ from bench.services.lock import run_lock
 from bench.services.server import SchemeProcesses, Source
 from schemes import SCHEMES
 from tests.proofs import read_ratio
+from tests.proofs.causes import burn_core
 from tests.proofs.kept import Kept
 
 KEPT: Final = Kept(Path("docs/evidence/gate.jsonl"))
@@ -48,6 +49,9 @@ SCHEME: Final = "redis"
 FIGURE: Final = "READ.p50"
 GATES: Final[Mapping[float, int]] = {0.0: 10, 0.05: 3, 0.1: 3, 0.2: 10, 0.5: 3}
 """Share by which READs are stretched -> live gates."""
+BURNED: Final = (0.0, 0.0, 0.2, 0.2)
+"""Shares by which READs are stretched in live gates beside which somebody else burns a core."""
+BURNED_BUDGET_S: Final = 150
 WHOLE: Final = 40
 """Live and drawn gates, for none and for the one that must be found."""
 MUST_FIND: Final = 0.2
@@ -74,7 +78,9 @@ def main() -> int:
     for number in range(max(GATES.values())):
         for share, wanted in GATES.items():
             if number < min(wanted, asked.most):
-                KEPT.once(f"gate {share:g} {number}", lambda turns=planted[share]: _gate(turns))
+                KEPT.once(f"gate {share:g} {number}", lambda turns=planted[share]: _gate(turns, BUDGET_S))
+    for number, share in enumerate(BURNED[: asked.most]):
+        KEPT.once(f"burned {share:g} {number}", lambda turns=planted[share]: _burned(turns))
     lines, good = _page(KEPT.known())
     print("\n".join(lines))
     return 0 if good else 1
@@ -89,14 +95,14 @@ def _asked() -> argparse.Namespace:
 # --- live -------------------------------------------------------------------------------------------------
 
 
-def _gate(turns: int) -> dict[str, Any]:
+def _gate(turns: int, budget_s: int) -> dict[str, Any]:
     """One `bench check --against`, from its command line."""
     base, candidate = (f"env PLANT=stretched:{planted} {_command()}" for planted in (0, turns))
     began = time.monotonic()
     done = subprocess.run(
         [
             sys.executable, "-m", "bench", "check", "--a", base, "--b", candidate, "--scheme", SCHEME,
-            "--budget", f"{BUDGET_S}s", "--json", "--quiet", "--out", str(OUT),
+            "--budget", f"{budget_s}s", "--json", "--quiet", "--out", str(OUT),
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -105,16 +111,24 @@ def _gate(turns: int) -> dict[str, Any]:
     except ValueError:
         raise SystemExit(f"bench check ended with {done.returncode}:\n{done.stderr[-2000:]}") from None
     rows = {row["metric"]: row for row in content["change"]["rows"] if row["deciding"]}
+    figure = rows.get(FIGURE, {})
     return {
         "exit_code": done.returncode,
         "seconds": content["spent_s"],
         "with_setup_s": round(time.monotonic() - began, 1),
         "pairs": content["pairs"],
         "disturbed": len(content["left_out"]),
-        "ratio": rows[FIGURE]["ratio"],
-        "interval": rows[FIGURE]["interval"],
+        "ratio": figure.get("ratio"),
+        "interval": figure.get("interval"),
         "why": [reason["message"] for reason in content["verdict"]["reasons"]],
     }
+
+
+def _burned(turns: int) -> dict[str, Any]:
+    """The same while somebody else's process keeps a core busy."""
+    with contextlib.ExitStack() as undo:
+        burn_core(1.0, undo)
+        return _gate(turns, BURNED_BUDGET_S)
 
 
 def _command() -> str:
@@ -229,8 +243,16 @@ def _page(known: Known) -> tuple[list[str], bool]:
     told, level_holds = _alike(known, rng)
     held, of = _inside(known, GATES)
     good = level_holds and held >= INSIDE * of and all(good for _, good in drawn)
-    lines += ["", told, "", f"The interval held what the wire says in {held} of {of} gates."]
-    return lines, good
+    lines += ["", told, "", f"The interval held what the wire says in {held} of {of} gates.", ""]
+    burned = [row for key, row in known.items() if key.startswith("burned ")]
+    codes = [row["exit_code"] for row in burned]
+    lines += [
+        f"While somebody else burned a core (nothing planted, and {MUST_FIND:.0%}): {codes.count(5)} of",
+        f"{len(codes)} gates of {BURNED_BUDGET_S} s ended with exit code 5, can't tell.  What they said:",
+        "",
+        *(f"- {'; '.join(row['why'])}" for row in burned),
+    ]
+    return lines, good and all(code == 5 for code in codes)
 
 
 def _gates(known: Known, share: float) -> list[dict[str, Any]]:
