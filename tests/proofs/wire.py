@@ -96,12 +96,21 @@ class Wire:
         """From request to its ACK, of requests so long after the first packet."""
         return took_us(self._packets, self.port, op, from_s, until_s)
 
+    def answered(self, op: str) -> list[tuple[int, float]]:
+        """(ns when it passed, µs until its ACK did) of each such request."""
+        return answered(self._packets, self.port, op)
+
 
 def took_us(
     packets: list[tuple[int, bytes]], port: int, op: str, from_s: float, until_s: float
 ) -> list[float]:
     """Of packets (ns, Ethernet frame) in their order."""
     began = packets[0][0] if packets else 0
+    first, last = (began + int(seconds * 1e9) for seconds in (from_s, until_s))
+    return [took for sent, took in answered(packets, port, op) if first <= sent < last]
+
+
+def answered(packets: list[tuple[int, bytes]], port: int, op: str) -> list[tuple[int, float]]:
     streams: dict[tuple[int, bool], _Stream] = defaultdict(_Stream)
     asked: dict[tuple[int, Any], int] = {}
     found = []
@@ -114,9 +123,9 @@ def took_us(
             if is_request and message["type"] == op:
                 asked[peer, message["id"]] = at
             elif message["type"] == "ACK" and (peer, message["reply_to"]) in asked:
-                found.append((asked.pop((peer, message["reply_to"])), at))
-    first, last = (began + int(seconds * 1e9) for seconds in (from_s, until_s))
-    return [(at - sent) / 1e3 for sent, at in found if first <= sent < last]
+                sent = asked.pop((peer, message["reply_to"]))
+                found.append((sent, (at - sent) / 1e3))
+    return found
 
 
 def _segment(packet: bytes) -> tuple[int, int, int, bool, bytes]:
