@@ -256,6 +256,7 @@ def _page(known: Known) -> tuple[list[str], bool]:
     told, level_holds = _alike(known, rng)
     held, of = _inside(known, GATES)
     good = level_holds and held >= INSIDE * of and all(good for _, good in drawn)
+    good = good and all(_heard(known, share) is not None for share in GATES)
     lines += ["", told, "", f"The interval held what the wire says in {held} of {of} gates.", ""]
     burned = [row for key, row in known.items() if key.startswith("burned ")]
     codes = [row["exit_code"] for row in burned]
@@ -278,7 +279,7 @@ def _live(known: Known, share: float) -> str:
     held, of = _inside(known, [share])
     cells = (
         f"{share:.0%}",
-        "nothing planted" if not share else "x{:.3f} [{:.3f}, {:.3f}]".format(*heard),
+        _told(share, heard),
         len(gates),
         codes.count(11),
         codes.count(0),
@@ -291,12 +292,21 @@ def _live(known: Known, share: float) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _heard(known: Known, share: float) -> tuple[float, float, float]:
+def _told(share: float, heard: tuple[float, float, float] | None) -> str:
+    if not share:
+        return "nothing planted"
+    return "not heard" if heard is None else "x{:.3f} [{:.3f}, {:.3f}]".format(*heard)
+
+
+def _heard(known: Known, share: float) -> tuple[float, float, float] | None:
     """How much longer READs really were with this plant, with its 95 % interval: over all pairs of loads of
-    the gates that were listened to."""
+    the gates that were listened to.  None: none was."""
     if not share:
         return 1.0, 1.0, 1.0
-    pairs = np.log([pair for row in _gates(known, share) for pair in row.get("heard", ())])
+    heard = [pair for row in _gates(known, share) for pair in row.get("heard", ())]
+    if not heard:
+        return None
+    pairs = np.log(heard)
     shift = ranks.of_pairs(pairs[:, 1] - pairs[:, 0], 0.05)
     return math.exp(shift.estimate), math.exp(shift.low), math.exp(shift.high)
 
@@ -304,8 +314,9 @@ def _heard(known: Known, share: float) -> tuple[float, float, float]:
 def _inside(known: Known, shares: Iterable[float]) -> tuple[int, int]:
     """Gates whose interval holds what the wire says, of those that gave one."""
     held = [
-        low <= _heard(known, share)[0] <= high
+        low <= truth[0] <= high
         for share in shares
+        if (truth := _heard(known, share)) is not None
         for row in _gates(known, share)
         if row["interval"]
         for low, high in [row["interval"]]
