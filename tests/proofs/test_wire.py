@@ -146,3 +146,14 @@ async def test_it_hears_what_passes_on_the_loopback_device() -> None:
             took = wire.took_us("READ", 0, 60)
     assert len(took) == 5
     assert min(took) >= 19_000
+
+
+def test_an_answer_that_is_no_websocket_is_left_alone() -> None:
+    talk = Talk()
+    packets = [
+        (0, talk.packet(b"GET /readyz HTTP/1.1\r\n\r\n", request=True)),
+        (1, talk.packet(b"HTTP/1.1 200 OK\r\n\r\n", request=False)),
+        (2, talk.packet(b"ready\n", request=False)),
+    ]
+
+    assert took_us(packets, SERVER, "READ", 0, 1) == []

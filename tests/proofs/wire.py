@@ -28,6 +28,8 @@ POLL_S: Final = 0.1
 SYN: Final = 2
 HTTP: Final = (b"GET ", b"HTTP")
 """How a connection begins that will be a WebSocket."""
+ANSWERED, UPGRADED = b"HTTP", b"HTTP/1.1 101"
+"""How an answer begins, and one after which frames follow; another (/readyz) is never one."""
 LAST: Final = 0xFFFFFFFF
 """Of sequence numbers."""
 AT_ONCE: Final = 8
@@ -161,7 +163,8 @@ class _Stream:
             raise RuntimeError("a segment is missing")
         if self._rest.startswith(HTTP):
             head, end, rest = self._rest.partition(b"\r\n\r\n")
-            self._rest = rest if end else head
+            plain = end and head.startswith(ANSWERED) and not head.startswith(UPGRADED)
+            self._rest = rest if end and not plain else head
         while not self._rest.startswith(HTTP) and (frame := _frame(self._rest)) is not None:
             opcode, body, length = frame
             self._rest = self._rest[length:]
