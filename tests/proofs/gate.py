@@ -120,6 +120,8 @@ def _gate(turns: int, budget_s: int) -> dict[str, Any]:
         content = json.loads(out)
     except ValueError:
         raise SystemExit(f"bench check ended with {check.returncode}:\n{error[-2000:]}") from None
+    if len(wires) != 2:
+        raise SystemExit(f"{len(wires)} of two servers were heard; bench check ended with {check.returncode}")
     rows = {row["metric"]: row for row in content["change"]["rows"] if row["deciding"]}
     figure = rows.get(FIGURE, {})
     loads = overheard.WARM + len(content["pairs"]) + 2 * len(content["left_out"])
@@ -259,14 +261,13 @@ def _page(known: Known) -> tuple[list[str], bool]:
     good = good and all(_heard(known, share) is not None for share in GATES)
     lines += ["", told, "", f"The interval held what the wire says in {held} of {of} gates.", ""]
     burned = [row for key, row in known.items() if key.startswith("burned ")]
-    codes = [row["exit_code"] for row in burned]
+    told = sum(row["exit_code"] == 5 for row in burned)
     lines += [
-        f"While somebody else burned a core (nothing planted, and {MUST_FIND:.0%}): {codes.count(5)} of",
-        f"{len(codes)} gates of {BURNED_BUDGET_S} s ended with exit code 5, can't tell.  What they said:",
-        "",
+        f"While somebody else burned a core (nothing planted, and {MUST_FIND:.0%}) {told} of {len(burned)} gates,",
+        f"of {BURNED_BUDGET_S} s, ended with exit code 5, can't tell; {len(BURNED)} are wanted.",
         *(f"- {'; '.join(row['why'])}" for row in burned),
     ]
-    return lines, good and all(code == 5 for code in codes)
+    return lines, good and told == len(BURNED)
 
 
 def _gates(known: Known, share: float) -> list[dict[str, Any]]:

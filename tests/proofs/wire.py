@@ -113,6 +113,7 @@ def took_us(
 
 
 def answered(packets: list[tuple[int, bytes]], port: int, op: str) -> list[tuple[int, float]]:
+    """(ns when it passed, µs until its ACK did) of each such request, in the order of the ACKs."""
     streams: dict[tuple[int, bool], _Stream] = defaultdict(_Stream)
     asked: dict[tuple[int, Any], int] = {}
     found = []

@@ -106,7 +106,7 @@ def test_users_that_agree_are_not_accused(tmp_path: Path) -> None:
         if entry["cross_check"]
     ]
     assert judged.count(False) >= 4
-    assert True not in judged
+    assert not any(judged)
 
 
 def test_unanswered_ones_are_no_gap(tmp_path: Path) -> None:
