@@ -106,22 +106,24 @@ def _gate(turns: int, budget_s: int) -> dict[str, Any]:
     ]  # fmt: skip
     began = time.monotonic()
     with (
-        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as check,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as error,
+        subprocess.Popen(argv, stdout=out, stderr=error, text=True) as check,
         contextlib.ExitStack() as ears,
     ):
         try:
             wires = [ears.enter_context(Wire(port)) for port in overheard.ports(check)]
-            out, error = check.communicate()
         except BaseException:
             check.terminate()
             raise
+        for file in (out, error):
+            file.seek(0)
+        said, why = out.read(), error.read()
     with_setup_s = round(time.monotonic() - began, 1)
     try:
-        content = json.loads(out)
+        content = json.loads(said)
     except ValueError:
-        raise SystemExit(f"bench check ended with {check.returncode}:\n{error[-2000:]}") from None
-    if len(wires) != 2:
-        raise SystemExit(f"{len(wires)} of two servers were heard; bench check ended with {check.returncode}")
+        raise SystemExit(f"bench check ended with {check.returncode}:\n{why[-2000:]}") from None
     rows = {row["metric"]: row for row in content["change"]["rows"] if row["deciding"]}
     figure = rows.get(FIGURE, {})
     loads = overheard.WARM + len(content["pairs"]) + 2 * len(content["left_out"])
@@ -134,7 +136,7 @@ def _gate(turns: int, budget_s: int) -> dict[str, Any]:
         "ratio": figure.get("ratio"),
         "interval": figure.get("interval"),
         "why": [reason["message"] for reason in content["verdict"]["reasons"]],
-        "heard": overheard.pairs(*(wire.answered("READ") for wire in wires), loads=loads),
+        "heard": overheard.pairs([wire.answered("READ") for wire in wires], loads),
     }
 
 
@@ -263,8 +265,8 @@ def _page(known: Known) -> tuple[list[str], bool]:
     burned = [row for key, row in known.items() if key.startswith("burned ")]
     told = sum(row["exit_code"] == 5 for row in burned)
     lines += [
-        f"While somebody else burned a core (nothing planted, and {MUST_FIND:.0%}) {told} of {len(burned)} gates,",
-        f"of {BURNED_BUDGET_S} s, ended with exit code 5, can't tell; {len(BURNED)} are wanted.",
+        f"While somebody else burned a core (nothing planted, and {MUST_FIND:.0%}) {told} of {len(burned)}",
+        f"gates of {BURNED_BUDGET_S} s ended with exit code 5, can't tell; {len(BURNED)} are wanted.",
         *(f"- {'; '.join(row['why'])}" for row in burned),
     ]
     return lines, good and told == len(BURNED)

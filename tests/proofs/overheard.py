@@ -18,17 +18,18 @@ FROM_S, UNTIL_S = 1.0, 5.0
 """Of a load, since its first READ: what is measured."""
 WARM: Final = 2
 """Loads of each side that count for nothing."""
-POLL_S: Final = 0.2
+POLL_S: Final = 0.5
+"""A server is up for longer before somebody reads."""
 
 Answered = Sequence[tuple[int, float]]
 """(ns when it was asked, µs until it was answered), in the order of the answers."""
 
 
 def ports(check: subprocess.Popen[str]) -> Iterator[int]:
-    """Where the servers of A and of B will listen, each as soon as its process is there: B's is begun when A
-    was loaded once.  No more when the check has ended."""
+    """Where servers of A and B listen, each as soon as its process is there, until the check has ended: a
+    side's first one is given the data, its second one is loaded."""
     known: set[int] = set()
-    while check.poll() is None and len(known) < 2:
+    while check.poll() is None:
         for child in psutil.Process(check.pid).children(recursive=True):
             port = _port(child)
             if port is not None and port not in known:
@@ -45,12 +46,12 @@ def _port(process: psutil.Process) -> int | None:
     return None if given is None else int(given)
 
 
-def pairs(one: Answered, other: Answered, loads: int) -> list[tuple[float, float]]:
-    """Medians (µs) of A's and B's n-th load, the warm ones left out.  `loads`: how many there must be of
-    each; raises ValueError."""
-    medians = [_medians(side) for side in (one, other)]
+def pairs(servers: Sequence[Answered], loads: int) -> list[tuple[float, float]]:
+    """Medians (µs) of A's and B's n-th load, the warm ones left out.  Of `servers`, in the order in which
+    they were begun, two were loaded.  `loads`: how many there must be of each; raises ValueError."""
+    medians = [_medians(answered) for answered in servers if answered]
     if [len(side) for side in medians] != [loads, loads]:
-        raise ValueError(f"{[len(side) for side in medians]} loads were heard of two sides, not {loads}")
+        raise ValueError(f"{[len(side) for side in medians]} loads were heard, and not {loads} of two sides")
     return list(zip(medians[0][WARM:], medians[1][WARM:], strict=True))
 
 

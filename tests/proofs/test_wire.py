@@ -3,7 +3,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import struct
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -126,10 +129,10 @@ def test_what_is_missing_or_compressed_is_no_measurement() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may listen to a network device")
 async def test_it_hears_what_passes_on_the_loopback_device() -> None:
-    async def answer(socket: ServerConnection) -> None:
-        async for text in socket:
+    async def answer(client: ServerConnection) -> None:
+        async for text in client:
             await asyncio.sleep(0.02)
-            await socket.send(
+            await client.send(
                 json.dumps({"type": "ACK", "reply_to": json.loads(text)["id"], "pad": "x" * 999})
             )
 
@@ -157,3 +160,24 @@ def test_an_answer_that_is_no_websocket_is_left_alone() -> None:
     ]
 
     assert took_us(packets, SERVER, "READ", 0, 1) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may listen to a network device")
+def test_it_never_hears_other_ports_not_even_when_it_begins() -> None:
+    over = threading.Event()
+
+    def talk() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            while not over.is_set():
+                one.sendto(b"nothing of yours", ("127.0.0.1", 9))
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    try:
+        for _ in range(15):
+            with Wire(1) as wire:
+                time.sleep(0.002)
+            assert wire.packets == []
+    finally:
+        over.set()
+        talker.join()

@@ -52,17 +52,17 @@ class Wire:
     """Listens while it is entered; `took_us()` afterwards."""
 
     port: int
-    _packets: list[tuple[int, bytes]] = field(default_factory=list)
+    packets: list[tuple[int, bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Wire:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(IPV4))
-        self._socket.bind(("lo", 0))
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         code = ctypes.create_string_buffer(program := _filter(self.port))
         length = len(program) // struct.calcsize("HBBI")
         attached = struct.pack("HL", length, ctypes.addressof(code))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._socket.bind(("lo", IPV4))  # not before: it hears everything without a filter
         self._socket.settimeout(POLL_S)
         self._until: int | None = None
         self._listener = threading.Thread(target=self._listen)
@@ -92,15 +92,15 @@ class Wire:
             at = seconds * 1_000_000_000 + ns
             if self._until is not None and at > self._until:
                 return
-            self._packets.append((at, packet))
+            self.packets.append((at, packet))
 
     def took_us(self, op: str, from_s: float, until_s: float) -> list[float]:
         """From request to its ACK, of requests so long after the first packet."""
-        return took_us(self._packets, self.port, op, from_s, until_s)
+        return took_us(self.packets, self.port, op, from_s, until_s)
 
     def answered(self, op: str) -> list[tuple[int, float]]:
         """(ns when it passed, µs until its ACK did) of each such request."""
-        return answered(self._packets, self.port, op)
+        return answered(self.packets, self.port, op)
 
 
 def took_us(
