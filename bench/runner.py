@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 import signal
 import threading
 import time
@@ -21,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 import schemes
-from bench import cores, machine, machine_state, manifest, record, results, sampler, watching
+from bench import cores, machine, machine_state, manifest, owned, record, results, sampler, watching
 from bench import plan as planning
 from bench import population as people
 from bench.calibrate import stored
@@ -199,7 +198,7 @@ class Attempt:
             say=say,
         )
         self._server: SchemeProcesses | RunningServer | None = None
-        self._memory = MEMORY / f"readstate-{folder.run_id}"
+        self._memory: owned.Owned | None = None
         self._opened: Door | None = None
         self._queue_lag: QueueLag | None = None
         self._watching = watching.Watching()
@@ -332,13 +331,13 @@ class Attempt:
 
     def _load_config(self, url: str) -> LoadConfig:
         options = self._options
-        self._memory.mkdir(parents=True)
-        plan_file = self._memory / "plan.npz"
+        self._memory = owned.make(self._folder.run_id, MEMORY)
+        plan_file = self._memory.path / "plan.npz"
         self._load.plan.save(plan_file)
         return LoadConfig(
             host=url,
             scenario=str(SCENARIOS / f"{options.scenario}.py"),
-            memory=str(self._memory),
+            memory=str(self._memory.path),
             plan_file=str(plan_file),
             population=self._load.population.options,
             plan=self._load.plan.options,
@@ -373,7 +372,9 @@ class Attempt:
             self._queue_lag = QueueLag(self._new_door)
             self._exit.callback(self._queue_lag.close)
             asked.append(self._queue_lag.sample)
-        places = {"results": self._folder.path, "memory": self._memory, "data": self.setting_up.stack.folder}
+        assert self._memory is not None
+        data = self.setting_up.stack.folder
+        places = {"results": self._folder.path, "memory": self._memory.path, "data": data}
         asked.append(machine_state.MachineState(places).sample)
         self._facts.services_seen["before"] = identity.of_all(self.setting_up.stack.services)
         self._sampler = sampler.Sampler(
@@ -528,7 +529,8 @@ class Attempt:
         try:
             self._write(files, samples)
         finally:
-            shutil.rmtree(self._memory, ignore_errors=True)
+            if self._memory is not None:
+                self._memory.remove()
 
     def manifest(self, ended: Mapping[str, str]) -> dict[str, Any]:
         """What can be said of the run by now."""

@@ -4,8 +4,6 @@ Both go before everything else on the machine where that is allowed: what others
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from bench import cores, machine
+from bench import cores, machine, owned
 from bench import plan as planning
 from bench.load.fleet import Fleet, Live, LoadConfig
 from bench.plan import Plan
@@ -58,7 +56,7 @@ class Drive:
     ) -> None:
         self._load = replace(load, plan=cut(load.plan))
         self._pids, self._cut = pids, cut
-        self._memory = Path(tempfile.mkdtemp(prefix="readstate-calibrate-", dir=MEMORY))
+        self._memory = owned.make("calibrate", MEMORY)
         self._fleet = Fleet(self._config(url, secret), logs, lambda _: None)
         self._slices = 0
 
@@ -69,7 +67,7 @@ class Drive:
         self, kind: type[BaseException] | None, why: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._fleet.stop()
-        shutil.rmtree(self._memory, ignore_errors=True)
+        self._memory.remove()
 
     def slice(self) -> Driven:
         """A plan of the load's kind and length, its warm-up not counted; before the first everybody connects.
@@ -109,7 +107,7 @@ class Drive:
         self._fleet.follow(str(self._saved()), f"calib{self._slices}")
 
     def _saved(self) -> Path:
-        file = self._memory / "plan.npz"
+        file = self._memory.path / "plan.npz"
         self._load.plan.save(file)
         return file
 
@@ -117,7 +115,7 @@ class Drive:
         return LoadConfig(
             host=url,
             scenario=str(SCENARIOS / "steady_chat.py"),
-            memory=str(self._memory),
+            memory=str(self._memory.path),
             plan_file=str(self._saved()),
             population=self._load.population.options,
             plan=self._load.plan.options,

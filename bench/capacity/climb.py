@@ -133,6 +133,7 @@ class Climb(Attempt):
         """Gives everybody the plan of the next step."""
         self._enter("plan")
         assert self._fleet is not None
+        assert self._memory is not None
         population = self._load.population
         options = replace(
             self._load.plan.options,
@@ -145,7 +146,7 @@ class Climb(Attempt):
         devices = self._load.probe_users.devices
         probes = replace(self._load.probe_users, planned_share=planned_share(population, plan, devices))
         self._load = Load(population, plan, probes)
-        file = self._memory / "plan.npz"
+        file = self._memory.path / "plan.npz"
         plan.save(file)
         self._fleet.follow(str(file), f"{self._secret[:6]}s{number}")
 

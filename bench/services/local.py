@@ -6,7 +6,6 @@ leave nothing behind. How each one is run: mariadb.py, redis_server.py, broker.p
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import signal
 import tempfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from bench import owned
 from bench.services import broker, mariadb, redis_server
 from bench.services.cache import prune_templates, scratch_dir
 from bench.services.daemon import Daemon, until
@@ -30,7 +30,6 @@ Recipe = mariadb.MariaDb | redis_server.RedisServer | broker.KafkaBroker
 
 READY_S = 60.0
 DISCARD_S = 2.0  # time for a clean end when the data is thrown away anyway
-_PREFIX = "readstate-"
 _ATTEMPTS = 5
 
 INSTALLED: dict[str, Callable[[], bool]] = {
@@ -137,9 +136,9 @@ def start(
 
     A template that does not exist is ignored: see `Stack.restored`. After a ServicesError nothing is left.
     """
-    sweep(scratch_dir())
+    owned.sweep(scratch_dir())
     folder = _make_folder(folder)
-    owner = None if detached else _own(folder)
+    owner = None if detached else owned.own(folder)
     if needs:
         say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
     starter = Starter(detached=detached)
@@ -254,7 +253,7 @@ def _stop_all(daemons: list[tuple[Daemon, float]]) -> None:
 
 def _make_folder(folder: Path | None) -> Path:
     if folder is None:
-        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=scratch_dir()))
+        return Path(tempfile.mkdtemp(prefix=owned.PREFIX, dir=scratch_dir()))
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ServicesError(
@@ -264,28 +263,10 @@ def _make_folder(folder: Path | None) -> Path:
     return folder.resolve()
 
 
-def _own(folder: Path) -> IO[str]:
-    """Locks the folder for as long as this process lives, so that `sweep` can tell it from a dead run's."""
-    owner = (folder / "owner.lock").open("w")
-    fcntl.flock(owner, fcntl.LOCK_EX)
-    return owner
-
-
 def _leave_folder(folder: Path, owner: IO[str] | None, *, keep: bool) -> None:
     if keep:
-        (folder / "owner.lock").unlink(missing_ok=True)
+        (folder / owned.LOCK).unlink(missing_ok=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
     if owner:
         owner.close()
-
-
-def sweep(parent: Path) -> None:
-    """Removes what runs that were killed have left in `parent`; their processes died with them."""
-    for lock in parent.glob(f"{_PREFIX}*/owner.lock"):
-        try:
-            with lock.open() as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
-        except OSError:
-            continue  # locked: its run is alive; or gone: somebody else swept

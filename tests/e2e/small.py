@@ -64,7 +64,7 @@ def _run(chosen: RunOptions, show: Callable[[Progress], None]) -> RunFolder:
 
 
 def _folders() -> set[str]:
-    found = (*Path("/dev/shm").glob("readstate-2*"), *scratch_dir().glob("readstate-2*"))
+    found = (*Path("/dev/shm").glob("readstate-*"), *scratch_dir().glob("readstate-*"))
     return set(map(str, found))
 
 

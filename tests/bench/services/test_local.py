@@ -1,4 +1,3 @@
-import fcntl
 from pathlib import Path
 
 import pytest
@@ -85,18 +84,6 @@ def test_a_folder_with_something_in_it_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(ServicesError, match="not empty"):
         local.start(frozenset({"redis"}), folder=tmp_path, say=lambda text: None)
     assert (tmp_path / "precious").exists()
-
-
-def test_sweeping_takes_dead_runs_only(tmp_path: Path) -> None:
-    for name in ("readstate-dead", "readstate-alive", "readstate-kept", "other"):
-        (tmp_path / name).mkdir()
-        if name != "readstate-kept":
-            (tmp_path / name / "owner.lock").touch()
-    with (tmp_path / "readstate-alive" / "owner.lock").open() as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        local.sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} >= {"readstate-alive", "readstate-kept", "other"}
-    assert not (tmp_path / "readstate-dead").exists()
 
 
 def test_the_buffer_pool_shrinks_on_a_small_machine() -> None:
