@@ -12,6 +12,7 @@ from bench.gate import baseline
 from bench.gate.baseline import Baseline, BaselineError
 from bench.gate.metrics import TOLERANCES
 from bench.gate.verdicts import judge, side
+from bench.metrics.intervals import ENOUGH
 from bench.results import Json
 from tests.bench.gate.made import run, runs
 
@@ -42,6 +43,14 @@ def test_it_says_what_it_was_made_of(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     assert (content["machine_class"], content["seed"], content["plan_sha256"]) == ("box", 1, "a" * 64)
     assert path.stat().st_size < 10 * 12_000
+
+
+@pytest.mark.parametrize("scheme", ["db", "redis", "queue"])
+def test_the_committed_ones_can_be_held_against(scheme: str) -> None:
+    kept = baseline.load(Path(__file__).parents[3] / "results" / "baselines" / f"{scheme}.json")
+    assert {run.summary["run"]["scheme"] for run in kept.runs} == {scheme}
+    assert len(kept.runs) >= ENOUGH
+    assert judge(side("a", kept.runs), side("b", kept.runs), TOLERANCES)["rows"]
 
 
 def test_bad_runs_are_left_out_and_named() -> None:
