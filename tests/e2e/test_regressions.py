@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.guards import EXIT_INCONCLUSIVE
 from tests.e2e import small
 
 pytestmark = [pytest.mark.services, pytest.mark.proof]
@@ -52,13 +53,26 @@ def copy(where: Path, *edits: Edits) -> str:
     return str(where)
 
 
+TRIES = 3
+"""Of a gate that could not tell because others on this host took its cores."""
+
+
 def check(out: Path, base: str, candidate: str, *words: str) -> tuple[int, Any, str]:
+    for number in range(TRIES):
+        code, told, output = once(out / str(number), base, candidate, *words)
+        if not (code == EXIT_INCONCLUSIVE and told["left_out"]):
+            break
+    return code, told, output
+
+
+def once(out: Path, base: str, candidate: str, *words: str) -> tuple[int, Any, str]:
     small.remember()
     fixed = ("--pin", "none", "--budget", "5m", "--quiet", "--out", str(out))
     found = CliRunner().invoke(main, ["check", "--a", base, "--b", candidate, *words, *fixed])
-    (file,) = out.glob("*-check-*/check.json")
+    files = list(out.glob("*-check-*/check.json"))
+    assert len(files) == 1, (found.exit_code, found.output, found.exception)
     assert not small.processes()
-    return found.exit_code, json.loads(file.read_text()), found.output
+    return found.exit_code, json.loads(files[0].read_text()), found.output
 
 
 def test_receipts_that_wait_for_a_batch_are_a_regression_though_no_request_is_slower(tmp_path: Path) -> None:
