@@ -21,7 +21,7 @@ from bench.gate.metrics import METRICS, TOLERANCES
 from bench.gate.sequential import ACCUSED, ACQUITTED, BROKEN, Outcome, Seen
 from bench.gate.sequential import OPEN as UNDECIDED
 from bench.gate.tolerances import Asked, Objective
-from bench.gate.verdicts import BETTER, OPEN, PERHAPS_BETTER, SAME, WORSE, Side, judge, side
+from bench.gate.verdicts import BETTER, OPEN, PERHAPS_BETTER, SAME, WORSE, Side, judge, side, visible
 from bench.guards import (
     EXIT_INCONCLUSIVE,
     EXIT_INVALID,
@@ -254,7 +254,7 @@ def against(
     base, candidate = (Side(label, tuple(runs)) for label, runs in zip(labels, blocks, strict=True))
     promises = _promises(whole[1:], reasons)
     objectives = [_objective(each, Side(labels[1], whole[1:]), reasons) for each in asked.objectives]
-    change = _sequential(outcome, judge(base, candidate, asked.tolerances))
+    change = _sequential(outcome, judge(base, candidate, asked.tolerances, in_turn=True))
     run = whole[1].manifest.get("run") or whole[1].summary.get("run") or {}
     told = dict.fromkeys((*asked.tolerances, *TOLERANCES))
     return {
@@ -297,20 +297,22 @@ def _sequential(outcome: Outcome, judged: Json) -> Json:
     seen = {each.figure: each for each in outcome.figures}
     undecided = outcome.verdict == UNDECIDED
     rows = [
-        row | _seen(seen[row["metric"]], undecided) if row["metric"] in seen else row
+        row | _seen(row, seen[row["metric"]], undecided) if row["metric"] in seen else row
         for row in judged["rows"]
     ]
     return judged | {"paired": True, "looked_at": True, "blocks": outcome.pairs, "rows": rows}
 
 
-def _seen(each: Seen, undecided: bool) -> Json:
+def _seen(row: Json, each: Seen, undecided: bool) -> Json:
     sign = METRICS[each.figure].sign
+    ratio = None if each.harm is None else (1 + each.harm) ** sign
     ends = None if each.interval is None else sorted((1 + end) ** sign for end in each.interval)
     return {
         "blocks": [each.pairs, each.pairs],
         "paired": True,
-        "ratio": None if each.harm is None else (1 + each.harm) ** sign,
+        "ratio": ratio,
         "interval": ends,
+        "visible": None if ratio is None or ends is None else visible(ratio, ends, row["resolved"]),
         "p": None,
         "p_holm": None,
         **_verdict_of(each, undecided),

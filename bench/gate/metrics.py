@@ -45,6 +45,9 @@ AGAINST: Final[Mapping[str, float]] = {
 }
 """The same for blocks of some seconds: too short for a p99, and the offered load is carried or is not."""
 
+TAILS: Final = ("p90", "p99", "p999", "max")
+"""How the names of those figures end that the latest of what was sent is in."""
+
 
 @dataclass(frozen=True)
 class Point:

@@ -26,7 +26,7 @@ from typing import Any, Final
 from bench import blocks
 from bench.compare import FLOORS, Run
 from bench.gate import ranks
-from bench.gate.metrics import METRICS, SHOWN, Metric, Point
+from bench.gate.metrics import METRICS, SHOWN, TAILS, Metric, Point
 from bench.metrics import intervals
 from bench.metrics.intervals import Block
 from bench.metrics.noise import POWER
@@ -72,13 +72,16 @@ def paired(a: Side, b: Side) -> bool:
     return bool(ones & others) and len(ones & others) == min(len(a.runs), len(b.runs))
 
 
-def judge(a: Side, b: Side, tolerances: Mapping[str, float], shown: Sequence[str] = SHOWN) -> Json:
+def judge(
+    a: Side, b: Side, tolerances: Mapping[str, float], shown: Sequence[str] = SHOWN, *, in_turn: bool = False
+) -> Json:
     """`b` against `a`: what `comparison.json` holds under `change`, and check.json under the same.
 
-    `tolerances`: the figures that decide; `shown`: those that are told besides."""
+    `tolerances`: the figures that decide; `shown`: those that are told besides; `in_turn`: sides took
+    turns in short blocks, whose resolution, of the latest hundredth sent, is not held against medians."""
     pairs = paired(a, b)
     names = [*tolerances, *(name for name in shown if name not in tolerances)]
-    rows = [_row(METRICS[name], a, b, pairs, tolerances.get(name)) for name in names]
+    rows = [_row(METRICS[name], a, b, pairs, tolerances.get(name), in_turn) for name in names]
     deciding = [row for row in rows if row["deciding"]]
     _holm(deciding)
     for row in deciding:
@@ -115,10 +118,12 @@ def _something(row: Json) -> bool:
 # --- one figure -------------------------------------------------------------------------------------------
 
 
-def _row(metric: Metric, a: Side, b: Side, pairs: bool, tolerance: float | None) -> Json:
+def _row(metric: Metric, a: Side, b: Side, pairs: bool, tolerance: float | None, in_turn: bool) -> Json:
     found = _matched(metric, a, b, pairs)
     shift, why = _shift(found, LEVEL)
     floor = max((p.floor for p in (*found.ones, *found.others) if p.floor is not None), default=None)
+    if in_turn and not metric.name.endswith(TAILS):
+        floor = None
     values = [_middle(found.ones), _middle(found.others)]
     row: Json = {
         "metric": metric.name,
@@ -141,10 +146,9 @@ def _row(metric: Metric, a: Side, b: Side, pairs: bool, tolerance: float | None)
     if shift is not None:
         row |= {"ratio": math.exp(shift.estimate), "p": shift.p, "difference": _difference(found)}
         if math.isfinite(shift.low):
-            row |= {
-                "interval": [math.exp(shift.low), math.exp(shift.high)],
-                "visible": _visible(shift, metric, values, floor),
-            }
+            ends = [math.exp(shift.low), math.exp(shift.high)]
+            resolved = _resolved(metric, values, floor)
+            row |= {"interval": ends, "visible": visible(row["ratio"], ends, resolved)}
     if tolerance is not None:
         row |= {"tolerance": tolerance, "resolved": _resolved(metric, values, floor), "floor_us": floor}
     return row
@@ -204,12 +208,11 @@ _Z: Final = NormalDist().inv_cdf(1 - LEVEL / 2)
 _REACH: Final = 1 + NormalDist().inv_cdf(POWER) / _Z
 
 
-def _visible(
-    shift: ranks.Shift, metric: Metric, values: Sequence[float | None], floor: float | None
-) -> float:
-    """The smallest effect that 80 % of such comparisons would find, from how wide this one's interval is."""
-    reach = max(shift.estimate - shift.low, shift.high - shift.estimate) * _REACH
-    return max(math.expm1(min(reach, 20.0)), _resolved(metric, values, floor))
+def visible(ratio: float, interval: Sequence[float], resolved: float) -> float:
+    """The smallest effect that 80 % of such comparisons would find, from how wide this one's interval is;
+    none below what is `resolved`."""
+    reach = max(abs(math.log(end / ratio)) for end in interval) * _REACH
+    return max(math.expm1(min(reach, 20.0)), resolved)
 
 
 def _resolved(metric: Metric, values: Sequence[float | None], floor: float | None) -> float:

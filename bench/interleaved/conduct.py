@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from bench.capacity.climb import Climb, Measured, Wanted
 from bench.compare import Run
-from bench.gate.metrics import METRICS
+from bench.gate.metrics import METRICS, TAILS
 from bench.gate.sequential import Block, Pair
 from bench.interleaved.share import Share
 from bench.interleaved.sides import Side
@@ -33,7 +33,6 @@ NOT_OF_A_BLOCK: Final = frozenset({"work_ledger", "send_lag_steady", "enough_sam
 how many samples a figure needs it says itself."""
 OF_TAILS: Final = frozenset({"send_lag"})
 """Guards that object to the latest hundredth of what was sent, which is in no median and in no CPU."""
-TAILS: Final = ("p90", "p99", "p999", "max")
 
 
 class SideFailed(Exception):

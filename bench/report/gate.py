@@ -166,7 +166,7 @@ def check_document(content: Json) -> Document:
     return Document(
         title=_title(content),
         first=_first(content),
-        load=() if change is None else (f"{_capital(sides(change))}; {how(change)}{_spent(content)}",),
+        load=() if change is None else (f"{sides(change)}; {how(change)}{_spent(content)}",),
         verdict=(_headline(verdict), *(f"exit {r['exit_code']}: {r['message']}" for r in verdict["reasons"])),
         good={"PASS": True, "UNKNOWN": None}.get(verdict["outcome"], False),
         answer=tuple(entry["text"] for entry in content["why"]),

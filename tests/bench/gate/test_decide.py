@@ -261,6 +261,14 @@ def test_what_too_many_disturbed_blocks_leave_open_is_not_called_worse() -> None
     assert "disturbed" in row(found, "READ.p50")["why"]
 
 
+def test_what_could_be_seen_of_a_median_is_told_by_its_interval_and_of_a_tail_by_the_resolution_too() -> None:
+    """A resolution of 50 us, where a READ takes 100 in the median, and 40,000 at p99 in each block."""
+    found = live(1.0)
+    median, tail = row(found, "READ.p50"), row(found, "READ.p99")
+    assert max(median["interval"]) / median["ratio"] - 1 < median["visible"] < 0.15
+    assert tail["visible"] == pytest.approx(2 * 50 / 40_000)
+
+
 def test_what_was_seen_is_kept_pair_by_pair_and_where_it_sits_is_told() -> None:
     found = live(1.3)
     pairs = found["pairs"]
