@@ -138,11 +138,11 @@ def start(
     """
     owned.sweep(scratch_dir())
     folder = _make_folder(folder)
-    owner = None if detached else owned.own(folder)
-    if needs:
-        say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
-    starter = Starter(detached=detached)
+    owner, starter = None, Starter(detached=detached)
     try:
+        owner = None if detached else owned.own(folder)
+        if needs:
+            say(f"starting {', '.join(name for name in NAMES if name in needs)} in {folder}")
         templates = {"mysql": mysql_template, "redis": redis_template}
         recipes = [_recipe(name, folder, templates.get(name), terms) for name in NAMES if name in needs]
         return LocalStack(starter.start(recipes), folder, owner, keep=keep)

@@ -79,6 +79,15 @@ def test_a_scheme_that_needs_nothing_gets_an_empty_stack(tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
+def test_ctrl_c_while_it_says_what_it_starts_leaves_no_folder(tmp_path: Path) -> None:
+    def say(text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        local.start(frozenset({"redis"}), folder=tmp_path / "run", say=say)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_something_in_it_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with pytest.raises(ServicesError, match="not empty"):
