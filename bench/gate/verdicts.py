@@ -125,6 +125,7 @@ def _row(metric: Metric, a: Side, b: Side, pairs: bool, tolerance: float | None,
     if in_turn and not metric.name.endswith(TAILS):
         floor = None
     values = [_middle(found.ones), _middle(found.others)]
+    resolved = _resolved(metric, values, floor)
     row: Json = {
         "metric": metric.name,
         "title": metric.title,
@@ -147,10 +148,9 @@ def _row(metric: Metric, a: Side, b: Side, pairs: bool, tolerance: float | None,
         row |= {"ratio": math.exp(shift.estimate), "p": shift.p, "difference": _difference(found)}
         if math.isfinite(shift.low):
             ends = [math.exp(shift.low), math.exp(shift.high)]
-            resolved = _resolved(metric, values, floor)
             row |= {"interval": ends, "visible": visible(row["ratio"], ends, resolved)}
     if tolerance is not None:
-        row |= {"tolerance": tolerance, "resolved": _resolved(metric, values, floor), "floor_us": floor}
+        row |= {"tolerance": tolerance, "resolved": resolved, "floor_us": floor}
     return row
 
 
